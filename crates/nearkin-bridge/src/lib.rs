@@ -1,0 +1,1 @@
+//! Differentiable operations written on plain slices, for Burn's tensors.

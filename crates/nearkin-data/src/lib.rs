@@ -1,0 +1,1 @@
+//! Sources, decoding, views, samplers and the loader.

@@ -1,0 +1,1 @@
+//! Honest measures of an embedding, and the report.

@@ -1,0 +1,1 @@
+//! Encoders, heads, fast CPU kernels, weight import and export.

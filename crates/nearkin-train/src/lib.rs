@@ -1,0 +1,1 @@
+//! Methods, recipes, the training loop, checkpoints.
