@@ -1,0 +1,101 @@
+//! Borrowed row-major vectors, checked once at the door.
+
+/// What can be wrong with the input of a sweep.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum SweepError {
+    /// The dimension is zero.
+    #[error("vectors need at least one dimension, found 0")]
+    NoDimensions,
+    /// The buffer does not hold a whole number of vectors.
+    #[error("a buffer of {len} values is not a whole number of {dim}-dimensional vectors")]
+    Ragged {
+        /// Values in the buffer.
+        len: usize,
+        /// Values a vector.
+        dim: usize,
+    },
+    /// Queries and references differ in dimension.
+    #[error(
+        "queries have {queries} dimensions but references have {references}: both must come from one model"
+    )]
+    DimensionMismatch {
+        /// Dimensions of a query.
+        queries: usize,
+        /// Dimensions of a reference.
+        references: usize,
+    },
+    /// A list that must name every vector does not.
+    #[error("{found} labels for {wanted} vectors")]
+    LabelCount {
+        /// Labels given.
+        found: usize,
+        /// Vectors given.
+        wanted: usize,
+    },
+}
+
+/// `n` vectors of `dim` values each, row-major and contiguous.
+#[derive(Debug, Clone, Copy)]
+pub struct Vectors<'a> {
+    data: &'a [f32],
+    dim: usize,
+}
+
+impl<'a> Vectors<'a> {
+    /// Views `data` as vectors of `dim` values. An empty buffer is zero vectors.
+    ///
+    /// # Errors
+    /// When `dim` is 0 or `data` does not divide into whole vectors.
+    pub fn new(data: &'a [f32], dim: usize) -> Result<Self, SweepError> {
+        if dim == 0 {
+            return Err(SweepError::NoDimensions);
+        }
+        if !data.len().is_multiple_of(dim) {
+            return Err(SweepError::Ragged { len: data.len(), dim });
+        }
+        Ok(Self { data, dim })
+    }
+
+    /// Number of vectors.
+    pub fn len(&self) -> usize {
+        self.data.len() / self.dim
+    }
+
+    /// Whether there are no vectors.
+    pub fn is_empty(&self) -> bool {
+        self.data.is_empty()
+    }
+
+    /// Values a vector.
+    pub fn dim(&self) -> usize {
+        self.dim
+    }
+
+    /// Vector `i`.
+    ///
+    /// # Panics
+    /// When `i` is not below [`len`](Self::len).
+    pub fn row(&self, i: usize) -> &'a [f32] {
+        &self.data[i * self.dim..(i + 1) * self.dim]
+    }
+
+    /// All values, row-major.
+    pub fn data(&self) -> &'a [f32] {
+        self.data
+    }
+
+    /// Vectors `first..first + count`, fewer at the end.
+    pub(crate) fn block(&self, first: usize, count: usize) -> Vectors<'a> {
+        let end = (first + count).min(self.len());
+        Vectors { data: &self.data[first * self.dim..end * self.dim], dim: self.dim }
+    }
+
+    pub(crate) fn check_same_dim(&self, references: &Vectors<'_>) -> Result<(), SweepError> {
+        if self.dim == references.dim {
+            Ok(())
+        } else {
+            Err(SweepError::DimensionMismatch { queries: self.dim, references: references.dim })
+        }
+    }
+}
