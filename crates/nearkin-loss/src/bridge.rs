@@ -1,0 +1,212 @@
+//! What makes a loss differentiable in Burn.
+//!
+//! A loss computes its value and its gradient in one go, on the CPU, from plain slices. The tape gets one node a side:
+//! forward hands out the value, backward multiplies the gradient by whatever comes from above. Embeddings on a
+//! GPU are copied to the host and the gradient back: `n × d` values each way.
+
+use burn::backend::autodiff::checkpoint::{base::Checkpointer, strategy::CheckpointStrategy};
+use burn::backend::autodiff::grads::Gradients;
+use burn::backend::autodiff::ops::{Backward, Ops, OpsKind};
+use burn::backend::tensor::FloatTensor;
+use burn::backend::{Autodiff, Backend, Dispatch, Flex, TensorMetadata, backend_extension};
+use burn::tensor::{Shape, Tensor, TensorData};
+#[cfg(feature = "gpu")]
+use burn_cubecl::CubeBackend;
+use nearkin_sweep::{Kin, Vectors};
+
+use crate::loss::{Loss, LossError};
+
+/// A loss on the tape.
+#[derive(Debug, Clone)]
+pub struct Evaluated {
+    /// The loss, shape `[1]`.
+    pub tensor: Tensor<1>,
+    /// The loss again, in full precision.
+    pub value: f64,
+    /// Number of terms.
+    pub terms: usize,
+    /// Number of terms that pulled.
+    pub active: usize,
+}
+
+/// Evaluates `loss` on embeddings `[n, d]` against references `[m, d]`, or among themselves when there are none.
+///
+/// The gradient flows to the queries and to the references, unless they are detached.
+///
+/// # Errors
+/// When the two sides differ in dimension, or a tensor cannot be read as f32.
+pub fn evaluate(
+    loss: &dyn Loss,
+    queries: Tensor<2>,
+    references: Option<Tensor<2>>,
+    kin: &dyn Kin,
+) -> Result<Evaluated, LossError> {
+    let read = |t: &Tensor<2>| {
+        t.clone()
+            .into_data()
+            .convert::<f32>()
+            .try_to_vec::<f32>()
+            .map_err(|e| LossError::Read(format!("{e:?}")))
+    };
+    let [_, dim] = queries.dims();
+    let query_values = read(&queries)?;
+    let reference_values = references.as_ref().map(read).transpose()?;
+    let pull = {
+        let q = Vectors::new(&query_values, dim)?;
+        let r = match (&reference_values, &references) {
+            (Some(values), Some(tensor)) => Some(Vectors::new(values, tensor.dims()[1])?),
+            _ => None,
+        };
+        loss.pull(q, r, kin)?
+    };
+    let mut tensor = on_tape(queries, pull.loss as f32, pull.query_gradient);
+    if let Some(references) = references {
+        tensor = tensor + on_tape(references, 0.0, pull.reference_gradient);
+    }
+    Ok(Evaluated { tensor, value: pull.loss, terms: pull.terms, active: pull.active })
+}
+
+/// A scalar on the tape of `x` whose value and gradient with respect to `x` are known already.
+fn on_tape(x: Tensor<2>, value: f32, gradient: Vec<f32>) -> Tensor<1> {
+    let (shape, tracked) = (x.dims(), x.is_autodiff());
+    let device = if tracked { x.device().inner() } else { x.device() };
+    let value = Tensor::<1>::from_data([value], &device);
+    if !tracked {
+        return value;
+    }
+    let gradient = Tensor::<2>::from_data(TensorData::new(gradient, shape), &device);
+    Tensor::from_dispatch(Dispatch::known_gradient(
+        x.into_dispatch(),
+        Tensor::from_inner(value).into_dispatch(),
+        Tensor::from_inner(gradient).into_dispatch(),
+    ))
+}
+
+/// The operation `x ↦ value` with `∂value/∂x = gradient`.
+#[cfg_attr(not(feature = "gpu"), backend_extension(Flex, Autodiff))]
+#[cfg_attr(feature = "gpu", backend_extension(Flex, Cube, Autodiff))]
+trait KnownGradient: Backend {
+    fn known_gradient(
+        x: FloatTensor<Self>,
+        value: FloatTensor<Self>,
+        gradient: FloatTensor<Self>,
+    ) -> FloatTensor<Self>;
+}
+
+macro_rules! without_a_tape {
+    ($backend:ty) => {
+        impl KnownGradient for $backend {
+            fn known_gradient(
+                _: FloatTensor<Self>,
+                value: FloatTensor<Self>,
+                _: FloatTensor<Self>,
+            ) -> FloatTensor<Self> {
+                value
+            }
+        }
+    };
+}
+without_a_tape!(Flex);
+#[cfg(feature = "gpu")]
+without_a_tape!(CubeBackend);
+
+impl<B: Backend, C: CheckpointStrategy> KnownGradient for Autodiff<B, C> {
+    fn known_gradient(
+        x: FloatTensor<Self>,
+        value: FloatTensor<Self>,
+        gradient: FloatTensor<Self>,
+    ) -> FloatTensor<Self> {
+        #[derive(Debug)]
+        struct Held;
+        impl<B: Backend> Backward<B, 1> for Held {
+            type State = FloatTensor<B>;
+
+            fn backward(
+                self,
+                ops: Ops<Self::State, 1>,
+                grads: &mut Gradients,
+                _checkpointer: &mut Checkpointer,
+            ) {
+                let above = grads.consume::<B>(&ops.node);
+                if let [Some(parent)] = ops.parents {
+                    let shape = ops.state.shape();
+                    let above = B::float_expand(B::float_reshape(above, Shape::new([1, 1])), shape);
+                    grads.register::<B>(parent.id, B::float_mul(ops.state, above));
+                }
+            }
+        }
+        match Held.prepare::<C>([x.node()]).compute_bound().stateful() {
+            OpsKind::Tracked(prepared) => prepared.finish(gradient.into_primitive(), value.into_primitive()),
+            OpsKind::UnTracked(prepared) => prepared.finish(value.into_primitive()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{BatchHard, Margin, NtXent};
+    use burn::tensor::Device;
+    use nearkin_sweep::{Metric, SameLabel};
+
+    fn points() -> TensorData {
+        TensorData::new(vec![0.9, 0.1, -0.4, 0.3, 0.8, -0.2, -0.7, 0.5f32], [4, 2])
+    }
+
+    fn values<const D: usize>(t: Tensor<D>) -> Vec<f32> {
+        t.into_data().try_to_vec().unwrap()
+    }
+
+    /// NT-Xent for two samples in two views, in tensor operations.
+    fn nt_xent_of_tensors(x: Tensor<2>, temperature: f32, device: &Device) -> Tensor<1> {
+        let z = x.clone() / x.square().sum_dim(1).sqrt();
+        let scores = z.clone().matmul(z.transpose()) / temperature - Tensor::<2>::eye(4, device) * 1e9;
+        let log_shares = burn::tensor::activation::log_softmax(scores, 1);
+        let kin: Tensor<2> = Tensor::from_data(
+            [[0., 0., 1., 0.], [0., 0., 0., 1.], [1., 0., 0., 0.], [0., 1., 0., 0.]],
+            device,
+        );
+        (log_shares * kin).sum() / -4.0
+    }
+
+    #[test]
+    fn a_loss_in_the_middle_of_a_graph_has_the_gradient_of_the_tensor_formula() {
+        let device = Device::flex().autodiff();
+        let x = Tensor::<2>::from_data(points(), &device).require_grad();
+        let loss = NtXent::new(0.3).unwrap();
+        let ours =
+            evaluate(&loss, (x.clone() * 2.0).tanh(), None, &SameLabel::within(&[0, 1, 0, 1])).unwrap();
+        let gradient = values(x.grad(&(ours.tensor.clone() * 3.0).backward()).unwrap());
+        let formula = nt_xent_of_tensors((x.clone() * 2.0).tanh(), 0.3, &device);
+        let wanted = values(x.grad(&(formula.clone() * 3.0).backward()).unwrap());
+        assert!((values(ours.tensor)[0] - values(formula)[0]).abs() < 1e-6);
+        for (found, wanted) in gradient.iter().zip(&wanted) {
+            assert!((found - wanted).abs() < 1e-5, "{found} for {wanted}");
+        }
+    }
+
+    #[test]
+    fn references_get_their_gradient_unless_they_are_detached() {
+        let device = Device::flex().autodiff();
+        let loss = BatchHard::new(Margin::Soft, Metric::Euclidean).unwrap();
+        let labels = [0, 0, 1, 1];
+        let kin = SameLabel::between(&labels, &labels);
+        let q = Tensor::<2>::from_data(points(), &device).require_grad();
+        let r = (Tensor::<2>::from_data(points(), &device) + 0.1).require_grad();
+        let both = evaluate(&loss, q.clone(), Some(r.clone()), &kin).unwrap();
+        let gradients = both.tensor.backward();
+        assert!(q.grad(&gradients).is_some() && r.grad(&gradients).is_some());
+        let bank = evaluate(&loss, q.clone(), Some(r.clone().detach()), &kin).unwrap();
+        assert_eq!(bank.value, both.value);
+        let gradients = bank.tensor.backward();
+        assert!(q.grad(&gradients).is_some() && r.grad(&gradients).is_none());
+    }
+
+    #[test]
+    fn without_autodiff_there_is_a_value_and_no_tape() {
+        let x = Tensor::<2>::from_data(points(), &Device::flex());
+        let loss = NtXent::new(0.5).unwrap();
+        let found = evaluate(&loss, x, None, &SameLabel::within(&[0, 1, 0, 1])).unwrap();
+        assert!((f64::from(values(found.tensor)[0]) - found.value).abs() < 1e-6);
+    }
+}
