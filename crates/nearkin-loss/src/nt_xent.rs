@@ -30,15 +30,17 @@ impl NtXent {
     /// # Errors
     /// When τ is not above zero, or so small that a similarity over it leaves the range of f32.
     pub fn new(temperature: f32) -> Result<Self, LossError> {
-        let sharpness = 1.0 / temperature;
-        if !(temperature > 0.0 && sharpness < 1e30) {
-            return Err(LossError::OutOfRange {
-                name: "temperature",
-                found: temperature.into(),
-                wanted: "above 1e-30",
-            });
-        }
-        Ok(Self { sharpness })
+        Ok(Self { sharpness: sharpness(temperature)? })
+    }
+}
+
+/// `1/τ` of a temperature in range.
+pub(crate) fn sharpness(temperature: f32) -> Result<f32, LossError> {
+    let sharpness = 1.0 / temperature;
+    if temperature > 0.0 && sharpness < 1e30 {
+        Ok(sharpness)
+    } else {
+        Err(LossError::OutOfRange { name: "temperature", found: temperature.into(), wanted: "above 1e-30" })
     }
 }
 

@@ -1,1 +1,42 @@
-//! Methods, recipes, the training loop, checkpoints.
+//! Training: methods, recipes, the loop, checkpoints and the model artefact.
+//!
+//! ```text
+//! recipe + data ─▶ Training ─▶ run folder (run.toml, metrics.jsonl, checkpoints/, model/) ─▶ Model ─▶ embeddings
+//! ```
+//!
+//! A [`Method`] is a paper: what a batch is, its views, what is encoded, the loss. [`Training`] does the rest: it holds
+//! out validation samples, prints a measured plan, steps, validates, keeps the best, and saves enough that a run killed
+//! at any moment and resumed ends with the same bits as one that was not.
+
+#![forbid(unsafe_code)]
+
+mod checkpoint;
+mod devices;
+mod error;
+mod files;
+mod hold_out;
+mod memory;
+mod methods;
+mod model;
+mod optimizers;
+mod progress;
+mod recipe;
+mod run;
+mod schedule;
+mod step;
+mod training;
+
+// `derive(RecordState)` expands to these names at the root of the crate that uses it.
+use burn::optim::{RecordState, StateSink, StateSource};
+
+pub use checkpoint::{Checkpoints, State};
+pub use devices::{DeviceError, DeviceInfo, device, devices};
+pub use error::TrainError;
+pub use methods::{BatchHardMethod, BatchKin, Labels, Method, MethodCard, MethodConfig, Selection, SimClr, SupConMethod};
+pub use model::{Model, ModelCard};
+pub use optimizers::{Lars, LarsState, OptimizerConfig};
+pub use progress::{EpochReport, Event, Plan, StepReport, Validation};
+pub use recipe::Recipe;
+pub use run::{Logged, Run, RunFile};
+pub use schedule::Schedule;
+pub use training::{Outcome, Training};

@@ -1,1 +1,24 @@
-//! Learn embeddings in which near means kin: train, measure, index and search, in one binary.
+//! nearkin learns embeddings in which *near means kin*: from images, with or without labels, to a searchable index.
+//!
+//! This crate is the facade: each room of the house under one name. The command line, `nearkin`, is built from the same
+//! pieces. See `examples/` for training, embedding and search as a library.
+//!
+//! | module | what lives there |
+//! |---|---|
+//! | [`sweep`] | the row engine: scores, top-k, springs |
+//! | [`data`] | sources, decoding, views, samplers, the loader |
+//! | [`loss`] | losses as springs, differentiable in Burn |
+//! | [`net`] | encoders, heads, weight import and export |
+//! | [`eval`] | retrieval metrics, kNN, spectrum, the report |
+//! | [`train`] | methods, recipes, the loop, checkpoints, the model |
+//! | [`index`] | embeddings on disk, exact and approximate search |
+
+#![forbid(unsafe_code)]
+
+pub use nearkin_data as data;
+pub use nearkin_eval as eval;
+pub use nearkin_index as index;
+pub use nearkin_loss as loss;
+pub use nearkin_net as net;
+pub use nearkin_sweep as sweep;
+pub use nearkin_train as train;

@@ -1,1 +1,45 @@
-fn main() {}
+//! The command line.
+
+#![forbid(unsafe_code)]
+
+mod cli;
+mod commands;
+mod failure;
+mod pictures;
+mod ui;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use crate::cli::{Cli, Command};
+use crate::failure::Failure;
+use crate::ui::Ui;
+
+// Training allocates and frees large tensors all the time; the system's allocator hands them back to the kernel.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let ui = Ui::new(cli.output);
+    match run(cli, &ui) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => ui.fail(&failure),
+    }
+}
+
+fn run(cli: Cli, ui: &Ui) -> Result<(), Failure> {
+    cli.threads.start()?;
+    match cli.command {
+        Command::Quickstart(args) => commands::quickstart::run(args, ui),
+        Command::Train(args) => commands::train::run(args, ui),
+        Command::Eval(args) => commands::eval::run(args, ui),
+        Command::Embed(args) => commands::embed::run(args, ui),
+        Command::Index(args) => commands::index::run(args, ui),
+        Command::Search(args) => commands::search::run(args, ui),
+        Command::Data(args) => commands::data::run(args, ui),
+        Command::Methods => commands::methods::run(ui),
+        Command::Devices => commands::devices::run(ui),
+    }
+}

@@ -1,0 +1,96 @@
+//! SimCLR: two random views of each sample are kin, every other view in the batch is a stranger.
+//!
+//! T. Chen, S. Kornblith, M. Norouzi, G. Hinton, "A Simple Framework for Contrastive Learning of Visual
+//! Representations", 2020.
+
+use burn::tensor::Tensor;
+use nearkin_data::{Sampler, Shuffled, ViewConfig};
+use nearkin_loss::{Evaluated, LossError, NtXent, evaluate};
+use nearkin_net::{MlpConfig, Network};
+use nearkin_sweep::{Metric, SameLabel};
+use serde::{Deserialize, Serialize};
+
+use super::{BatchKin, Labels, Method, MethodCard, Selection};
+use crate::error::TrainError;
+
+pub(super) const CARD: MethodCard = MethodCard {
+    name: "simclr",
+    summary: "no labels; two random views of a sample against all other views of the batch, behind a projection head",
+    paper: "Chen, Kornblith, Norouzi, Hinton 2020, A Simple Framework for Contrastive Learning of Visual Representations",
+    needs_labels: false,
+};
+
+/// The hyper-parameters of SimCLR.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, rename_all = "kebab-case", deny_unknown_fields)]
+pub struct SimClr {
+    /// Samples a batch; the loss sees twice as many views.
+    pub batch: usize,
+    /// τ of NT-Xent.
+    pub temperature: f32,
+    /// Hidden units of the projection head.
+    pub hidden: usize,
+    /// Dimensions of the projection, which only the loss sees.
+    pub projection: usize,
+    /// Strength of the colour distortion: 1 for large photos, ½ for CIFAR-10.
+    pub colour: f32,
+}
+
+impl Default for SimClr {
+    /// The paper's setting for CIFAR-10 (appendix B.9), at a batch that a laptop holds.
+    fn default() -> Self {
+        Self { batch: 256, temperature: 0.5, hidden: 256, projection: 128, colour: 0.5 }
+    }
+}
+
+impl SimClr {
+    pub(super) fn projector(&self) -> MlpConfig {
+        MlpConfig { hidden: self.hidden, out: self.projection, layers: 2, batch_norm: false }
+    }
+
+    pub(super) fn build(&self) -> Result<impl Method + use<>, TrainError> {
+        Ok(Ready { config: self.clone(), loss: NtXent::new(self.temperature)? })
+    }
+}
+
+struct Ready {
+    config: SimClr,
+    loss: NtXent,
+}
+
+impl Method for Ready {
+    fn sampler(&self, len: usize, _labels: Labels<'_>) -> Result<Box<dyn Sampler>, TrainError> {
+        // A view's strangers are the other samples: one sample has none.
+        let batch = self.config.batch.min(len);
+        if batch < 2 {
+            return Err(TrainError::TooFewSamples { found: batch, wanted: 2, why: "a view needs strangers" });
+        }
+        Ok(Box::new(Shuffled::new(len, batch, true)?))
+    }
+
+    fn views(&self) -> usize {
+        2
+    }
+
+    fn default_views(&self) -> ViewConfig {
+        ViewConfig::simclr(self.config.colour)
+    }
+
+    fn encode(&self, network: &Network, pixels: Tensor<4>) -> Tensor<2> {
+        network.project(pixels)
+    }
+
+    fn loss(&self, encoded: Tensor<2>, batch: BatchKin<'_>) -> Result<Evaluated, LossError> {
+        let n = batch.samples.len() as u32;
+        let samples: Vec<u32> = (0..n).chain(0..n).collect();
+        evaluate(&self.loss, encoded, None, &SameLabel::within(&samples))
+    }
+
+    fn metric(&self) -> Metric {
+        Metric::Cosine
+    }
+
+    fn selection(&self) -> Selection {
+        Selection::Latest
+    }
+}

@@ -1,0 +1,200 @@
+//! A recipe: every setting of a training, in a TOML file that a person reads in a minute.
+
+use std::path::{Path, PathBuf};
+
+use nearkin_data::ViewConfig;
+use nearkin_net::EncoderConfig;
+use serde::{Deserialize, Serialize};
+
+use crate::error::TrainError;
+use crate::methods::MethodConfig;
+use crate::optimizers::OptimizerConfig;
+use crate::schedule::Schedule;
+
+/// What is trained, how, and for how long. Settings left out are chosen by [`Recipe::resolve`] from the data.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct Recipe {
+    /// Every random draw of the run follows from it.
+    #[serde(default)]
+    pub seed: u64,
+    /// Passes over the training data.
+    #[serde(default = "epochs")]
+    pub epochs: usize,
+    /// Side of the encoder's square input in pixels. Left out: the data's usual shorter side, at most 64.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub size: Option<usize>,
+    /// 1 (grey) or 3 (colour). Left out: what the data has.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub channels: Option<usize>,
+    /// Dimensions of a linear embedding on the encoder's features; 0: the features themselves. Left out: 128 for
+    /// methods without a projection head, 0 for those with one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub embedding: Option<usize>,
+    /// Parts in which a batch goes through the encoder. The loss still sees the whole batch (gradient caching, Gao
+    /// et al. 2021), so this bounds memory and costs one more forward pass; batch norms see a part each.
+    #[serde(default = "one", skip_serializing_if = "is_one")]
+    pub accumulate: usize,
+    /// Part of each class that is held out of training to choose the best epoch, 0 to 0.5. Methods without labels
+    /// hold out nothing.
+    #[serde(default = "hold_out")]
+    pub hold_out: f64,
+    /// Epochs between checkpoints and validations.
+    #[serde(default = "one")]
+    pub validate_every: usize,
+    /// A torchvision ResNet's `.pth` or `.safetensors` to start the encoder from.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub backbone: Option<PathBuf>,
+    /// The method and its hyper-parameters.
+    pub method: MethodConfig,
+    /// The encoder.
+    #[serde(default)]
+    pub encoder: EncoderConfig,
+    /// The optimizer.
+    #[serde(default)]
+    pub optimizer: OptimizerConfig,
+    /// The learning rate over time.
+    #[serde(default)]
+    pub schedule: Schedule,
+    /// How a sample turns into a view. Left out: what suits the method.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub views: Option<ViewConfig>,
+}
+
+fn epochs() -> usize {
+    20
+}
+
+fn one() -> usize {
+    1
+}
+
+fn is_one(n: &usize) -> bool {
+    *n == 1
+}
+
+fn hold_out() -> f64 {
+    0.1
+}
+
+impl Recipe {
+    /// The defaults of a method.
+    pub fn of(method: MethodConfig) -> Self {
+        Self {
+            seed: 0,
+            epochs: epochs(),
+            size: None,
+            channels: None,
+            embedding: None,
+            accumulate: one(),
+            hold_out: hold_out(),
+            validate_every: one(),
+            backbone: None,
+            method,
+            encoder: EncoderConfig::default(),
+            optimizer: OptimizerConfig::default(),
+            schedule: Schedule::default(),
+            views: None,
+        }
+    }
+
+    /// Reads a recipe.
+    ///
+    /// # Errors
+    /// When the file cannot be read, does not parse, or holds an unknown key or a value out of range; the message
+    /// names the file and the line.
+    pub fn read(path: &Path) -> Result<Self, TrainError> {
+        let text = std::fs::read_to_string(path).map_err(TrainError::io("read the recipe", path))?;
+        Self::parse(&text, path)
+    }
+
+    /// Parses a recipe that came from `path`.
+    ///
+    /// # Errors
+    /// As [`read`](Self::read).
+    pub fn parse(text: &str, path: &Path) -> Result<Self, TrainError> {
+        let recipe: Self = toml::from_str(text)
+            .map_err(|e| TrainError::Toml { path: path.to_owned(), message: e.to_string().trim_end().to_owned() })?;
+        recipe.check()?;
+        Ok(recipe)
+    }
+
+    /// Checks every range that does not depend on data.
+    ///
+    /// # Errors
+    /// Names the setting, its value and its range.
+    pub fn check(&self) -> Result<(), TrainError> {
+        let at_least_one = |field: &str, found: usize| {
+            if found == 0 { Err(TrainError::setting(field, found, "at least 1")) } else { Ok(()) }
+        };
+        at_least_one("epochs", self.epochs)?;
+        at_least_one("accumulate", self.accumulate)?;
+        at_least_one("validate-every", self.validate_every)?;
+        if let Some(size) = self.size
+            && !(8..=1024).contains(&size)
+        {
+            return Err(TrainError::setting("size", size, "8 to 1024 pixels"));
+        }
+        if let Some(channels) = self.channels
+            && !matches!(channels, 1 | 3)
+        {
+            return Err(TrainError::setting("channels", channels, "1 (grey) or 3 (colour)"));
+        }
+        if !(0.0..=0.5).contains(&self.hold_out) {
+            return Err(TrainError::setting("hold-out", self.hold_out, "0 to 0.5"));
+        }
+        if !(self.schedule.warmup_epochs >= 0.0 && self.schedule.warmup_epochs.is_finite()) {
+            return Err(TrainError::setting("schedule.warmup-epochs", self.schedule.warmup_epochs, "zero or more"));
+        }
+        if !(0.0..=1.0).contains(&self.schedule.final_fraction) {
+            return Err(TrainError::setting("schedule.final-fraction", self.schedule.final_fraction, "0 to 1"));
+        }
+        self.method.build()?;
+        self.optimizer.build()?;
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(text: &str) -> Result<Recipe, TrainError> {
+        Recipe::parse(text, Path::new("my.toml"))
+    }
+
+    #[test]
+    fn a_short_recipe_takes_the_defaults() {
+        let recipe = parse("[method]\nkind = \"batch-hard\"\nper-class = 8\n").unwrap();
+        let MethodConfig::BatchHard(method) = &recipe.method else { panic!("{recipe:?}") };
+        assert_eq!((method.classes, method.per_class), (18, 8));
+        assert_eq!(recipe.epochs, 20);
+    }
+
+    #[test]
+    fn a_recipe_survives_being_written_and_read() {
+        for name in ["batch-hard", "simclr"] {
+            let recipe = Recipe::of(MethodConfig::by_name(name).unwrap());
+            assert_eq!(parse(&toml::to_string(&recipe).unwrap()).unwrap(), recipe);
+        }
+    }
+
+    #[test]
+    fn a_misspelt_key_is_named_with_its_file_and_line() {
+        for text in ["epoch = 3\n[method]\nkind = \"simclr\"\n", "[method]\nkind = \"simclr\"\ntemprature = 0.2\n"] {
+            let message = parse(text).unwrap_err().to_string();
+            let key = if text.contains("temprature") { "temprature" } else { "epoch" };
+            assert!(message.starts_with("my.toml") && message.contains(key), "{message}");
+        }
+    }
+
+    #[test]
+    fn values_out_of_range_are_refused_by_name() {
+        for (line, field) in [("epochs = 0", "epochs"), ("hold-out = 0.9", "hold-out"), ("size = 4", "size")] {
+            let message = parse(&format!("{line}\n[method]\nkind = \"simclr\"\n")).unwrap_err().to_string();
+            assert!(message.starts_with(field), "{message}");
+        }
+        let message = parse("[method]\nkind = \"simclr\"\ntemperature = 0.0\n").unwrap_err().to_string();
+        assert!(message.contains("temperature = 0"), "{message}");
+    }
+}

@@ -1,0 +1,55 @@
+//! One step's gradient, whole or in parts.
+
+use burn::optim::{GradientsAccumulator, GradientsParams};
+use burn::tensor::Tensor;
+use nearkin_loss::Evaluated;
+use nearkin_net::Network;
+
+use crate::error::TrainError;
+use crate::methods::{BatchKin, Method};
+
+/// What a step has found out.
+pub(crate) struct Gradient {
+    pub loss: Evaluated,
+    pub encoded: Tensor<2>,
+    pub gradients: GradientsParams,
+}
+
+/// The loss of a batch and its gradient for every parameter.
+///
+/// With `parts` above 1 the views go through the encoder in that many parts, so that only one part's activations are
+/// held, while the loss sees the whole batch (gradient caching: L. Gao et al., "Scaling Deep Contrastive Learning
+/// Batch Size under Memory Limited Setup", 2021): encode all parts without keeping the tape, take the loss and its
+/// gradient at the encoded vectors, encode each part again and pull that gradient back. The result is exact for
+/// networks that treat each view alone; batch norms take the statistics of a part.
+pub(crate) fn gradient(
+    method: &dyn Method,
+    network: &Network,
+    pixels: Tensor<4>,
+    batch: BatchKin<'_>,
+    parts: usize,
+) -> Result<Gradient, TrainError> {
+    if parts == 1 {
+        let encoded = method.encode(network, pixels);
+        let loss = method.loss(encoded.clone(), batch)?;
+        let gradients = GradientsParams::from_grads(loss.tensor.backward(), network);
+        return Ok(Gradient { loss, encoded: encoded.inner(), gradients });
+    }
+    let parts: Vec<Tensor<4>> = pixels.chunk(parts, 0);
+    let encoded: Vec<Tensor<2>> = parts.iter().map(|p| method.encode(network, p.clone()).detach()).collect();
+    let encoded = Tensor::cat(encoded, 0).require_grad();
+    let loss = method.loss(encoded.clone(), batch)?;
+    let mut accumulated = GradientsAccumulator::new();
+    if let Some(pull) = encoded.grad(&loss.tensor.backward()) {
+        let mut first = 0;
+        for part in parts {
+            let again = method.encode(network, part);
+            let [count, dim] = again.dims();
+            let pull = pull.clone().slice([first..first + count, 0..dim]);
+            first += count;
+            let gradients = (again * Tensor::from_inner(pull)).sum().backward();
+            accumulated.accumulate(network, GradientsParams::from_grads(gradients, network));
+        }
+    }
+    Ok(Gradient { loss, encoded: encoded.inner(), gradients: accumulated.grads() })
+}

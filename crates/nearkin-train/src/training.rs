@@ -1,0 +1,492 @@
+//! The loop.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use burn::module::Module;
+use burn::optim::ModuleOptimizer;
+use burn::tensor::{Device, Tensor, TensorData};
+use nearkin_data::{Batch, Dataset, Loader, PrepareOptions, Prepared, Sampler, Skipped, Summary, Views};
+use nearkin_eval::{Labeled, RetrievalOptions, retrieval, spectrum};
+use nearkin_net::{Network, NetworkConfig, import_backbone};
+use nearkin_sweep::Vectors;
+
+use crate::checkpoint::{Checkpoints, State};
+use crate::error::TrainError;
+use crate::files::restore;
+use crate::hold_out;
+use crate::memory;
+use crate::methods::{BatchKin, Method, Selection};
+use crate::model::{Model, ModelCard, embed, prepared_side};
+use crate::progress::{EpochReport, Event, Plan, StepReport, Validation};
+use crate::recipe::Recipe;
+use crate::run::{Logged, Run, RunFile};
+use crate::step::gradient;
+
+/// Batches that the loader makes ahead of the step.
+const AHEAD: usize = 3;
+/// Reports an epoch: enough for a curve, too few to cost time.
+const REPORTS_PER_EPOCH: usize = 20;
+/// A long epoch is saved in its middle this often.
+const SAVE_EVERY: Duration = Duration::from_secs(600);
+/// The largest input side chosen without being asked.
+const USUAL_SIZE: usize = 64;
+
+/// A training that is ready to run.
+pub struct Training {
+    run: Run,
+    file: RunFile,
+    method: Box<dyn Method>,
+    data: Arc<Prepared>,
+    /// Samples to train on and to validate with, as numbers in `data`.
+    train: Vec<usize>,
+    held_out: Vec<usize>,
+    labels: Option<Vec<u32>>,
+    sampler: Box<dyn Sampler>,
+    views: Arc<Views>,
+    network: Network,
+    optimizer: ModuleOptimizer,
+    state: State,
+    device: Device,
+}
+
+/// How a training ended.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Outcome {
+    /// The run folder.
+    pub folder: PathBuf,
+    /// Whether it stopped before its last epoch because it was asked to.
+    pub interrupted: bool,
+    /// Steps done.
+    pub steps: usize,
+    /// The validation score of the kept model, for methods that choose by one.
+    pub best: Option<f64>,
+    /// Seconds of training, over all sittings.
+    pub seconds: f64,
+}
+
+impl Training {
+    /// Begins a run: reads the data, settles what the recipe leaves open, makes the run folder.
+    ///
+    /// # Errors
+    /// Before anything is written: when the recipe, the data or the folder will not do.
+    pub fn begin(
+        recipe: Recipe,
+        data: &Path,
+        out: &Path,
+        device: &Device,
+        observer: &mut dyn FnMut(Event<'_>),
+    ) -> Result<Self, TrainError> {
+        recipe.check()?;
+        Run::check_free(out)?;
+        let dataset = Dataset::open(data)?;
+        let recipe = resolve(recipe, &dataset.describe());
+        let data_path = absolute(data);
+        let prepared = prepare(&dataset, &recipe, observer)?;
+        let file = RunFile {
+            nearkin: env!("CARGO_PKG_VERSION").to_owned(),
+            data: data_path,
+            fingerprint: dataset.fingerprint(),
+            samples: prepared.len(),
+            classes: prepared.dataset.classes().to_vec(),
+            recipe,
+        };
+        let mut training = Self::assemble(file, prepared, device, |file| Run::create(out, file))?;
+        if let Some(path) = training.file.recipe.backbone.clone() {
+            import_backbone(&mut training.network.encoder, &path)?;
+        }
+        training.warn(observer);
+        Ok(training)
+    }
+
+    /// Goes on with a run from its newest checkpoint.
+    ///
+    /// # Errors
+    /// When the folder is no run, its data has changed, or its checkpoint is damaged or missing.
+    pub fn resume(
+        folder: &Path,
+        device: &Device,
+        observer: &mut dyn FnMut(Event<'_>),
+    ) -> Result<Self, TrainError> {
+        let (run, file) = Run::open(folder)?;
+        restore(&run.model())?;
+        let dataset = Dataset::open(&file.data)?;
+        let found = dataset.fingerprint();
+        if found != file.fingerprint {
+            let (path, wanted) = (file.data.clone(), file.fingerprint.clone());
+            return Err(TrainError::DataChanged { path, found, wanted });
+        }
+        let prepared = prepare(&dataset, &file.recipe, observer)?;
+        let mut training = Self::assemble(file, prepared, device, |_| Ok(run))?;
+        let Training { network, optimizer, .. } = training;
+        let (state, network, optimizer) = Checkpoints::of(folder).load(network, optimizer)?;
+        training.run.rewind(state.step)?;
+        (training.state, training.network, training.optimizer) = (state, network, optimizer);
+        training.warn(observer);
+        Ok(training)
+    }
+
+    fn assemble(
+        file: RunFile,
+        data: Prepared,
+        device: &Device,
+        run: impl FnOnce(&RunFile) -> Result<Run, TrainError>,
+    ) -> Result<Self, TrainError> {
+        let recipe = &file.recipe;
+        let method = recipe.method.build()?;
+        let labels = data.dataset.labels();
+        let (train, held_out) = match &labels {
+            Some(labels) if method.selection() == Selection::HeldOut => {
+                hold_out::split(labels, recipe.hold_out, recipe.seed)
+            }
+            _ => ((0..data.len()).collect(), Vec::new()),
+        };
+        let train_labels: Option<Vec<u32>> =
+            labels.as_ref().map(|labels| train.iter().map(|&i| labels[i]).collect());
+        let sampler = method.sampler(train.len(), train_labels.as_deref())?;
+        let network_config = network_config(recipe);
+        let view_config = recipe.views.clone().unwrap_or_else(|| method.default_views());
+        let views = Views::new(&view_config, network_config.size, network_config.channels)?;
+        let device = device.clone().autodiff();
+        let network = network_config.init(&device, recipe.seed)?;
+        let optimizer = recipe.optimizer.build()?;
+        let run = run(&file)?;
+        Ok(Self {
+            run,
+            method,
+            data: Arc::new(data),
+            train,
+            held_out,
+            labels,
+            sampler,
+            views: Arc::new(views),
+            network,
+            optimizer,
+            state: State::default(),
+            device,
+            file,
+        })
+    }
+
+    fn warn(&self, observer: &mut dyn FnMut(Event<'_>)) {
+        for warning in self.data.dataset.warnings() {
+            observer(Event::Warning(warning.clone()));
+        }
+        if !self.data.skipped.is_empty() {
+            let listed: Vec<String> = self.data.skipped.iter().take(5).map(ToString::to_string).collect();
+            let more = self.data.skipped.len() - listed.len();
+            let more = if more > 0 { format!("; and {more} more") } else { String::new() };
+            let count = self.data.skipped.len();
+            observer(Event::Warning(format!("skipped {count} unreadable images: {}{more}", listed.join("; "))));
+        }
+        if self.method.selection() == Selection::HeldOut && self.held_out.is_empty() {
+            observer(Event::Warning(
+                "no class can spare samples to hold out, so the last epoch is kept rather than the best".into(),
+            ));
+        }
+    }
+
+    /// The images that could not be read.
+    pub fn skipped(&self) -> &[Skipped] {
+        &self.data.skipped
+    }
+
+    /// What is about to be trained. Two steps on a throwaway copy of the network measure its cost.
+    ///
+    /// # Errors
+    /// When a batch cannot be made, or a loss taken.
+    pub fn plan(&self) -> Result<Plan, TrainError> {
+        let recipe = &self.file.recipe;
+        let config = network_config(recipe);
+        let mut network = config.init(&self.device, recipe.seed)?;
+        let mut optimizer = recipe.optimizer.build()?;
+        let first: Vec<Vec<usize>> = self.batches(0).into_iter().take(1).collect();
+        let samples = first.first().map_or(0, Vec::len);
+        let mut seconds_per_step = 0.0;
+        for batch in self.loader(first, 0, 0)? {
+            let batch = batch?;
+            // The first step also warms caches and allocators.
+            for _ in 0..2 {
+                let start = Instant::now();
+                let found = self.gradient_of(&network, &batch)?;
+                network = optimizer.step(recipe.optimizer.lr(), network, found.gradients);
+                seconds_per_step = start.elapsed().as_secs_f64();
+            }
+        }
+        Ok(Plan {
+            out: self.run.folder().to_owned(),
+            data: self.file.data.clone(),
+            method: recipe.method.card().name.to_owned(),
+            encoder: recipe.encoder.to_string(),
+            parameters: self.network.num_params(),
+            samples: self.train.len(),
+            classes: if self.labels.is_some() { self.file.classes.len() } else { 0 },
+            held_out: self.held_out.len(),
+            skipped: self.data.skipped.len(),
+            size: config.size,
+            channels: config.channels,
+            batch: samples,
+            views: self.method.views(),
+            steps_per_epoch: self.sampler.batches_per_epoch(),
+            epochs: recipe.epochs,
+            steps_done: self.state.step,
+            seconds_per_step,
+            memory: memory::peak(),
+            pixels: self.data.bytes() + self.data.bytes_on_disk(),
+            device: format!("{:?}", self.device.clone().inner()),
+            threads: rayon::current_num_threads(),
+        })
+    }
+
+    /// Trains until the last epoch is done, or until `stop` is set: then it saves where it stands and returns.
+    ///
+    /// # Errors
+    /// When an image, a checkpoint or the model cannot be read or written, or the loss is no longer a number. The run
+    /// folder then still holds its last checkpoint.
+    pub fn run(
+        mut self,
+        observer: &mut dyn FnMut(Event<'_>),
+        stop: &AtomicBool,
+    ) -> Result<Outcome, TrainError> {
+        let epochs = self.file.recipe.epochs;
+        let checkpoints = Checkpoints::of(self.run.folder());
+        let mut saved_at = Instant::now();
+        while self.state.epoch < epochs {
+            let (first, per_epoch) = (self.state.batch, self.sampler.batches_per_epoch());
+            let batches = self.loader(self.batches(self.state.epoch), self.state.epoch, first)?;
+            let mut pace = Pace::new();
+            for batch in batches {
+                if stop.load(Ordering::Relaxed) {
+                    checkpoints.save(&self.state, &self.network, &self.optimizer)?;
+                    return Ok(self.outcome(true));
+                }
+                let start = Instant::now();
+                self = self.step(&batch?, per_epoch, &mut pace, observer)?;
+                self.state.seconds += start.elapsed().as_secs_f64();
+                if saved_at.elapsed() > SAVE_EVERY {
+                    checkpoints.save(&self.state, &self.network, &self.optimizer)?;
+                    saved_at = Instant::now();
+                }
+            }
+            self.end_epoch(per_epoch, observer)?;
+            if self.state.epoch.is_multiple_of(self.file.recipe.validate_every) || self.state.epoch == epochs {
+                checkpoints.save(&self.state, &self.network, &self.optimizer)?;
+                saved_at = Instant::now();
+            }
+        }
+        Ok(self.outcome(false))
+    }
+
+    fn outcome(&self, interrupted: bool) -> Outcome {
+        Outcome {
+            folder: self.run.folder().to_owned(),
+            interrupted,
+            steps: self.state.step,
+            best: self.state.best,
+            seconds: self.state.seconds,
+        }
+    }
+
+    /// The batches of an epoch, as sample numbers in `data`.
+    fn batches(&self, epoch: usize) -> Vec<Vec<usize>> {
+        let batches = self.sampler.batches(self.file.recipe.seed, epoch as u64);
+        batches.into_iter().map(|batch| batch.into_iter().map(|i| self.train[i]).collect()).collect()
+    }
+
+    fn loader(&self, batches: Vec<Vec<usize>>, epoch: usize, first: usize) -> Result<Loader, TrainError> {
+        let views = vec![Arc::clone(&self.views); self.method.views()];
+        let (data, seed) = (Arc::clone(&self.data), self.file.recipe.seed);
+        let threads = rayon::current_num_threads();
+        Ok(Loader::start(data, views, batches, seed, epoch as u64, first, threads, AHEAD)?)
+    }
+
+    fn gradient_of(&self, network: &Network, batch: &Batch) -> Result<crate::step::Gradient, TrainError> {
+        let pixels = Tensor::from_data(TensorData::new(batch.pixels.clone(), batch.shape), &self.device);
+        let kin = BatchKin { samples: &batch.samples, labels: &batch.labels };
+        gradient(self.method.as_ref(), network, pixels, kin, self.file.recipe.accumulate)
+    }
+
+    fn step(
+        mut self,
+        batch: &Batch,
+        per_epoch: usize,
+        pace: &mut Pace,
+        observer: &mut dyn FnMut(Event<'_>),
+    ) -> Result<Self, TrainError> {
+        let recipe = &self.file.recipe;
+        let steps = per_epoch * recipe.epochs;
+        let found = self.gradient_of(&self.network, batch)?;
+        let loss = found.loss.value;
+        if !loss.is_finite() {
+            let ids = batch.samples.iter().take(5).map(|&i| self.data.dataset.sample(i).id.as_str());
+            return Err(TrainError::NonFinite {
+                loss,
+                step: self.state.step + 1,
+                method: recipe.method.card().name.to_owned(),
+                samples: ids.collect::<Vec<_>>().join(", "),
+            });
+        }
+        let lr = recipe.optimizer.lr() * recipe.schedule.factor(self.state.step, per_epoch, steps);
+        let epoch = self.state.epoch + 1;
+        self.network = self.optimizer.step(lr, self.network, found.gradients);
+        let active = found.loss.active as f64 / found.loss.terms.max(1) as f64;
+        self.state.step += 1;
+        self.state.batch += 1;
+        self.state.loss_sum += loss;
+        self.state.active_sum += active;
+        pace.views += batch.shape[0];
+        let interval = per_epoch.div_ceil(REPORTS_PER_EPOCH);
+        if self.state.batch.is_multiple_of(interval) || self.state.batch == per_epoch {
+            let rate = pace.lap();
+            let views_left = (steps - self.state.step) * batch.shape[0];
+            let [_, dim] = found.encoded.dims();
+            let encoded: Vec<f32> =
+                found.encoded.into_data().convert::<f32>().try_to_vec().unwrap_or_default();
+            let spectrum = spectrum(Vectors::new(&encoded, dim).map_err(nearkin_loss::LossError::from)?)?;
+            let report = StepReport {
+                step: self.state.step,
+                steps,
+                epoch,
+                loss,
+                lr,
+                active,
+                spread: spectrum.spread,
+                effective_rank: spectrum.effective_rank,
+                images_per_second: rate,
+                seconds_left: views_left as f64 / rate,
+            };
+            observer(Event::Stepped(&report));
+            self.run.log(&Logged::Step(report))?;
+        }
+        Ok(self)
+    }
+
+    /// Validates, keeps the model if it is the best, and moves to the next epoch.
+    fn end_epoch(
+        &mut self,
+        per_epoch: usize,
+        observer: &mut dyn FnMut(Event<'_>),
+    ) -> Result<(), TrainError> {
+        let (epochs, every) = (self.file.recipe.epochs, self.file.recipe.validate_every);
+        let done = self.state.epoch + 1;
+        let due = done.is_multiple_of(every) || done == epochs;
+        let validation = if due { self.validate(observer)? } else { None };
+        let score = validation.map(|v| v.mean_average_precision_at_r);
+        let kept = due && score.is_none_or(|score| self.state.best.is_none_or(|best| score > best));
+        if kept {
+            self.state.best = score;
+            Model::save(&self.run.model(), &self.card(done), &self.network.valid())?;
+        }
+        let report = EpochReport {
+            epoch: done,
+            epochs,
+            step: self.state.step,
+            loss: self.state.loss_sum / per_epoch as f64,
+            active: self.state.active_sum / per_epoch as f64,
+            validation,
+            kept,
+            seconds: self.state.seconds,
+        };
+        observer(Event::EpochDone(&report));
+        self.run.log(&Logged::Epoch(report))?;
+        self.state = State { epoch: done, batch: 0, loss_sum: 0.0, active_sum: 0.0, ..self.state.clone() };
+        Ok(())
+    }
+
+    fn validate(&self, observer: &mut dyn FnMut(Event<'_>)) -> Result<Option<Validation>, TrainError> {
+        let Some(labels) = self.labels.as_ref().filter(|_| !self.held_out.is_empty()) else { return Ok(None) };
+        let labels: Vec<u32> = self.held_out.iter().map(|&i| labels[i]).collect();
+        let card = self.card(0);
+        let mut progress = |done, total| observer(Event::Validating { done, total });
+        let network = self.network.valid();
+        let vectors = embed(&network, &card, &self.device, &self.data, &self.held_out, &mut progress)?;
+        let vectors = Vectors::new(&vectors, card.dimension).map_err(nearkin_loss::LossError::from)?;
+        let options = RetrievalOptions { metric: card.metric, ..RetrievalOptions::default() };
+        let found = retrieval(Labeled { vectors, labels: &labels }, None, &options)?;
+        Ok(Some(Validation {
+            precision_at_1: found.precision_at_1,
+            mean_average_precision_at_r: found.mean_average_precision_at_r,
+        }))
+    }
+
+    fn card(&self, epoch: usize) -> ModelCard {
+        let network = network_config(&self.file.recipe);
+        ModelCard {
+            nearkin: env!("CARGO_PKG_VERSION").to_owned(),
+            method: self.file.recipe.method.card().name.to_owned(),
+            dimension: network.embedding_dim(),
+            metric: self.method.metric(),
+            epoch,
+            data: self.file.fingerprint.clone(),
+            classes: if self.labels.is_some() { self.file.classes.clone() } else { Vec::new() },
+            network,
+            normalize: self.views.config().normalize.clone(),
+        }
+    }
+}
+
+/// Views a second between reports.
+struct Pace {
+    since: Instant,
+    views: usize,
+}
+
+impl Pace {
+    fn new() -> Self {
+        Self { since: Instant::now(), views: 0 }
+    }
+
+    fn lap(&mut self) -> f64 {
+        let rate = self.views as f64 / self.since.elapsed().as_secs_f64().max(1e-9);
+        *self = Self::new();
+        rate
+    }
+}
+
+fn prepare(
+    dataset: &Dataset,
+    recipe: &Recipe,
+    observer: &mut dyn FnMut(Event<'_>),
+) -> Result<Prepared, TrainError> {
+    let config = network_config(recipe);
+    let options = PrepareOptions::new(config.channels, prepared_side(config.size));
+    let observer = std::sync::Mutex::new(observer);
+    let progress = |done, total| {
+        if let Ok(mut observer) = observer.lock() {
+            observer(Event::Preparing { done, total });
+        }
+    };
+    Ok(Prepared::prepare(dataset, &options, &progress)?)
+}
+
+/// Fills in what the recipe leaves to the data and the method.
+fn resolve(recipe: Recipe, data: &Summary) -> Recipe {
+    let usual = data.sizes.first().map_or(USUAL_SIZE, |s| s.width.min(s.height));
+    let colour = data.channels.iter().any(|c| c.channels == 3);
+    let projected = recipe.method.projector().is_some();
+    Recipe {
+        size: Some(recipe.size.unwrap_or(usual.clamp(8, USUAL_SIZE))),
+        channels: Some(recipe.channels.unwrap_or(if colour { 3 } else { 1 })),
+        embedding: Some(recipe.embedding.unwrap_or(if projected { 0 } else { 128 })),
+        views: recipe.views.clone().or_else(|| recipe.method.build().ok().map(|m| m.default_views())),
+        ..recipe
+    }
+}
+
+/// The network of a resolved recipe.
+fn network_config(recipe: &Recipe) -> NetworkConfig {
+    NetworkConfig {
+        encoder: recipe.encoder.clone(),
+        channels: recipe.channels.unwrap_or(3),
+        size: recipe.size.unwrap_or(USUAL_SIZE),
+        embedding: recipe.embedding.filter(|e| *e > 0),
+        projector: recipe.method.projector(),
+    }
+}
+
+/// The path with its folder made absolute; what follows a `#` stays.
+fn absolute(path: &Path) -> PathBuf {
+    std::path::absolute(path).unwrap_or_else(|_| path.to_owned())
+}

@@ -1,0 +1,190 @@
+//! What is measured, of the learned embedding and of raw pixels alike.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use nearkin_data::Prepared;
+use nearkin_eval::{
+    Labeled, MetricRow, Retrieval, RetrievalOptions, Weighting, class_overlap, knn_accuracy, retrieval, spectrum,
+};
+use nearkin_sweep::{Metric, Vectors};
+use nearkin_train::Model;
+use serde::Serialize;
+
+use crate::failure::Failure;
+
+/// τ of the vote (Wu et al. 2018).
+const TEMPERATURE: f64 = 0.07;
+
+/// A labelled data set, embedded.
+pub struct Set {
+    pub prepared: Arc<Prepared>,
+    pub vectors: Vec<f32>,
+    pub dim: usize,
+    pub pixels: Vec<f32>,
+    pub pixel_dim: usize,
+    pub fingerprint: String,
+}
+
+impl Set {
+    pub fn learned(&self) -> Result<Vectors<'_>, Failure> {
+        Ok(Vectors::new(&self.vectors, self.dim)?)
+    }
+
+    fn raw(&self) -> Result<Vectors<'_>, Failure> {
+        Ok(Vectors::new(&self.pixels, self.pixel_dim)?)
+    }
+
+    pub fn classes(&self) -> &[String] {
+        self.prepared.dataset.classes()
+    }
+}
+
+/// The measures of one kind of vectors.
+#[derive(Debug, Serialize)]
+pub struct Measures {
+    #[serde(flatten)]
+    pub retrieval: Retrieval,
+    /// The share of queries whose class wins the vote of their nearest references.
+    pub knn_accuracy: f64,
+    pub spread: f64,
+    pub effective_rank: f64,
+}
+
+/// All that an evaluation found.
+pub struct Found {
+    pub learned: Measures,
+    pub pixels: Measures,
+    /// How many neighbours voted.
+    pub knn: usize,
+    /// One sentence on what was compared with what.
+    pub protocol: String,
+    /// What a reader of the numbers must know.
+    pub notes: Vec<String>,
+    /// Labels of the queries and of the references, numbered alike.
+    pub labels: Labels,
+}
+
+/// Class numbers shared by queries and references.
+pub struct Labels {
+    pub query: Vec<u32>,
+    pub reference: Option<Vec<u32>>,
+    pub classes: Vec<String>,
+}
+
+impl Labels {
+    /// Numbers classes by name: two data sets may number theirs differently.
+    fn of(query: &Set, reference: Option<&Set>) -> Self {
+        let mut numbers: HashMap<String, u32> = HashMap::new();
+        let mut classes: Vec<String> = Vec::new();
+        let mut number = |set: &Set| -> Vec<u32> {
+            let own: Vec<u32> = set
+                .classes()
+                .iter()
+                .map(|name| {
+                    *numbers.entry(name.clone()).or_insert_with(|| {
+                        classes.push(name.clone());
+                        classes.len() as u32 - 1
+                    })
+                })
+                .collect();
+            set.prepared.dataset.labels().unwrap_or_default().iter().map(|&l| own[l as usize]).collect()
+        };
+        let (query, reference) = (number(query), reference.map(&mut number));
+        Self { query, reference, classes }
+    }
+}
+
+pub fn measure(model: &Model, query: &Set, reference: Option<&Set>, knn: usize) -> Result<Found, Failure> {
+    let labels = Labels::of(query, reference);
+    let of = |query: Vectors<'_>, reference: Option<Vectors<'_>>, metric: Metric| -> Result<Measures, Failure> {
+        let asked = Labeled { vectors: query, labels: &labels.query };
+        let searched = match (reference, &labels.reference) {
+            (Some(vectors), Some(labels)) => Some(Labeled { vectors, labels }),
+            _ => None,
+        };
+        let options = RetrievalOptions { metric, ..RetrievalOptions::default() };
+        let weighting = Weighting::Exp { temperature: TEMPERATURE };
+        let spectrum = spectrum(query)?;
+        Ok(Measures {
+            retrieval: retrieval(asked, searched, &options)?,
+            // The vote is always taken by cosine, so that its temperature means the same for every model.
+            knn_accuracy: knn_accuracy(asked, searched, Metric::Cosine, knn, weighting)?,
+            spread: spectrum.spread,
+            effective_rank: spectrum.effective_rank,
+        })
+    };
+    let learned = of(query.learned()?, reference.map(Set::learned).transpose()?, model.card.metric)?;
+    let pixels = of(query.raw()?, reference.map(Set::raw).transpose()?, Metric::Cosine)?;
+    let protocol = match reference {
+        None => format!(
+            "each of {} images asks among all others; {} for the learned embedding, cosine for raw pixels",
+            query.prepared.len(),
+            model.card.metric
+        ),
+        Some(reference) => format!(
+            "{} images ask among {} references; {} for the learned embedding, cosine for raw pixels",
+            query.prepared.len(),
+            reference.prepared.len(),
+            model.card.metric
+        ),
+    };
+    Ok(Found { notes: notes(model, query, &learned), learned, pixels, knn, protocol, labels })
+}
+
+fn notes(model: &Model, query: &Set, learned: &Measures) -> Vec<String> {
+    let mut notes = Vec::new();
+    if query.fingerprint == model.card.data {
+        notes.push(
+            "this is the data that the model was trained on: its figures say little about new images".to_owned(),
+        );
+    }
+    if !model.card.classes.is_empty() {
+        let seen = class_overlap(&model.card.classes, query.classes());
+        notes.push(match (seen.len(), query.classes().len()) {
+            (0, n) => format!("none of the {n} classes was seen in training: these figures are for new classes"),
+            (s, n) if s == n => {
+                format!("all {n} classes were seen in training: expect less on new classes")
+            }
+            (s, n) => format!("{s} of the {n} classes were seen in training, the others are new"),
+        });
+    }
+    if learned.retrieval.lone_queries > 0 {
+        let lone = learned.retrieval.lone_queries;
+        notes.push(format!("{lone} images have no reference of their class and are left out of the averages"));
+    }
+    notes
+}
+
+impl Found {
+    /// The rows of the table, each under its field's name.
+    pub fn rows(&self) -> Vec<MetricRow> {
+        let (l, p) = (&self.learned, &self.pixels);
+        let row = |name: &str, learned: f64, baseline: f64, interval| MetricRow {
+            name: name.to_owned(),
+            learned,
+            baseline: Some(baseline),
+            interval,
+        };
+        let (lr, pr) = (&l.retrieval, &p.retrieval);
+        let mut rows = vec![row(
+            "precision_at_1",
+            lr.precision_at_1,
+            pr.precision_at_1,
+            Some(lr.precision_at_1_interval),
+        )];
+        for (k, learned) in lr.recall_at_k.iter().filter(|(k, _)| **k > 1) {
+            rows.push(row(&format!("recall_at_{k}"), *learned, pr.recall_at_k.get(k).copied().unwrap_or(0.0), None));
+        }
+        rows.push(row("r_precision", lr.r_precision, pr.r_precision, None));
+        rows.push(row(
+            "mean_average_precision_at_r",
+            lr.mean_average_precision_at_r,
+            pr.mean_average_precision_at_r,
+            Some(lr.mean_average_precision_at_r_interval),
+        ));
+        rows.push(row(&format!("knn_accuracy ({}-NN)", self.knn), l.knn_accuracy, p.knn_accuracy, None));
+        rows.push(row("effective_rank", l.effective_rank, p.effective_rank, None));
+        rows
+    }
+}

@@ -1,0 +1,150 @@
+//! The report of an evaluation.
+
+use nearkin_eval::{ClassRow, Curve, Hit, Map, QueryRow, Report, Series, pca_2d};
+use nearkin_sweep::{Neighbor, Vectors, top_k};
+use nearkin_train::{Logged, Model, Run};
+
+use super::Args;
+use super::measures::{Found, Set};
+use crate::failure::Failure;
+use crate::pictures::picture;
+
+/// Queries shown with their neighbours: half of them with a right nearest neighbour, half with a wrong one.
+const SHOWN: usize = 12;
+/// Neighbours shown of each.
+const NEIGHBOURS: usize = 8;
+/// Points on the map.
+const POINTS: usize = 3000;
+
+pub fn report(args: &Args, model: &Model, query: &Set, reference: Option<&Set>, found: &Found) -> Result<Report, Failure> {
+    let card = &model.card;
+    let reference_name = args.reference.as_ref().map(|r| format!(" --reference {}", r.display()));
+    let fact = |name: &str, value: String| (name.to_owned(), value);
+    let network = &card.network;
+    Ok(Report {
+        title: format!("nearkin: {}", args.model.display()),
+        subtitle: format!("{}.", found.protocol),
+        command: format!(
+            "nearkin eval {} --data {}{}",
+            args.model.display(),
+            args.data.display(),
+            reference_name.unwrap_or_default()
+        ),
+        facts: vec![
+            fact("method", card.method.clone()),
+            fact("encoder", format!("{}, {} × {} × {}", network.encoder, network.channels, network.size, network.size)),
+            fact("embedding", format!("{} values, compared by {}", card.dimension, card.metric)),
+            fact("epoch kept", card.epoch.to_string()),
+            fact("data", args.data.display().to_string()),
+            fact("data fingerprint", query.fingerprint.clone()),
+            fact("model hash", model.hash().to_owned()),
+            fact("nearkin", card.nearkin.clone()),
+        ],
+        metrics: found.rows(),
+        baseline_name: "raw pixels".to_owned(),
+        curves: curves(args)?,
+        map: Some(map(query, found)?),
+        sheet: sheet(model, query, reference, found)?,
+        per_class: found
+            .learned
+            .retrieval
+            .per_class
+            .iter()
+            .map(|class| ClassRow {
+                name: found.labels.classes[class.label as usize].clone(),
+                queries: class.queries,
+                precision_at_1: class.precision_at_1,
+                map_at_r: class.map_at_r,
+            })
+            .collect(),
+        notes: found.notes.clone(),
+        skipped: query.prepared.skipped.iter().map(|s| (s.path.display().to_string(), s.reason.clone())).collect(),
+    })
+}
+
+/// How the run went, if the model is in one.
+fn curves(args: &Args) -> Result<Vec<Curve>, Failure> {
+    let Ok((run, _)) = Run::open(&args.model) else { return Ok(Vec::new()) };
+    let logged = run.logged()?;
+    let steps = |value: fn(&nearkin_train::StepReport) -> f64| -> Vec<(f64, f64)> {
+        let steps = logged.iter().filter_map(|l| if let Logged::Step(s) = l { Some(s) } else { None });
+        steps.map(|s| (s.step as f64, value(s))).collect()
+    };
+    let validations = |value: fn(&nearkin_train::Validation) -> f64| -> Vec<(f64, f64)> {
+        let epochs = logged.iter().filter_map(|l| if let Logged::Epoch(e) = l { Some(e) } else { None });
+        epochs.filter_map(|e| e.validation.as_ref().map(|v| (e.epoch as f64, value(v)))).collect()
+    };
+    let curve = |title: &str, x: &str, y: &str, series: Vec<(&str, Vec<(f64, f64)>)>| Curve {
+        title: title.to_owned(),
+        x_label: x.to_owned(),
+        y_label: y.to_owned(),
+        series: series.into_iter().map(|(name, points)| Series { name: name.to_owned(), points }).collect(),
+    };
+    let all = vec![
+        curve("Loss", "step", "loss", vec![("loss", steps(|s| s.loss))]),
+        curve(
+            "Held-out samples",
+            "epoch",
+            "score",
+            vec![
+                ("precision@1", validations(|v| v.precision_at_1)),
+                ("MAP@R", validations(|v| v.mean_average_precision_at_r)),
+            ],
+        ),
+        curve("Terms that pull", "step", "share", vec![("active", steps(|s| s.active))]),
+        curve("Effective rank of a batch", "step", "directions", vec![("rank", steps(|s| s.effective_rank))]),
+    ];
+    let drawn = |c: &Curve| c.series.iter().all(|s| !s.points.is_empty());
+    Ok(all.into_iter().filter(drawn).collect())
+}
+
+/// `count` of `all`, evenly spaced.
+fn evenly(all: &[usize], count: usize) -> Vec<usize> {
+    let count = count.min(all.len());
+    (0..count).map(|i| all[i * all.len() / count]).collect()
+}
+
+fn map(query: &Set, found: &Found) -> Result<Map, Failure> {
+    let all: Vec<usize> = (0..query.prepared.len()).collect();
+    let chosen = evenly(&all, POINTS);
+    let vectors = query.learned()?;
+    // On the sphere, where the embedding is compared or at least comparable.
+    let unit = chosen.iter().flat_map(|&i| {
+        let row = vectors.row(i);
+        let norm = row.iter().map(|x| x * x).sum::<f32>().sqrt().max(f32::MIN_POSITIVE);
+        row.iter().map(move |x| x / norm)
+    });
+    let unit: Vec<f32> = unit.collect();
+    Ok(Map {
+        points: pca_2d(Vectors::new(&unit, query.dim)?)?,
+        labels: chosen.iter().map(|&i| found.labels.query[i]).collect(),
+        classes: found.labels.classes.clone(),
+    })
+}
+
+fn sheet(model: &Model, query: &Set, reference: Option<&Set>, found: &Found) -> Result<Vec<QueryRow>, Failure> {
+    let searched = reference.unwrap_or(query);
+    let labels = found.labels.reference.as_ref().unwrap_or(&found.labels.query);
+    let neighbours = |queries, k| top_k(queries, searched.learned()?, model.card.metric, k, reference.is_none()).map_err(Failure::from);
+    let right = |query: usize, n: &Neighbor| found.labels.query[query] == labels[n.index];
+    let nearest = neighbours(query.learned()?, NEIGHBOURS)?;
+    let is_right = |q: &usize| nearest[*q].first().is_some_and(|n| right(*q, n));
+    let (good, bad): (Vec<usize>, Vec<usize>) = (0..query.prepared.len()).partition(is_right);
+    let bad = evenly(&bad, SHOWN / 2);
+    let good = evenly(&good, SHOWN - bad.len());
+    let class = |label: u32| found.labels.classes[label as usize].clone();
+    let row = |&q: &usize| -> Result<QueryRow, Failure> {
+        let hits = nearest[q].iter().map(|n| {
+            Ok(Hit {
+                picture: picture(&searched.prepared.image(n.index)?, class(labels[n.index]))?,
+                right: Some(right(q, n)),
+                score: n.score,
+            })
+        });
+        Ok(QueryRow {
+            query: picture(&query.prepared.image(q)?, class(found.labels.query[q]))?,
+            hits: hits.collect::<Result<_, Failure>>()?,
+        })
+    };
+    good.iter().chain(&bad).map(row).collect()
+}
