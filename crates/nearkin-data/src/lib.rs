@@ -1,1 +1,50 @@
 //! Sources, decoding, views, samplers and the loader.
+//!
+//! The way of a pixel: [`Dataset::open`] finds the samples and their labels, [`Prepared::prepare`]
+//! decodes them once and keeps them small, a [`samplers::Sampler`] orders them into batches, and a
+//! [`Loader`] turns every batch into normalised [`Views`] ahead of the training step.
+//!
+//! Every random draw is a function of (seed, epoch, sample, view, purpose), see [`random`], so a
+//! batch has the same bits on any number of threads and after a resume.
+//!
+//! ```no_run
+//! use std::sync::Arc;
+//! use nearkin_data::*;
+//!
+//! # fn main() -> Result<(), DataError> {
+//! let dataset = Dataset::open("data/fashion-mnist#train".as_ref())?;
+//! let prepared = Prepared::prepare(&dataset, &PrepareOptions::new(1, 32), &mut |_, _| {})?;
+//! let batches = Shuffled::new(prepared.len(), 256, true)?.batches(7, 0);
+//! let view = Arc::new(Views::new(&ViewConfig::simclr(0.5), 32, 1)?);
+//! let views = vec![Arc::clone(&view), view];
+//! for batch in Loader::start(Arc::new(prepared), views, batches, 7, 0, 0, 2, 4)? {
+//!     assert_eq!(batch?.shape, [2 * 256, 1, 32, 32]);
+//! }
+//! # Ok(())
+//! # }
+//! ```
+#![forbid(unsafe_code)]
+
+mod dataset;
+mod decode;
+mod error;
+mod image;
+mod loader;
+mod prepare;
+pub mod random;
+mod resize;
+pub mod samplers;
+mod sources;
+mod store;
+mod summary;
+pub mod views;
+
+pub use dataset::{Dataset, Kind, Sample};
+pub use decode::{DecodeError, Limits, decode, read_image};
+pub use error::DataError;
+pub use image::Image;
+pub use loader::{Batch, Loader};
+pub use prepare::{PrepareOptions, Prepared, Skipped};
+pub use samplers::{PkSampler, Sampler, Sequential, Shuffled};
+pub use summary::{ChannelCount, ClassCount, SizeCount, SplitCount, Summary};
+pub use views::{Blur, Crop, Jitter, Normalize, ViewConfig, Views};

@@ -119,7 +119,7 @@ pub struct Pull {
 ///
 /// # Errors
 /// When queries and references differ in dimension.
-pub fn pull<S: Springs, K: Kin>(
+pub fn pull<S: Springs, K: Kin + ?Sized>(
     queries: Vectors<'_>,
     references: Option<Vectors<'_>>,
     metric: Metric,
@@ -189,7 +189,7 @@ pub fn pull<S: Springs, K: Kin>(
 }
 
 /// Scores and relations of one tile, each panel by one task.
-fn fill<K: Kin>(
+fn fill<K: Kin + ?Sized>(
     ends: &Ends<'_>,
     metric: Metric,
     kin: &K,
@@ -314,7 +314,7 @@ fn chain(metric: Metric, scale: f32, ready: &Ready<'_>, weights: &[f64], sums: &
 ///
 /// # Errors
 /// When queries and references differ in dimension.
-pub fn pull_tuples<S: TupleSprings, K: Kin>(
+pub fn pull_tuples<S: TupleSprings, K: Kin + ?Sized>(
     queries: Vectors<'_>,
     references: Option<Vectors<'_>>,
     metric: Metric,
@@ -371,12 +371,12 @@ pub fn pull_tuples<S: TupleSprings, K: Kin>(
 }
 
 /// Relates each tile before the miner sees it.
-struct Mine<'a, S, K> {
+struct Mine<'a, S, K: ?Sized> {
     kin: &'a K,
     springs: &'a S,
 }
 
-impl<S: TupleSprings, K: Kin> RowFold for Mine<'_, S, K> {
+impl<S: TupleSprings, K: Kin + ?Sized> RowFold for Mine<'_, S, K> {
     type Row = (S::Row, Vec<Relation>);
 
     fn start(&self, _query: usize) -> Self::Row {

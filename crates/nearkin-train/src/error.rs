@@ -6,7 +6,8 @@ use std::path::{Path, PathBuf};
 use nearkin_data::DataError;
 use nearkin_eval::EvalError;
 use nearkin_loss::LossError;
-use nearkin_net::NetError;
+use nearkin_net::ConfigError;
+use nearkin_net::weights::WeightsError;
 
 /// Why training, loading or embedding stopped.
 #[derive(Debug, thiserror::Error)]
@@ -117,9 +118,12 @@ pub enum TrainError {
     /// A data set that cannot be read.
     #[error(transparent)]
     Data(Box<DataError>),
-    /// A network that cannot be made, loaded or saved.
+    /// A network that cannot be made.
     #[error(transparent)]
-    Net(#[from] NetError),
+    Network(#[from] ConfigError),
+    /// Weights that cannot be loaded or saved.
+    #[error(transparent)]
+    Weights(#[from] WeightsError),
     /// A loss that cannot be evaluated.
     #[error(transparent)]
     Loss(#[from] LossError),
@@ -146,6 +150,7 @@ impl TrainError {
             Self::Toml { .. }
                 | Self::Setting { .. }
                 | Self::NeedsLabels { .. }
+                | Self::Network(_)
                 | Self::RunExists(_)
                 | Self::NotARun { .. }
                 | Self::Loss(LossError::OutOfRange { .. })

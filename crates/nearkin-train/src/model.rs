@@ -5,9 +5,10 @@ use std::sync::Arc;
 
 use burn::module::Module;
 use burn::tensor::{Device, Tensor, TensorData};
-use nearkin_data::{Image, Loader, Normalize, PrepareOptions, Prepared, Views};
+use nearkin_data::{Loader, Normalize, PrepareOptions, Prepared, Views};
 use nearkin_loss::LossError;
-use nearkin_net::{Network, NetworkConfig, load_safetensors, save_safetensors};
+use nearkin_net::weights::{load_safetensors, save_safetensors};
+use nearkin_net::{Network, NetworkConfig};
 use nearkin_sweep::Metric;
 use serde::{Deserialize, Serialize};
 
@@ -131,18 +132,6 @@ impl Model {
     ) -> Result<Vec<f32>, TrainError> {
         let all: Vec<usize> = (0..data.len()).collect();
         embed(&self.network, &self.card, &self.device, data, &all, progress)
-    }
-
-    /// Embeds images of any size and channel count, row-major `[n, dimension]`.
-    ///
-    /// Each goes the way of a data set's: shrunk as when prepared, then the view without randomness; so that an image
-    /// has the same embedding whether it is asked for or indexed.
-    ///
-    /// # Errors
-    /// When an image is malformed.
-    pub fn embed_images(&self, images: &[Image]) -> Result<Vec<f32>, TrainError> {
-        let prepared = Prepared::of_images(images, &self.prepare_options())?;
-        self.embed(&Arc::new(prepared), &mut |_, _| {})
     }
 
     /// The pixels that the encoder sees, row-major: the baseline that an embedding must beat.

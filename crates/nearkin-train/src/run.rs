@@ -78,8 +78,10 @@ impl Run {
     /// When the folder exists and is not empty, or cannot be read.
     pub fn check_free(folder: &Path) -> Result<(), TrainError> {
         match fs::read_dir(folder) {
-            Ok(mut entries) if entries.next().is_some() => Err(TrainError::RunExists(folder.to_owned())),
-            Ok(_) => Ok(()),
+            Ok(mut entries) => match entries.next() {
+                Some(_) => Err(TrainError::RunExists(folder.to_owned())),
+                None => Ok(()),
+            },
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(()),
             Err(e) => Err(TrainError::io("use as a run folder", folder)(e)),
         }

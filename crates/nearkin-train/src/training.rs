@@ -10,7 +10,8 @@ use burn::optim::ModuleOptimizer;
 use burn::tensor::{Device, Tensor, TensorData};
 use nearkin_data::{Batch, Dataset, Loader, PrepareOptions, Prepared, Sampler, Skipped, Summary, Views};
 use nearkin_eval::{Labeled, RetrievalOptions, retrieval, spectrum};
-use nearkin_net::{Network, NetworkConfig, import_backbone};
+use nearkin_net::weights::import_backbone;
+use nearkin_net::{Network, NetworkConfig};
 use nearkin_sweep::Vectors;
 
 use crate::checkpoint::{Checkpoints, State};
@@ -90,7 +91,7 @@ impl Training {
             data: data_path,
             fingerprint: dataset.fingerprint(),
             samples: prepared.len(),
-            classes: prepared.dataset.classes().to_vec(),
+            classes: prepared.dataset.present_classes(),
             recipe,
         };
         let mut training = Self::assemble(file, prepared, device, |file| Run::create(out, file))?;
@@ -234,7 +235,7 @@ impl Training {
             steps_done: self.state.step,
             seconds_per_step,
             memory: memory::peak(),
-            pixels: self.data.bytes() + self.data.bytes_on_disk(),
+            pixels: self.data.bytes(),
             device: format!("{:?}", self.device.clone().inner()),
             threads: rayon::current_num_threads(),
         })
@@ -452,13 +453,8 @@ fn prepare(
 ) -> Result<Prepared, TrainError> {
     let config = network_config(recipe);
     let options = PrepareOptions::new(config.channels, prepared_side(config.size));
-    let observer = std::sync::Mutex::new(observer);
-    let progress = |done, total| {
-        if let Ok(mut observer) = observer.lock() {
-            observer(Event::Preparing { done, total });
-        }
-    };
-    Ok(Prepared::prepare(dataset, &options, &progress)?)
+    let mut progress = |done, total| observer(Event::Preparing { done, total });
+    Ok(Prepared::prepare(dataset, &options, &mut progress)?)
 }
 
 /// Fills in what the recipe leaves to the data and the method.

@@ -163,7 +163,7 @@ fn same_class_views() -> ViewConfig {
     ViewConfig {
         crop: Crop::RandomResized { scale: [0.3, 1.0], ratio: [0.75, 4.0 / 3.0] },
         flip: 0.5,
-        jitter: Some(Jitter { brightness: 0.4, contrast: 0.4, saturation: 0.4, hue: 0.0, probability: 0.8 }),
+        jitter: Some(Jitter { brightness: 0.2, contrast: 0.2, saturation: 0.1, hue: 0.0, probability: 0.8 }),
         ..ViewConfig::default()
     }
 }

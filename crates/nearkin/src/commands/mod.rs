@@ -20,7 +20,7 @@ use crate::ui::Ui;
 /// Decodes a data set, with a bar, and says which images were skipped.
 fn prepare(dataset: &Dataset, options: &PrepareOptions, ui: &Ui) -> Result<Arc<Prepared>, Failure> {
     let bar = ui.bar("decoding", dataset.len());
-    let prepared = Prepared::prepare(dataset, options, &|done, _| bar.set_position(done as u64))?;
+    let prepared = Prepared::prepare(dataset, options, &mut |done, _| bar.set_position(done as u64))?;
     bar.finish_and_clear();
     for skipped in &prepared.skipped {
         ui.warn(format!("skipped {skipped}"));

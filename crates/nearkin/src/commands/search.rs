@@ -10,6 +10,7 @@ use nearkin_sweep::Vectors;
 use nearkin_train::Model;
 use serde_json::json;
 
+use super::prepare;
 use crate::cli::OnDevice;
 use crate::failure::Failure;
 use crate::pictures::picture;
@@ -64,7 +65,7 @@ struct Asked {
 
 pub fn run(args: Args, ui: &Ui) -> Result<(), Failure> {
     let index = Index::open(&args.index)?;
-    let asked = ask(&args, &index)?;
+    let asked = ask(&args, &index, ui)?;
     let vectors: Vec<f32> = asked.iter().flat_map(|a| a.vector.iter().copied()).collect();
     let queries = Vectors::new(&vectors, index.dim())?;
     let options = SearchOptions { ef: None, exact: args.exact };
@@ -86,9 +87,9 @@ pub fn run(args: Args, ui: &Ui) -> Result<(), Failure> {
 }
 
 /// Turns what was typed into vectors: image files through the model, ids by looking them up.
-fn ask(args: &Args, index: &Index) -> Result<Vec<Asked>, Failure> {
+fn ask(args: &Args, index: &Index, ui: &Ui) -> Result<Vec<Asked>, Failure> {
     let (files, ids): (Vec<&String>, Vec<&String>) = args.query.iter().partition(|q| Path::new(q).is_file());
-    let embedded = if files.is_empty() { HashMap::new() } else { embed_files(args, index, &files)? };
+    let embedded = if files.is_empty() { HashMap::new() } else { embed_files(args, index, &files, ui)? };
     let wanted: HashMap<&str, usize> = if ids.is_empty() {
         HashMap::new()
     } else {
@@ -117,17 +118,19 @@ fn ask(args: &Args, index: &Index) -> Result<Vec<Asked>, Failure> {
     asked.collect()
 }
 
-fn embed_files(args: &Args, index: &Index, files: &[&String]) -> Result<HashMap<String, (Vec<f32>, Image)>, Failure> {
+fn embed_files(args: &Args, index: &Index, files: &[&String], ui: &Ui) -> Result<HashMap<String, (Vec<f32>, Image)>, Failure> {
     let Some(folder) = &args.model else {
         return Err(Failure::misuse("an image file needs --model, the run that made the vectors"));
     };
     let model = Model::open(folder, &args.device.open()?)?;
     index.check_model(model.hash())?;
-    let images = files.iter().map(|file| Ok(read_image(Path::new(file), Limits::default())?));
-    let images = images.collect::<Result<Vec<Image>, Failure>>()?;
-    let vectors = model.embed_images(&images)?;
-    let rows = vectors.chunks(model.card.dimension).map(<[f32]>::to_vec);
-    Ok(files.iter().map(|f| (*f).clone()).zip(rows.zip(images)).collect())
+    let embed = |file: &&String| -> Result<(String, (Vec<f32>, Image)), Failure> {
+        // The way of any data set, so that a picture has one embedding whether it is asked for or indexed.
+        let prepared = prepare(&Dataset::open(Path::new(file))?, &model.prepare_options(), ui)?;
+        let vector = model.embed(&prepared, &mut |_, _| {})?;
+        Ok(((*file).clone(), (vector, prepared.image(0)?)))
+    };
+    files.iter().map(embed).collect()
 }
 
 fn show(asked: &Asked, hits: &[Hit<'_>], index: &Index, ui: &Ui) {

@@ -91,7 +91,7 @@ pub fn run(args: Args, ui: &Ui) -> Result<(), Failure> {
     };
     let plan = training.plan()?;
     observer(Event::Planned(&plan));
-    let outcome = training.run(&mut observer, &interruptible()?)?;
+    let outcome = training.run(&mut observer, &*interruptible()?)?;
     screen.finish(&outcome)
 }
 

@@ -140,8 +140,9 @@ fn notes(model: &Model, query: &Set, learned: &Measures) -> Vec<String> {
         );
     }
     if !model.card.classes.is_empty() {
-        let seen = class_overlap(&model.card.classes, query.classes());
-        notes.push(match (seen.len(), query.classes().len()) {
+        let asked = query.prepared.dataset.present_classes();
+        let seen = class_overlap(&model.card.classes, &asked);
+        notes.push(match (seen.len(), asked.len()) {
             (0, n) => format!("none of the {n} classes was seen in training: these figures are for new classes"),
             (s, n) if s == n => {
                 format!("all {n} classes were seen in training: expect less on new classes")

@@ -1,1 +1,0 @@
-//! Differentiable operations written on plain slices, for Burn's tensors.

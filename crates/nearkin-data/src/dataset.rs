@@ -1,0 +1,399 @@
+//! Samples, their classes, and where their pixels are.
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use serde::Serialize;
+
+use crate::decode::{Limits, read_image};
+use crate::error::DataError;
+use crate::image::Image;
+use crate::sources;
+
+/// One input: an image, and what is known of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Sample {
+    /// Stable, and unique unless a manifest repeats itself: the path below the data set's folder (always with `/`), the path as a
+    /// manifest writes it, or `<file>/<row>` for sets that hold many images a file.
+    pub id: String,
+    /// The image's own file, as shown to users; none where one file holds many images.
+    pub path: Option<PathBuf>,
+    /// Index into [`Dataset::classes`].
+    pub label: Option<u32>,
+    /// The split that the source names for it.
+    pub split: Option<String>,
+}
+
+/// How a data set is stored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Kind {
+    /// A folder of image files; sub-folders are classes.
+    Folder,
+    /// IDX files, as MNIST.
+    Idx,
+    /// CIFAR-10 or CIFAR-100 in the binary layout.
+    Cifar,
+    /// A CSV file that lists image files.
+    Manifest,
+    /// One image file.
+    Image,
+}
+
+impl fmt::Display for Kind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Kind::Folder => "folder of images",
+            Kind::Idx => "IDX",
+            Kind::Cifar => "CIFAR",
+            Kind::Manifest => "CSV manifest",
+            Kind::Image => "one image",
+        })
+    }
+}
+
+/// Equally shaped images in memory.
+#[derive(Debug)]
+pub(crate) struct Block {
+    pub width: usize,
+    pub height: usize,
+    pub channels: usize,
+    /// Whole images, one after another, HWC.
+    pub pixels: Vec<u8>,
+}
+
+impl Block {
+    fn image_len(&self) -> usize {
+        self.width * self.height * self.channels
+    }
+}
+
+/// Where the pixels of a source are.
+#[derive(Debug)]
+pub(crate) enum Pixels {
+    /// Every sample's `path` is an image file.
+    Files,
+    /// Sample i is image `rows[i].1` of block `rows[i].0`.
+    Blocks { blocks: Vec<Block>, rows: Vec<(u32, u32)> },
+}
+
+/// What a reader of one kind hands over: all that a path holds.
+#[derive(Debug)]
+pub(crate) struct Source {
+    pub kind: Kind,
+    pub path: PathBuf,
+    pub samples: Vec<Sample>,
+    pub classes: Vec<String>,
+    pub pixels: Pixels,
+    pub warnings: Vec<String>,
+}
+
+/// Samples, class names, and where the pixels are. Subsets share all of it, so they are cheap.
+#[derive(Clone, Debug)]
+pub struct Dataset {
+    source: Arc<Source>,
+    /// Sample i of this set is sample `rows[i]` of the source.
+    rows: Arc<[usize]>,
+}
+
+impl Dataset {
+    /// Opens a data set; its kind is found from the path.
+    ///
+    /// - **Folder**: images at any depth. The class of an image is its parent folder relative to
+    ///   `path`, joined with `/`: with one level of folders, simply the folder's name. Images
+    ///   directly in `path` have no class. If every sub-folder of `path` is named `train`,
+    ///   `training`, `val`, `valid`, `validation`, `test` or `testing`, these are splits, and
+    ///   classes start below them. Order: by the bytes of the relative path. Files with a leading
+    ///   dot are ignored; files without an image's extension are ignored and counted. Formats are
+    ///   found by content.
+    /// - **IDX**: a `*-images-idx3-ubyte[.gz]` file, its labels beside it by name; or a folder of
+    ///   such pairs. `train-…` is split `train`, `t10k-…` and `test-…` are split `test`.
+    /// - **CIFAR**: a `.bin[.gz]` of rows of 3,073 bytes (CIFAR-10) or 3,074 (CIFAR-100, fine
+    ///   labels); or a folder of them. `data_batch_*` and `train*` are split `train`, `test*` is
+    ///   split `test`. Class names come from `batches.meta.txt` or `fine_label_names.txt` beside.
+    /// - **Manifest**: a CSV file with the header `path[,label[,split]]` in any order; other columns
+    ///   are ignored. Relative paths start at the CSV's folder.
+    ///
+    /// - **One image**: a set of that image, without a label.
+    ///
+    /// `path#split` keeps only the samples of one split, `path#a..b` samples a to b - 1 counted from
+    /// 0 (`#a..` and `#..b` leave one end open), both with the class numbers of the whole set. gzip
+    /// is recognised by content.
+    ///
+    /// # Errors
+    /// A [`DataError`] that names the file, what was found and what was wanted; [`DataError::Empty`]
+    /// if there is not one sample; [`DataError::NoSuchSplit`] lists the splits;
+    /// [`DataError::NoSuchRange`] if a range holds no sample.
+    pub fn open(path: &Path) -> Result<Self, DataError> {
+        let (path, choice) = sources::divide_at_split(path);
+        let range = choice.as_deref().and_then(parse_range);
+        let split = choice.filter(|_| range.is_none());
+        let source = sources::open(&path, split.as_deref())?;
+        if source.samples.is_empty() {
+            return Err(DataError::Empty { path, found: "the files hold 0 images".into() });
+        }
+        let rows = (0..source.samples.len()).collect();
+        let all = Self { source: Arc::new(source), rows };
+        match (split, range) {
+            (Some(split), _) => all.split(&split),
+            (None, Some((first, end))) => all.range(first, end),
+            (None, None) => Ok(all),
+        }
+    }
+
+    /// Samples `first` to `end` - 1, or to the last.
+    fn range(&self, first: usize, end: Option<usize>) -> Result<Self, DataError> {
+        let last = end.unwrap_or(self.len());
+        if first >= last || last > self.len() {
+            let wanted = format!("{first}..{}", end.map_or(String::new(), |end| end.to_string()));
+            return Err(DataError::NoSuchRange { path: self.source.path.clone(), wanted, len: self.len() });
+        }
+        Ok(Self { source: Arc::clone(&self.source), rows: self.rows[first..last].into() })
+    }
+
+    /// The number of samples.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.rows.len()
+    }
+
+    /// Whether there is no sample; only a subset can be empty.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.rows.is_empty()
+    }
+
+    /// Sample `i`.
+    ///
+    /// # Panics
+    /// If `i` is not below [`Dataset::len`].
+    #[must_use]
+    pub fn sample(&self, i: usize) -> &Sample {
+        &self.source.samples[self.rows[i]]
+    }
+
+    /// All samples in order.
+    pub fn samples(&self) -> impl ExactSizeIterator<Item = &Sample> {
+        self.rows.iter().map(|&row| &self.source.samples[row])
+    }
+
+    /// The index of sample `i` in the data set that was opened: stable through every subset, so
+    /// random streams are keyed by it.
+    ///
+    /// # Panics
+    /// If `i` is not below [`Dataset::len`].
+    #[must_use]
+    pub fn origin(&self, i: usize) -> usize {
+        self.rows[i]
+    }
+
+    /// The class names; a label is an index into them. Subsets keep the whole list.
+    #[must_use]
+    pub fn classes(&self) -> &[String] {
+        &self.source.classes
+    }
+
+    /// The names of the classes that have a sample here, in the order of their labels: fewer than
+    /// [`classes`](Dataset::classes) in a subset.
+    #[must_use]
+    pub fn present_classes(&self) -> Vec<String> {
+        let mut present = vec![false; self.classes().len()];
+        for label in self.samples().filter_map(|sample| sample.label) {
+            present[label as usize] = true;
+        }
+        self.classes().iter().zip(present).filter(|(_, here)| *here).map(|(name, _)| name.clone()).collect()
+    }
+
+    /// Every sample's label, if every sample has one.
+    #[must_use]
+    pub fn labels(&self) -> Option<Vec<u32>> {
+        self.samples().map(|sample| sample.label).collect()
+    }
+
+    /// The names of the splits among these samples, in the order they first appear.
+    #[must_use]
+    pub fn splits(&self) -> Vec<String> {
+        let mut names: Vec<String> = Vec::new();
+        for split in self.samples().filter_map(|sample| sample.split.as_ref()) {
+            if !names.contains(split) {
+                names.push(split.clone());
+            }
+        }
+        names
+    }
+
+    /// How the set is stored.
+    #[must_use]
+    pub fn kind(&self) -> Kind {
+        self.source.kind
+    }
+
+    /// The path it was opened from, without `#split`.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.source.path
+    }
+
+    /// What a user should know about the whole set: empty class folders, ignored files and the like.
+    #[must_use]
+    pub fn warnings(&self) -> &[String] {
+        &self.source.warnings
+    }
+
+    /// Decodes the image of sample `i`, within the default [`Limits`].
+    ///
+    /// # Errors
+    /// [`DataError::Index`], [`DataError::Read`] or [`DataError::Image`].
+    pub fn image(&self, i: usize) -> Result<Image, DataError> {
+        self.image_within(i, Limits::default())
+    }
+
+    pub(crate) fn image_within(&self, i: usize, limits: Limits) -> Result<Image, DataError> {
+        let out_of_range = DataError::Index { index: i, len: self.len() };
+        let row = *self.rows.get(i).ok_or(out_of_range)?;
+        match &self.source.pixels {
+            Pixels::Files => read_image(self.file(row), limits),
+            Pixels::Blocks { blocks, rows } => {
+                let (block, pixels) = block_image(blocks, rows[row]);
+                Ok(Image {
+                    width: block.width,
+                    height: block.height,
+                    channels: block.channels,
+                    pixels: pixels.to_vec(),
+                })
+            }
+        }
+    }
+
+    /// Width, height and channels of sample `i` without decoding its pixels.
+    pub(crate) fn probe(&self, i: usize) -> Result<(usize, usize, usize), DataError> {
+        let row = self.rows[i];
+        match &self.source.pixels {
+            Pixels::Files => {
+                let path = self.file(row);
+                let bytes = std::fs::read(path).map_err(|source| DataError::read(path, source))?;
+                crate::decode::probe(&bytes)
+                    .map_err(|source| DataError::Image { path: path.to_owned(), source })
+            }
+            Pixels::Blocks { blocks, rows } => {
+                let (block, _) = block_image(blocks, rows[row]);
+                Ok((block.width, block.height, block.channels))
+            }
+        }
+    }
+
+    /// The shapes (width, height, channels) of all images if they are already decoded in memory.
+    pub(crate) fn shapes_in_memory(&self) -> Option<Vec<(usize, usize, usize)>> {
+        match &self.source.pixels {
+            Pixels::Files => None,
+            Pixels::Blocks { blocks, .. } => {
+                Some(blocks.iter().map(|block| (block.width, block.height, block.channels)).collect())
+            }
+        }
+    }
+
+    /// The bytes of the pixels of all samples, if they are already decoded in memory, else 0.
+    pub(crate) fn bytes_in_memory(&self) -> u64 {
+        match &self.source.pixels {
+            Pixels::Files => 0,
+            Pixels::Blocks { blocks, rows } => {
+                self.rows.iter().map(|&row| blocks[rows[row].0 as usize].image_len() as u64).sum()
+            }
+        }
+    }
+
+    fn file(&self, row: usize) -> &Path {
+        // A source of files gives every sample a path; the id is the best name left otherwise.
+        let sample = &self.source.samples[row];
+        sample.path.as_deref().unwrap_or(Path::new(&sample.id))
+    }
+
+    /// The samples at `indices`, in that order; repeats are allowed. Pixels are shared.
+    ///
+    /// # Panics
+    /// If an index is not below [`Dataset::len`].
+    #[must_use]
+    pub fn subset(&self, indices: &[usize]) -> Self {
+        Self { source: Arc::clone(&self.source), rows: indices.iter().map(|&i| self.rows[i]).collect() }
+    }
+
+    /// The samples of the split `name`.
+    ///
+    /// # Errors
+    /// [`DataError::NoSuchSplit`], which lists the splits there are.
+    pub fn split(&self, name: &str) -> Result<Self, DataError> {
+        let rows: Arc<[usize]> = self
+            .rows
+            .iter()
+            .copied()
+            .filter(|&row| self.source.samples[row].split.as_deref() == Some(name))
+            .collect();
+        if rows.is_empty() {
+            return Err(DataError::NoSuchSplit {
+                path: self.source.path.clone(),
+                wanted: name.to_owned(),
+                available: self.splits(),
+            });
+        }
+        Ok(Self { source: Arc::clone(&self.source), rows })
+    }
+
+    /// A BLAKE3 hash (64 hex digits) that changes when the data do.
+    ///
+    /// Hashed, each with its length in front: the class names; then for every sample in order its
+    /// id, its label, and its pixels. For sets in memory (IDX, CIFAR) the pixels are the shape and
+    /// all bytes; for image files they are the file's size, which costs one `stat` a file rather
+    /// than reading all of them. The path of the set itself is left out: a copy has the same
+    /// fingerprint. A file that cannot be found counts as a size of 2^64 - 1.
+    #[must_use]
+    pub fn fingerprint(&self) -> String {
+        let mut hasher = blake3::Hasher::new();
+        let number = |hasher: &mut blake3::Hasher, value: u64| {
+            hasher.update(&value.to_le_bytes());
+        };
+        let text = |hasher: &mut blake3::Hasher, value: &[u8]| {
+            hasher.update(&(value.len() as u64).to_le_bytes());
+            hasher.update(value);
+        };
+        text(&mut hasher, b"nearkin data 1");
+        number(&mut hasher, self.classes().len() as u64);
+        for class in self.classes() {
+            text(&mut hasher, class.as_bytes());
+        }
+        number(&mut hasher, self.len() as u64);
+        for &row in self.rows.iter() {
+            let sample = &self.source.samples[row];
+            text(&mut hasher, sample.id.as_bytes());
+            number(&mut hasher, sample.label.map_or(u64::MAX, u64::from));
+            match &self.source.pixels {
+                Pixels::Files => {
+                    let size = std::fs::metadata(self.file(row)).map_or(u64::MAX, |m| m.len());
+                    number(&mut hasher, size);
+                }
+                Pixels::Blocks { blocks, rows } => {
+                    let (block, pixels) = block_image(blocks, rows[row]);
+                    for side in [block.width, block.height, block.channels] {
+                        number(&mut hasher, side as u64);
+                    }
+                    text(&mut hasher, pixels);
+                }
+            }
+        }
+        hasher.finalize().to_hex().to_string()
+    }
+}
+
+/// `a..b`, `a..` or `..b`.
+fn parse_range(text: &str) -> Option<(usize, Option<usize>)> {
+    let (first, end) = text.split_once("..")?;
+    let first = if first.is_empty() { 0 } else { first.parse().ok()? };
+    let end = if end.is_empty() { None } else { Some(end.parse().ok()?) };
+    Some((first, end))
+}
+
+fn block_image(blocks: &[Block], (block, image): (u32, u32)) -> (&Block, &[u8]) {
+    let block = &blocks[block as usize];
+    let len = block.image_len();
+    (block, &block.pixels[image as usize * len..][..len])
+}

@@ -1,0 +1,31 @@
+//! Which samples make a batch.
+
+mod pk;
+mod sequential;
+mod shuffled;
+
+pub use pk::PkSampler;
+pub use sequential::Sequential;
+pub use shuffled::Shuffled;
+
+use crate::error::DataError;
+
+/// Orders a data set into the batches of an epoch.
+pub trait Sampler: Send + Sync {
+    /// The batches of an epoch, as sample indices. A pure function of seed and epoch: a resumed run
+    /// repeats it.
+    fn batches(&self, seed: u64, epoch: u64) -> Vec<Vec<usize>>;
+
+    /// The number of batches of every epoch.
+    fn batches_per_epoch(&self) -> usize;
+}
+
+fn check_sizes(len: usize, batch: usize) -> Result<(), DataError> {
+    if batch == 0 {
+        return Err(DataError::setting("batch", 0, "at least 1 sample"));
+    }
+    if len == 0 {
+        return Err(DataError::setting("data set", "0 samples", "at least 1"));
+    }
+    Ok(())
+}

@@ -1,0 +1,162 @@
+//! A folder of image files, one sub-folder a class.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+
+use walkdir::WalkDir;
+
+use crate::dataset::{Kind, Pixels, Sample, Source};
+use crate::error::DataError;
+
+const EXTENSIONS: [&str; 8] = ["jpg", "jpeg", "jpe", "jfif", "png", "webp", "bmp", "gif"];
+
+const SPLITS: [&str; 7] = ["train", "training", "val", "valid", "validation", "test", "testing"];
+
+/// The most empty folders that a warning names.
+const MOST_NAMED: usize = 10;
+
+pub(super) fn is_image_name(name: &str) -> bool {
+    name.rsplit_once('.')
+        .is_some_and(|(_, extension)| EXTENSIONS.iter().any(|known| extension.eq_ignore_ascii_case(known)))
+}
+
+/// The set of one image.
+pub(super) fn one_image(path: &Path, name: String) -> Source {
+    Source {
+        kind: Kind::Image,
+        path: path.to_owned(),
+        samples: vec![Sample { id: name, path: Some(path.to_owned()), label: None, split: None }],
+        classes: Vec::new(),
+        pixels: Pixels::Files,
+        warnings: Vec::new(),
+    }
+}
+
+/// Reads the names below `root`; no image is opened.
+pub(super) fn open(root: &Path) -> Result<Source, DataError> {
+    let mut images = Vec::new();
+    let mut folders = BTreeSet::new();
+    let mut others = 0;
+    let visible = |entry: &walkdir::DirEntry| {
+        entry.depth() == 0 || !entry.file_name().to_string_lossy().starts_with('.')
+    };
+    for entry in WalkDir::new(root).min_depth(1).follow_links(true).into_iter().filter_entry(visible) {
+        let entry = entry.map_err(|error| {
+            let path = error.path().unwrap_or(root).to_owned();
+            DataError::read(path, error.into())
+        })?;
+        let relative = relative_name(root, entry.path());
+        if entry.file_type().is_dir() {
+            folders.insert(relative);
+        } else if is_image_name(&relative) {
+            images.push((relative, entry.into_path()));
+        } else {
+            others += 1;
+        }
+    }
+    images.sort_by(|a, b| a.0.as_bytes().cmp(b.0.as_bytes()));
+    if images.is_empty() {
+        return Err(DataError::Empty {
+            path: root.to_owned(),
+            found: format!(
+                "{} folders and {others} files, none with an image's extension ({})",
+                folders.len(),
+                EXTENSIONS.join(", ")
+            ),
+        });
+    }
+
+    let mut warnings = Vec::new();
+    if others > 0 {
+        warnings.push(format!("{others} files without an image's extension are ignored"));
+    }
+    warn_of_empty_folders(&folders, &images, &mut warnings);
+
+    // Folders named like splits are splits only if all of them are: "train" may be a class.
+    let tops: BTreeSet<&str> =
+        folders.iter().map(|name| name.as_str()).filter(|name| !name.contains('/')).collect();
+    let split_folders = !tops.is_empty() && tops.iter().all(|name| SPLITS.contains(name));
+
+    let mut samples = Vec::with_capacity(images.len());
+    let mut class_names = Vec::with_capacity(images.len());
+    for (id, path) in images {
+        let mut parent = id.rsplit_once('/').map(|(parent, _)| parent);
+        let mut split = None;
+        if split_folders && let Some(below_root) = parent {
+            let (name, class) = match below_root.split_once('/') {
+                Some((name, class)) => (name, Some(class)),
+                None => (below_root, None),
+            };
+            split = Some(name.to_owned());
+            parent = class;
+        }
+        class_names.push(parent.map(str::to_owned));
+        samples.push(Sample { id, path: Some(path), label: None, split });
+    }
+    let classes = number_classes(&mut samples, &class_names);
+    let unlabelled = samples.iter().filter(|s| s.label.is_none()).count();
+    if !classes.is_empty() && unlabelled > 0 {
+        warnings.push(format!("{unlabelled} images lie beside the class folders and have no label"));
+    }
+    Ok(Source {
+        kind: Kind::Folder,
+        path: root.to_owned(),
+        samples,
+        classes,
+        pixels: Pixels::Files,
+        warnings,
+    })
+}
+
+/// Gives every sample the number of its class, in byte order of the names; returns the names.
+pub(super) fn number_classes(samples: &mut [Sample], names: &[Option<String>]) -> Vec<String> {
+    let mut numbers: BTreeMap<&str, u32> = names.iter().flatten().map(|n| (n.as_str(), 0)).collect();
+    for (number, (_, slot)) in (0..).zip(numbers.iter_mut()) {
+        *slot = number;
+    }
+    for (sample, name) in samples.iter_mut().zip(names) {
+        sample.label = name.as_deref().map(|name| numbers[name]);
+    }
+    numbers.into_keys().map(str::to_owned).collect()
+}
+
+/// The path below `root`, with `/` on every system.
+fn relative_name(root: &Path, path: &Path) -> String {
+    let parts: Vec<_> = path
+        .strip_prefix(root)
+        .unwrap_or(path)
+        .components()
+        .map(|part| part.as_os_str().to_string_lossy())
+        .collect();
+    parts.join("/")
+}
+
+/// Warns of folders without an image at any depth; of nested ones, only the outermost is named.
+fn warn_of_empty_folders<P>(folders: &BTreeSet<String>, images: &[(String, P)], warnings: &mut Vec<String>) {
+    let mut full = BTreeSet::new();
+    for (id, _) in images {
+        let mut name = id.as_str();
+        while let Some((parent, _)) = name.rsplit_once('/') {
+            if !full.insert(parent) {
+                break;
+            }
+            name = parent;
+        }
+    }
+    let empty: Vec<&str> = folders
+        .iter()
+        .map(String::as_str)
+        .filter(|name| {
+            let parent = name.rsplit_once('/').map(|(parent, _)| parent);
+            !full.contains(name) && parent.is_none_or(|parent| full.contains(parent))
+        })
+        .collect();
+    if !empty.is_empty() {
+        let more = if empty.len() > MOST_NAMED { ", …" } else { "" };
+        warnings.push(format!(
+            "{} folders hold no image and become no class: {}{more}",
+            empty.len(),
+            empty[..empty.len().min(MOST_NAMED)].join(", ")
+        ));
+    }
+}

@@ -1,0 +1,162 @@
+//! Random Gaussian blur.
+
+use rand::Rng;
+
+use super::config::Blur;
+use crate::random::{bernoulli, uniform_between};
+
+/// Blurs the planes of a view in place, with probability `blur.probability`.
+///
+/// Separable, edges reflected without doubling (torchvision's padding). It runs on the normalised
+/// values: as the weights sum to 1 that is the same as blurring first, without torchvision's rounding
+/// to bytes in between (at most 0.5 / 255 before division by std).
+pub(super) fn apply(
+    planes: &mut [f32],
+    size: usize,
+    blur: &Blur,
+    rng: &mut impl Rng,
+    scratch: &mut Vec<f32>,
+) {
+    if !bernoulli(rng, blur.probability) {
+        return;
+    }
+    let sigma = uniform_between(rng, blur.sigma[0], blur.sigma[1]);
+    let weights = half_kernel(size, sigma);
+    if weights.len() < 2 {
+        return;
+    }
+    scratch.clear();
+    scratch.resize(size * size, 0.0);
+    for plane in planes.chunks_exact_mut(size * size) {
+        for (row, out) in plane.chunks_exact(size).zip(scratch.chunks_exact_mut(size)) {
+            blur_row(row, &weights, out);
+        }
+        blur_columns(scratch, size, &weights, plane);
+    }
+}
+
+/// The Gaussian at distances 0, 1, … of a kernel as wide as a tenth of the view (odd, at least 3),
+/// normalised so that the whole kernel sums to 1.
+fn half_kernel(size: usize, sigma: f32) -> Vec<f32> {
+    // Half the width. Reflection needs one pixel more than that.
+    let radius = (size / 10 / 2).max(1).min(size - 1);
+    let mut weights: Vec<f32> = (0..=radius).map(|x| (-0.5 * (x as f32 / sigma).powi(2)).exp()).collect();
+    let sum = 2.0 * weights.iter().sum::<f32>() - weights[0];
+    weights.iter_mut().for_each(|weight| *weight /= sum);
+    weights
+}
+
+fn blur_row(row: &[f32], weights: &[f32], out: &mut [f32]) {
+    let radius = weights.len() - 1;
+    let last = row.len() - 1;
+    let at = |x: usize| {
+        let mut sum = weights[0] * row[x];
+        for (distance, weight) in weights.iter().enumerate().skip(1) {
+            let left = x.abs_diff(distance);
+            let right = last - last.abs_diff(x + distance);
+            sum += weight * (row[left] + row[right]);
+        }
+        sum
+    };
+    if row.len() <= 2 * radius {
+        out.iter_mut().enumerate().for_each(|(x, out)| *out = at(x));
+        return;
+    }
+    // Away from the edges nothing reflects, and whole slices add up fast.
+    let (start, rest) = out.split_at_mut(radius);
+    let (middle, end) = rest.split_at_mut(row.len() - 2 * radius);
+    start.iter_mut().enumerate().for_each(|(x, out)| *out = at(x));
+    let first_of_end = row.len() - radius;
+    for (x, out) in end.iter_mut().enumerate() {
+        *out = at(first_of_end + x);
+    }
+    let len = middle.len();
+    let shifted = |by: usize| &row[by..][..len];
+    for (out, value) in middle.iter_mut().zip(shifted(radius)) {
+        *out = weights[0] * value;
+    }
+    for (distance, weight) in weights.iter().enumerate().skip(1) {
+        let pairs = shifted(radius - distance).iter().zip(shifted(radius + distance));
+        for (out, (left, right)) in middle.iter_mut().zip(pairs) {
+            *out += weight * (left + right);
+        }
+    }
+}
+
+fn blur_columns(plane: &[f32], size: usize, weights: &[f32], out: &mut [f32]) {
+    let last = size - 1;
+    let row = |y: usize| &plane[y * size..][..size];
+    for (y, out) in out.chunks_exact_mut(size).enumerate() {
+        for (out, value) in out.iter_mut().zip(row(y)) {
+            *out = weights[0] * value;
+        }
+        for (distance, weight) in weights.iter().enumerate().skip(1) {
+            let above = row(y.abs_diff(distance));
+            let below = row(last - last.abs_diff(y + distance));
+            for (out, (above, below)) in out.iter_mut().zip(above.iter().zip(below)) {
+                *out += weight * (above + below);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::random::{Purpose, stream};
+
+    /// The definition: a full two-dimensional kernel over a reflected image.
+    fn by_definition(plane: &[f32], size: usize, sigma: f32, radius: isize) -> Vec<f32> {
+        let reflect = |at: isize| {
+            let last = size as isize - 1;
+            (last - (last - at.abs()).abs()) as usize
+        };
+        let weight = |x: isize, y: isize| (-0.5 * (x * x + y * y) as f64 / f64::from(sigma).powi(2)).exp();
+        let mut out = Vec::new();
+        for y in 0..size as isize {
+            for x in 0..size as isize {
+                let (mut sum, mut total) = (0.0, 0.0);
+                for dy in -radius..=radius {
+                    for dx in -radius..=radius {
+                        let value = plane[reflect(y + dy) * size + reflect(x + dx)];
+                        sum += weight(dx, dy) * f64::from(value);
+                        total += weight(dx, dy);
+                    }
+                }
+                out.push((sum / total) as f32);
+            }
+        }
+        out
+    }
+
+    #[test]
+    fn the_separable_blur_is_the_two_dimensional_one() {
+        for (size, radius) in [(2, 1), (3, 1), (32, 1), (45, 2), (64, 3)] {
+            let mut planes: Vec<f32> = (0..size * size).map(|i| ((i * 31) % 17) as f32).collect();
+            let blur = Blur { sigma: [1.3, 1.3], probability: 1.0 };
+            let wanted = by_definition(&planes, size, 1.3, radius);
+            let mut rng = stream(0, 0, 0, 0, Purpose::View);
+            apply(&mut planes, size, &blur, &mut rng, &mut Vec::new());
+            for (found, wanted) in planes.iter().zip(&wanted) {
+                assert!((found - wanted).abs() < 1e-4, "{size}: {found} {wanted}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_single_pixel_has_nothing_to_blur_with() {
+        let blur = Blur { sigma: [1.0, 1.0], probability: 1.0 };
+        let mut plane = [3.0];
+        let mut rng = stream(0, 0, 0, 0, Purpose::View);
+        apply(&mut plane, 1, &blur, &mut rng, &mut Vec::new());
+        assert_eq!(plane, [3.0]);
+    }
+
+    #[test]
+    fn the_kernel_is_a_tenth_of_the_view() {
+        assert_eq!(half_kernel(224, 1.0).len(), 12); // 23 wide, as in SimCLR
+        assert_eq!(half_kernel(32, 1.0).len(), 2);
+        assert_eq!(half_kernel(8, 1.0).len(), 2);
+        assert_eq!(half_kernel(1, 1.0).len(), 1);
+    }
+}

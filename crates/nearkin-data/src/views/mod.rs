@@ -1,0 +1,250 @@
+//! Views: augmented, normalised copies of an image.
+//!
+//! One file an operation. The order is that of SimCLR (Chen et al. 2020, appendix A) and torchvision:
+//! crop, flip, colour jitter, grey, blur, normalise. The colour operations work on 8-bit values as
+//! Pillow's do, so recipes written for torchvision keep their meaning.
+
+mod blur;
+mod center_crop;
+mod color_jitter;
+mod config;
+mod flip;
+mod grey;
+mod normalize;
+mod padded_crop;
+mod random_resized_crop;
+
+use std::cell::Cell;
+
+use fast_image_resize::Resizer;
+use rand::Rng;
+
+pub use config::{Blur, Crop, Jitter, Normalize, ViewConfig};
+use normalize::Normalizer;
+
+use crate::error::DataError;
+use crate::image::Image;
+use crate::random::bernoulli;
+use crate::resize::{CropBox, resize};
+
+/// A checked pipeline from images of one channel count to square views.
+#[derive(Clone, Debug)]
+pub struct Views {
+    config: ViewConfig,
+    size: usize,
+    channels: usize,
+    normalizer: Normalizer,
+}
+
+/// Buffers that a thread uses again for every view.
+#[derive(Default)]
+struct Scratch {
+    resizer: Resizer,
+    pixels: Vec<u8>,
+    spare: Vec<u8>,
+    plane: Vec<f32>,
+}
+
+thread_local! {
+    static SCRATCH: Cell<Scratch> = Cell::default();
+}
+
+impl Views {
+    /// Views of `size` × `size` pixels of images with `channels` channels.
+    ///
+    /// On one channel, hue, saturation and grey change nothing.
+    ///
+    /// # Errors
+    /// [`DataError::Setting`], which names the setting that is out of range.
+    pub fn new(config: &ViewConfig, size: usize, channels: usize) -> Result<Self, DataError> {
+        config.check(size, channels)?;
+        Ok(Self {
+            normalizer: Normalizer::new(&config.normalize, channels),
+            config: config.clone(),
+            size,
+            channels,
+        })
+    }
+
+    /// The view for evaluation, without randomness: see [`Crop::Center`].
+    ///
+    /// # Errors
+    /// [`DataError::Setting`], which names the setting that is out of range.
+    pub fn eval(size: usize, channels: usize, normalize: Normalize) -> Result<Self, DataError> {
+        let config = ViewConfig { normalize, ..ViewConfig::default() };
+        Self::new(&config, size, channels)
+    }
+
+    /// Width and height of a view.
+    #[must_use]
+    pub fn size(&self) -> usize {
+        self.size
+    }
+
+    /// Channels of a view, and of the images it takes.
+    #[must_use]
+    pub fn channels(&self) -> usize {
+        self.channels
+    }
+
+    /// The settings.
+    #[must_use]
+    pub fn config(&self) -> &ViewConfig {
+        &self.config
+    }
+
+    /// The number of values of a view: channels × size × size.
+    #[must_use]
+    pub fn values(&self) -> usize {
+        self.channels * self.size * self.size
+    }
+
+    /// Writes one view of `image` to `out`, CHW. The same draws from `rng` give the same bits.
+    ///
+    /// # Errors
+    /// [`DataError::Shape`] if the image has another channel count or `out` another length than
+    /// [`Views::values`].
+    pub fn apply(&self, image: &Image, rng: &mut impl Rng, out: &mut [f32]) -> Result<(), DataError> {
+        image.check()?;
+        if image.channels != self.channels {
+            return Err(DataError::Shape {
+                what: "channels of the image",
+                found: image.channels.to_string(),
+                wanted: format!("{}, as the views are made for", self.channels),
+            });
+        }
+        if out.len() != self.values() {
+            return Err(DataError::Shape {
+                what: "output of a view",
+                found: format!("{} values", out.len()),
+                wanted: format!("{0}x{1}x{1}", self.channels, self.size),
+            });
+        }
+        let mut scratch = SCRATCH.take();
+        let result = self.apply_with(&mut scratch, image, rng, out);
+        SCRATCH.set(scratch);
+        result
+    }
+
+    fn apply_with(
+        &self,
+        scratch: &mut Scratch,
+        image: &Image,
+        rng: &mut impl Rng,
+        out: &mut [f32],
+    ) -> Result<(), DataError> {
+        let Scratch { resizer, pixels, spare, plane } = scratch;
+        let size = self.size;
+        let part = match &self.config.crop {
+            Crop::RandomResized { scale, ratio } => random_resized_crop::choose(image, *scale, *ratio, rng),
+            Crop::Padded { .. } | Crop::Center {} => center_crop::choose(image, size),
+            Crop::None {} => CropBox::whole(image),
+        };
+        resize(resizer, image, part, size, size, pixels)?;
+        if let Crop::Padded { pixels: margin } = self.config.crop {
+            padded_crop::shift(pixels, spare, size, self.channels, margin, rng);
+            std::mem::swap(pixels, spare);
+        }
+        // Mirroring commutes with everything that follows, so it waits for the final copy.
+        let mirrored = bernoulli(rng, self.config.flip);
+        if let Some(jitter) = &self.config.jitter {
+            color_jitter::apply(pixels, self.channels, jitter, rng);
+        }
+        if bernoulli(rng, self.config.grey) {
+            grey::apply(pixels, self.channels);
+        }
+        self.normalizer.apply(pixels, out);
+        if mirrored {
+            flip::apply(out, size);
+        }
+        if let Some(blur) = &self.config.blur {
+            blur::apply(out, size, blur, rng, plane);
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::random::{Purpose, stream};
+
+    /// A picture without symmetry.
+    fn picture(width: usize, height: usize, channels: usize) -> Image {
+        let pixels = (0..width * height * channels).map(|i| ((i * 37 + i * i / 11) % 256) as u8).collect();
+        Image::new(width, height, channels, pixels).unwrap()
+    }
+
+    fn view(views: &Views, image: &Image, sample: u64) -> Vec<f32> {
+        let mut rng = stream(1, 0, sample, 0, Purpose::View);
+        let mut out = vec![f32::NAN; views.values()];
+        views.apply(image, &mut rng, &mut out).unwrap();
+        out
+    }
+
+    fn plain(mean: f32, std: f32) -> Normalize {
+        Normalize { mean: vec![mean], std: vec![std] }
+    }
+
+    #[test]
+    fn an_evaluation_view_of_the_same_size_is_the_normalised_image_in_planes() {
+        let image = picture(6, 6, 3);
+        let out = view(&Views::eval(6, 3, plain(0.5, 0.25)).unwrap(), &image, 0);
+        for channel in 0..3 {
+            for at in 0..36 {
+                let wanted = (f32::from(image.pixels[at * 3 + channel]) / 255.0 - 0.5) / 0.25;
+                assert!((out[channel * 36 + at] - wanted).abs() < 1e-6);
+            }
+        }
+    }
+
+    #[test]
+    fn a_certain_flip_mirrors_every_row() {
+        let image = picture(6, 6, 3);
+        let config = ViewConfig { flip: 1.0, ..ViewConfig::default() };
+        let straight = view(&Views::new(&ViewConfig::default(), 6, 3).unwrap(), &image, 0);
+        let mirrored = view(&Views::new(&config, 6, 3).unwrap(), &image, 0);
+        for (a, b) in straight.chunks(6).zip(mirrored.chunks(6)) {
+            assert!(a.iter().eq(b.iter().rev()));
+        }
+    }
+
+    #[test]
+    fn a_view_depends_on_the_stream_alone() {
+        let views = Views::new(&ViewConfig::simclr(1.0), 32, 3).unwrap();
+        let image = picture(48, 40, 3);
+        let first = view(&views, &image, 7);
+        assert_ne!(first, view(&views, &image, 8));
+        // The thread's buffers hold another view now; a new thread's hold none.
+        assert_eq!(first, view(&views, &image, 7));
+        let elsewhere = std::thread::spawn(move || view(&views, &picture(48, 40, 3), 7));
+        assert_eq!(first, elsewhere.join().unwrap());
+    }
+
+    #[test]
+    fn every_crop_fits_every_image_shape() {
+        let crops =
+            [ViewConfig::simclr(1.0).crop, Crop::Padded { pixels: 4 }, Crop::Center {}, Crop::None {}];
+        for crop in crops {
+            let config = ViewConfig { crop, ..ViewConfig::simclr(1.0) };
+            for channels in [1, 3] {
+                let views = Views::new(&config, 16, channels).unwrap();
+                for (width, height) in [(1, 1), (1, 40), (40, 1), (16, 16), (200, 30), (17, 90)] {
+                    let out = view(&views, &picture(width, height, channels), 3);
+                    assert!(out.iter().all(|v| (-1.001..=1.001).contains(v)), "{config:?}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_wrong_image_or_buffer_is_an_error() {
+        let views = Views::new(&ViewConfig::default(), 8, 3).unwrap();
+        let mut rng = stream(0, 0, 0, 0, Purpose::View);
+        let mut out = vec![0.0; views.values()];
+        assert!(views.apply(&picture(8, 8, 1), &mut rng, &mut out).is_err());
+        assert!(views.apply(&picture(8, 8, 3), &mut rng, &mut out[1..]).is_err());
+        let broken = Image { pixels: vec![0; 5], ..picture(8, 8, 3) };
+        assert!(views.apply(&broken, &mut rng, &mut out).is_err());
+    }
+}

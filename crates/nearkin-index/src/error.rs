@@ -1,0 +1,357 @@
+//! What can go wrong, and what to do about it.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use nearkin_sweep::{Metric, SweepError};
+
+/// An error of this crate.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum IndexError {
+    /// A file could not be opened or read.
+    #[error("cannot read {}: {source}", path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// A file could not be written; the one that was there, if any, is as it was.
+    #[error(
+        "cannot write {}: {source}; nothing was replaced: check the folder, its permissions and the free space",
+        path.display()
+    )]
+    Write {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// The extension names no format of embeddings.
+    #[error(
+        "{}: cannot tell the format from the extension '{found}': use .parquet, .npy or .safetensors",
+        path.display()
+    )]
+    Extension {
+        /// The file.
+        path: PathBuf,
+        /// Its extension, empty if it has none.
+        found: String,
+    },
+    /// A file does not hold usable embeddings.
+    #[error("{}: {fault}", path.display())]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        fault: Fault,
+    },
+    /// Embeddings in memory are not usable.
+    #[error("embeddings: {0}")]
+    Embeddings(#[from] Fault),
+    /// A file is not a whole index.
+    #[error("{}: {damage}", path.display())]
+    Index {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        damage: Damage,
+    },
+    /// A setting of the index is out of its range.
+    #[error("{option}: found {found}, wanted {wanted}")]
+    BuildOption {
+        /// The setting.
+        option: &'static str,
+        /// Its value.
+        found: usize,
+        /// Its range.
+        wanted: &'static str,
+    },
+    /// More rows than a graph can number.
+    #[error(
+        "{rows} rows, but a graph numbers at most {most}: build an exact index, or one index for each part"
+    )]
+    TooManyRows {
+        /// Rows given.
+        rows: usize,
+        /// Rows a graph can hold.
+        most: usize,
+    },
+    /// A vector is too long for the arithmetic of the metric.
+    #[error(
+        "{what} {which}: its squared length overflows, so {metric} has no value there: scale the vectors down, or use \
+         an index built with cosine"
+    )]
+    TooLong {
+        /// What the vector is: `row` or `query`.
+        what: &'static str,
+        /// Which one.
+        which: usize,
+        /// The metric.
+        metric: Metric,
+    },
+    /// The index holds the vectors of another model.
+    #[error(
+        "{}: built with model {index_model}, but these vectors are of model {query_model}: use the model that built \
+         the index, or embed the data again with this one and rebuild the index",
+        path.display()
+    )]
+    OtherModel {
+        /// The index.
+        path: PathBuf,
+        /// Hash of the model that made the index's vectors.
+        index_model: String,
+        /// Hash of the model asked about.
+        query_model: String,
+    },
+    /// The index does not say which model made its vectors.
+    #[error(
+        "{}: does not say which model made its vectors, so they cannot be compared with those of model {query_model}: \
+         rebuild it from embeddings that nearkin wrote",
+        path.display()
+    )]
+    NoModel {
+        /// The index.
+        path: PathBuf,
+        /// Hash of the model asked about.
+        query_model: String,
+    },
+    /// Queries have another dimension than the index.
+    #[error(
+        "{}: queries of {found} dimensions, wanted {wanted}: embed them with the model of the index",
+        path.display()
+    )]
+    QueryDimension {
+        /// The index.
+        path: PathBuf,
+        /// Dimensions of the queries.
+        found: usize,
+        /// Dimensions of the index.
+        wanted: usize,
+    },
+    /// A query holds a value that is not finite.
+    #[error("query {query}, value {position}: found {value}, wanted a finite number")]
+    QueryNotFinite {
+        /// The query.
+        query: usize,
+        /// The value's position in it.
+        position: usize,
+        /// The value.
+        value: f32,
+    },
+    /// No neighbours were asked for.
+    #[error("k: found 0, wanted at least 1")]
+    NoNeighbors,
+    /// Indexes are little-endian and are mapped, not translated.
+    #[error("an index cannot be built or opened on a big-endian machine: do it on a little-endian one")]
+    BigEndian,
+    /// The sweep refused its input.
+    #[error(transparent)]
+    Sweep(#[from] SweepError),
+}
+
+/// What is wrong with a table of embeddings. Rows count from 0.
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
+#[non_exhaustive]
+pub enum Fault {
+    /// The file is not of the format its extension names, or is damaged.
+    #[error(
+        "not a readable {format} file ({detail}): check that it is complete and that its extension is right"
+    )]
+    NotThisFormat {
+        /// The format.
+        format: &'static str,
+        /// What its reader said.
+        detail: String,
+    },
+    /// The file is shorter or longer than its header promises.
+    #[error(
+        "found {found} bytes of data, wanted {wanted} by its header: it was cut or is being written; copy it again"
+    )]
+    Size {
+        /// Bytes in the file after its header.
+        found: u64,
+        /// Bytes that the header promises.
+        wanted: u64,
+    },
+    /// There are no rows.
+    #[error("found 0 rows, wanted at least 1")]
+    NoRows,
+    /// Vectors have no values.
+    #[error("found vectors of 0 values, wanted at least 1")]
+    NoDimensions,
+    /// The array is not a table.
+    #[error("found an array of shape {found:?}, wanted two dimensions (rows, values a row): reshape it")]
+    Shape {
+        /// Its shape.
+        found: Vec<u64>,
+    },
+    /// The number of values is not a whole number of rows.
+    #[error("found {values} values, wanted a multiple of the dimension {dim}")]
+    Partial {
+        /// Values given.
+        values: usize,
+        /// Values a row.
+        dim: usize,
+    },
+    /// A vector is longer or shorter than the first.
+    #[error("row {row}: found a vector of {found} values, wanted {wanted} as in row 0")]
+    Ragged {
+        /// The row.
+        row: usize,
+        /// Its length.
+        found: usize,
+        /// The length of row 0.
+        wanted: usize,
+    },
+    /// A vector, or a value of it, is missing.
+    #[error("row {row}: the vector or a value of it is null: drop or fill the row")]
+    NullVector {
+        /// The row.
+        row: usize,
+    },
+    /// A value is NaN or infinite, perhaps only in f32.
+    #[error(
+        "row {row}, value {position}: found {value}, wanted a finite number: drop the row or embed it again"
+    )]
+    NotFinite {
+        /// The row.
+        row: usize,
+        /// The position in the row.
+        position: usize,
+        /// The value as f32.
+        value: f32,
+    },
+    /// Values of a type that is not read.
+    #[error("{field}: found values of type {found}, wanted {wanted}: convert them")]
+    ValueType {
+        /// The column or tensor.
+        field: String,
+        /// Its type.
+        found: String,
+        /// The types that are read.
+        wanted: &'static str,
+    },
+    /// No column or tensor can be the vectors.
+    #[error("no vectors: found {found}, wanted {wanted}")]
+    NoVectors {
+        /// The columns or tensors there are.
+        found: String,
+        /// What is looked for.
+        wanted: &'static str,
+    },
+    /// Several columns or tensors could be the vectors.
+    #[error("several columns could be the vectors ({found}): rename the right one to '{wanted}'")]
+    SeveralVectors {
+        /// The candidates.
+        found: String,
+        /// The name that settles it.
+        wanted: &'static str,
+    },
+    /// A column has not one value a row.
+    #[error("{field}: found {found} values, wanted {wanted}, one a row")]
+    Count {
+        /// The column.
+        field: String,
+        /// Its length.
+        found: usize,
+        /// The number of rows.
+        wanted: usize,
+    },
+    /// An id is missing or empty.
+    #[error(
+        "row {row}: the id is missing or empty: give every row an id, or drop the id column to number the rows"
+    )]
+    NoId {
+        /// The row.
+        row: usize,
+    },
+    /// Two rows have one id.
+    #[error("rows {first} and {second} share the id '{id}': ids must differ")]
+    DuplicateId {
+        /// The id.
+        id: String,
+        /// The first row that has it.
+        first: usize,
+        /// The next row that has it.
+        second: usize,
+    },
+    /// A further column takes a name with a meaning of its own.
+    #[error("a further column is named '{name}', which is kept for the table itself: rename it")]
+    ReservedColumn {
+        /// The name.
+        name: String,
+    },
+    /// What accompanies the vectors cannot be read.
+    #[error("{place} is not what nearkin writes ({detail}): {next}")]
+    Companion {
+        /// Where it lies.
+        place: String,
+        /// What is wrong with it.
+        detail: String,
+        /// What to do.
+        next: &'static str,
+    },
+    /// The format cannot hold this table.
+    #[error("a {format} file cannot hold this table ({detail}): write a .parquet file")]
+    Unwritable {
+        /// The format.
+        format: &'static str,
+        /// Why not.
+        detail: String,
+    },
+}
+
+/// What is wrong with an index file.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum Damage {
+    /// It does not begin like an index.
+    #[error("not a nearkin index: build one with `nearkin index`")]
+    Foreign,
+    /// It was written by another version of the format.
+    #[error("an index of format {found}, wanted format {wanted}: rebuild it with this version")]
+    Version {
+        /// Its version.
+        found: u32,
+        /// The version this program reads.
+        wanted: u32,
+    },
+    /// It is shorter or longer than its header promises.
+    #[error("found {found} bytes, wanted {wanted}: it was cut or overwritten; copy or build it again")]
+    Size {
+        /// Its size.
+        found: u64,
+        /// The size its header promises.
+        wanted: u64,
+    },
+    /// A part does not match its checksum.
+    #[error("its {part} does not match its checksum: it is damaged; copy or build it again")]
+    Checksum {
+        /// The part.
+        part: &'static str,
+    },
+    /// A field has an impossible value.
+    #[error("its {field} is impossible ({detail}): it is damaged; copy or build it again")]
+    Field {
+        /// The field.
+        field: &'static str,
+        /// What is wrong with it.
+        detail: String,
+    },
+}
+
+impl IndexError {
+    pub(crate) fn read(path: &Path) -> impl FnOnce(io::Error) -> Self + '_ {
+        move |source| Self::Read { path: path.to_owned(), source }
+    }
+
+    pub(crate) fn write(path: &Path) -> impl FnOnce(io::Error) -> Self + '_ {
+        move |source| Self::Write { path: path.to_owned(), source }
+    }
+
+    pub(crate) fn file(path: &Path) -> impl Fn(Fault) -> Self + '_ {
+        move |fault| Self::File { path: path.to_owned(), fault }
+    }
+}

@@ -1,0 +1,337 @@
+//! Opening and searching an index.
+
+pub(crate) mod distance;
+
+use std::fs::File;
+use std::io::Read;
+use std::path::{Path, PathBuf};
+
+use memmap2::Mmap;
+use nearkin_sweep::{Metric, Vectors, top_k};
+use rayon::prelude::*;
+use serde::Serialize;
+
+use crate::build::{Kind, find_too_long, unit_length};
+use crate::embeddings::Origin;
+use crate::error::{Damage, IndexError};
+use crate::graph::{Graph, Scratch, Torn};
+use crate::layout::{HEADER, Header, Metadata, Parts, Role, cut_graph};
+use crate::map::map;
+use crate::texts::Texts;
+use distance::farness;
+
+/// The beam of a search through a graph where none is given: at least this, and at least twice `k`.
+pub const DEFAULT_EF: usize = 100;
+
+/// An open index. Its vectors stay on disk and are mapped, so that opening takes milliseconds and several processes
+/// share them; ids and other texts are held in memory.
+#[derive(Debug)]
+pub struct Index {
+    path: PathBuf,
+    map: Mmap,
+    header: Header,
+    parts: Parts,
+    metadata: Metadata,
+    columns: Vec<Texts>,
+}
+
+/// Settings of [`Index::search`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct SearchOptions {
+    /// Rows that a walk through the graph keeps in view: more find more, and take longer. `None` is the larger of
+    /// [`DEFAULT_EF`] and `2 k`; less than `k` counts as `k`. An index without a graph has no use for it.
+    pub ef: Option<usize>,
+    /// Compare with every row although the index has a graph.
+    pub exact: bool,
+}
+
+/// A row found near a query.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+pub struct Hit<'a> {
+    /// The row.
+    pub index: usize,
+    /// Its id.
+    pub id: &'a str,
+    /// Its class name, if it has one.
+    pub label: Option<&'a str>,
+    /// Where its sample lies, if known.
+    pub path: Option<&'a str>,
+    /// Its score with the query, by the index's metric.
+    pub score: f32,
+}
+
+impl Index {
+    /// Opens an index.
+    ///
+    /// Reads and checks the header and the metadata. Vectors and graph are not read: see [`verify`](Self::verify).
+    /// While it is open, nothing may write into the file in place; nearkin never does, it replaces files.
+    ///
+    /// # Errors
+    /// When the file cannot be read, is no index, is of another version of the format, or is damaged.
+    pub fn open(path: &Path) -> Result<Self, IndexError> {
+        if cfg!(target_endian = "big") {
+            return Err(IndexError::BigEndian);
+        }
+        let damaged = |damage| IndexError::Index { path: path.to_owned(), damage };
+        let mut file = File::open(path).map_err(IndexError::read(path))?;
+        let size = file.metadata().map_err(IndexError::read(path))?.len();
+        let mut start = Vec::with_capacity(HEADER);
+        file.by_ref().take(HEADER as u64).read_to_end(&mut start).map_err(IndexError::read(path))?;
+        let (header, parts) = Header::parse(&start, size).map_err(damaged)?;
+        let map = map(&file).map_err(IndexError::read(path))?;
+        // The size again: what is mapped counts, and the file could have changed since.
+        if map.len() != parts.metadata.end {
+            return Err(damaged(Damage::Size { found: map.len() as u64, wanted: parts.metadata.end as u64 }));
+        }
+        // A copy, so that what is checked is what is used.
+        let bytes = map[parts.metadata.clone()].to_vec();
+        if blake3::hash(&bytes) != header.metadata_checksum {
+            return Err(damaged(Damage::Checksum { part: "metadata" }));
+        }
+        let rows = header.rows as usize;
+        let (metadata, columns) = Metadata::parse(&bytes, rows).map_err(damaged)?;
+        if metadata.columns.iter().filter(|role| **role == Role::Id).count() != 1 {
+            return Err(damaged(Damage::Field {
+                field: "metadata",
+                detail: "not one column of ids".to_owned(),
+            }));
+        }
+        let index = Self { path: path.to_owned(), map, header, parts, metadata, columns };
+        index.graph()?;
+        if index.kind() == Kind::Exact && header.graph_words != 0 {
+            let detail = format!("{} numbers in an exact index", header.graph_words);
+            return Err(damaged(Damage::Field { field: "graph", detail }));
+        }
+        Ok(index)
+    }
+
+    /// Reads the whole file and checks it against its checksums. [`open`](Self::open) leaves out the vectors and the
+    /// graph; damage there gives wrong results or an error, nothing worse.
+    ///
+    /// # Errors
+    /// When a byte has changed since the index was built.
+    pub fn verify(&self) -> Result<(), IndexError> {
+        let mut hasher = blake3::Hasher::new();
+        hasher.update(&self.map[HEADER..self.parts.metadata.start]);
+        if hasher.finalize() != self.header.body_checksum {
+            return Err(self.damaged(Damage::Checksum { part: "vectors or graph" }));
+        }
+        Ok(())
+    }
+
+    /// Number of rows.
+    pub fn len(&self) -> usize {
+        self.header.rows as usize
+    }
+
+    /// Whether there are no rows, which no index has.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Values a vector.
+    pub fn dim(&self) -> usize {
+        self.header.dim as usize
+    }
+
+    /// What near means.
+    pub fn metric(&self) -> Metric {
+        self.metadata.metric
+    }
+
+    /// How it is searched.
+    pub fn kind(&self) -> Kind {
+        self.metadata.kind
+    }
+
+    /// What made the vectors, if known.
+    pub fn origin(&self) -> Option<&Origin> {
+        self.metadata.origin.as_ref()
+    }
+
+    /// The id of row `i`.
+    ///
+    /// # Panics
+    /// When `i` is not below [`len`](Self::len).
+    pub fn id(&self, i: usize) -> &str {
+        self.text(&Role::Id, i).unwrap_or_default()
+    }
+
+    /// The class name of row `i`, if it has one.
+    ///
+    /// # Panics
+    /// When `i` is not below [`len`](Self::len).
+    pub fn label(&self, i: usize) -> Option<&str> {
+        self.text(&Role::Label, i)
+    }
+
+    /// Where the sample of row `i` lies, if known.
+    ///
+    /// # Panics
+    /// When `i` is not below [`len`](Self::len).
+    pub fn path(&self, i: usize) -> Option<&str> {
+        self.text(&Role::Path, i)
+    }
+
+    /// The names of the further columns, in alphabetical order.
+    pub fn columns(&self) -> impl Iterator<Item = &str> {
+        self.metadata.columns.iter().filter_map(|role| match role {
+            Role::Column(name) => Some(name.as_str()),
+            Role::Id | Role::Label | Role::Path => None,
+        })
+    }
+
+    /// The text of row `i` in a further column; `None` where it is empty or there is no such column.
+    ///
+    /// # Panics
+    /// When `i` is not below [`len`](Self::len).
+    pub fn column(&self, name: &str, i: usize) -> Option<&str> {
+        self.text(&Role::Column(name.to_owned()), i)
+    }
+
+    /// The vectors as they are stored: for cosine, of unit length.
+    pub fn vectors(&self) -> Vectors<'_> {
+        let data = bytemuck::cast_slice(&self.map[self.parts.vectors.clone()]);
+        Vectors::new(data, self.dim())
+            .expect("open checked that the map holds whole rows of at least one value")
+    }
+
+    /// Refuses the vectors of another model.
+    ///
+    /// # Errors
+    /// When the index was made with another model than `model_hash`, or does not say with which.
+    pub fn check_model(&self, model_hash: &str) -> Result<(), IndexError> {
+        let (path, query_model) = (self.path.clone(), model_hash.to_owned());
+        match self.origin() {
+            Some(origin) if origin.model == model_hash => Ok(()),
+            Some(origin) => {
+                Err(IndexError::OtherModel { path, index_model: origin.model.clone(), query_model })
+            }
+            None => Err(IndexError::NoModel { path, query_model }),
+        }
+    }
+
+    /// The `k` nearest rows of each query, nearest first; ties go to the lowest row.
+    ///
+    /// An exact search sees every row. A search through a graph sees a small part of them and may miss some, and
+    /// returns fewer than `k` hits if it does not come across as many; one whose beam would hold all rows is exact.
+    /// Scores of both are computed alike, from the pair alone, in f64 and rounded once. Fewer than `k` hits are
+    /// returned when there are fewer rows. Results do not depend on the number of threads.
+    ///
+    /// # Errors
+    /// When `k` is 0, a query has another dimension than the index or a value that is not finite, a squared length
+    /// overflows f32 (not for cosine), or a damaged graph points outside of itself.
+    pub fn search(
+        &self,
+        queries: Vectors<'_>,
+        k: usize,
+        options: SearchOptions,
+    ) -> Result<Vec<Vec<Hit<'_>>>, IndexError> {
+        self.check_queries(queries, k)?;
+        let ef = options.ef.unwrap_or(DEFAULT_EF.max(k.saturating_mul(2))).max(k);
+        let walk = self.graph()?.filter(|_| !options.exact && ef < self.len());
+        let rows = match walk {
+            Some(graph) => self.walk(&graph, queries, k, ef)?,
+            None => self.sweep(queries, k)?,
+        };
+        let hits = rows.into_par_iter().enumerate().map(|(query, rows)| self.hits(queries.row(query), rows));
+        Ok(hits.collect())
+    }
+
+    fn check_queries(&self, queries: Vectors<'_>, k: usize) -> Result<(), IndexError> {
+        if k == 0 {
+            return Err(IndexError::NoNeighbors);
+        }
+        let (found, wanted) = (queries.dim(), self.dim());
+        if found != wanted {
+            return Err(IndexError::QueryDimension { path: self.path.clone(), found, wanted });
+        }
+        if let Some(i) = queries.data().iter().position(|x| !x.is_finite()) {
+            let (query, position, value) = (i / found, i % found, queries.data()[i]);
+            return Err(IndexError::QueryNotFinite { query, position, value });
+        }
+        match find_too_long(queries, self.metric()) {
+            Some(which) => Err(IndexError::TooLong { what: "query", which, metric: self.metric() }),
+            None => Ok(()),
+        }
+    }
+
+    fn walk(
+        &self,
+        graph: &Graph<'_>,
+        queries: Vectors<'_>,
+        k: usize,
+        ef: usize,
+    ) -> Result<Vec<Vec<usize>>, IndexError> {
+        let (vectors, metric) = (self.vectors(), self.metric());
+        // Squares of a long query would overflow, and for cosine its length does not matter.
+        let unit = if metric == Metric::Cosine { unit_length(queries) } else { Vec::new() };
+        let queries = if metric == Metric::Cosine { Vectors::new(&unit, queries.dim())? } else { queries };
+        (0..queries.len())
+            .into_par_iter()
+            .map_init(
+                || Scratch::new(self.len()),
+                |scratch, query| {
+                    let query = queries.row(query);
+                    let distance = |row: u32| farness(metric, query, vectors.row(row as usize));
+                    let rows = graph.search(k, ef, &distance, scratch).map_err(|Torn| self.torn())?;
+                    Ok(rows.into_iter().map(|row| row as usize).collect())
+                },
+            )
+            .collect()
+    }
+
+    fn sweep(&self, queries: Vectors<'_>, k: usize) -> Result<Vec<Vec<usize>>, IndexError> {
+        // Stored vectors have unit length for cosine, so a dot product ranks alike and need not scale them again.
+        let unit = if self.metric() == Metric::Cosine { unit_length(queries) } else { Vec::new() };
+        let (queries, metric) = match self.metric() {
+            Metric::Cosine => (Vectors::new(&unit, queries.dim())?, Metric::Dot),
+            metric => (queries, metric),
+        };
+        let found = top_k(queries, self.vectors(), metric, k.min(self.len()), false)?;
+        Ok(found.into_iter().map(|row| row.into_iter().map(|neighbor| neighbor.index).collect()).collect())
+    }
+
+    fn hits(&self, query: &[f32], rows: Vec<usize>) -> Vec<Hit<'_>> {
+        let (vectors, metric) = (self.vectors(), self.metric());
+        let mut hits: Vec<Hit<'_>> = rows
+            .into_iter()
+            .map(|index| Hit {
+                index,
+                id: self.id(index),
+                label: self.label(index),
+                path: self.path(index),
+                // Adding 0 turns −0 into 0, so that equal scores tie.
+                score: metric.score(query, vectors.row(index)) + 0.0,
+            })
+            .collect();
+        hits.sort_unstable_by(|a, b| {
+            let by_score = a.score.total_cmp(&b.score);
+            let by_score = if metric.larger_is_nearer() { by_score.reverse() } else { by_score };
+            by_score.then(a.index.cmp(&b.index))
+        });
+        hits
+    }
+
+    fn text(&self, role: &Role, i: usize) -> Option<&str> {
+        let column = self.metadata.columns.iter().position(|other| other == role)?;
+        Some(self.columns[column].get(i)).filter(|text| !text.is_empty())
+    }
+
+    /// The graph, if the index has one.
+    fn graph(&self) -> Result<Option<Graph<'_>>, IndexError> {
+        let Kind::Hnsw { m, .. } = self.kind() else { return Ok(None) };
+        let words = bytemuck::cast_slice(&self.map[self.parts.graph.clone()]);
+        let graph =
+            cut_graph(words, self.len(), m, self.metadata.entry).map_err(|damage| self.damaged(damage))?;
+        Ok(Some(graph))
+    }
+
+    fn torn(&self) -> IndexError {
+        self.damaged(Damage::Field { field: "graph", detail: "it points outside of itself".to_owned() })
+    }
+
+    fn damaged(&self, damage: Damage) -> IndexError {
+        IndexError::Index { path: self.path.clone(), damage }
+    }
+}

@@ -1,0 +1,70 @@
+//! Distances of single pairs, for walks through a graph.
+//!
+//! Sums run in a fixed number of lanes that compilers turn into vector instructions. Multiplications and additions
+//! are not fused, so the bits do not depend on the processor.
+
+use nearkin_sweep::Metric;
+use pulp::Arch;
+
+const LANES: usize = 16;
+
+#[inline(always)]
+fn sum(a: &[f32], b: &[f32], term: impl Fn(f32, f32) -> f32) -> f32 {
+    let (a_lanes, a_rest) = a.as_chunks::<LANES>();
+    let (b_lanes, b_rest) = b.as_chunks::<LANES>();
+    let mut sums = [0.0; LANES];
+    for (a, b) in a_lanes.iter().zip(b_lanes) {
+        for ((sum, &a), &b) in sums.iter_mut().zip(a).zip(b) {
+            *sum += term(a, b);
+        }
+    }
+    for ((sum, &a), &b) in sums.iter_mut().zip(a_rest).zip(b_rest) {
+        *sum += term(a, b);
+    }
+    let mut width = LANES;
+    while width > 1 {
+        width /= 2;
+        (0..width).for_each(|i| sums[i] += sums[i + width]);
+    }
+    sums[0]
+}
+
+/// `‖a − b‖²`.
+fn squared(a: &[f32], b: &[f32]) -> f32 {
+    Arch::new().dispatch(
+        #[inline(always)]
+        || sum(a, b, |a, b| (a - b) * (a - b)),
+    )
+}
+
+/// `a · b`.
+fn dot(a: &[f32], b: &[f32]) -> f32 {
+    Arch::new().dispatch(
+        #[inline(always)]
+        || sum(a, b, |a, b| a * b),
+    )
+}
+
+/// How far two vectors are from each other: smaller is nearer, in the order of the metric. For cosine both have unit
+/// length.
+pub(crate) fn farness(metric: Metric, a: &[f32], b: &[f32]) -> f32 {
+    match metric {
+        Metric::Dot | Metric::Cosine => -dot(a, b),
+        Metric::Euclidean | Metric::SquaredEuclidean => squared(a, b),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sums_agree_with_the_plain_formula_at_every_length() {
+        for length in 0..70 {
+            let a: Vec<f32> = (0..length).map(|i| (i % 7) as f32 - 3.0).collect();
+            let b: Vec<f32> = (0..length).map(|i| (i % 5) as f32 - 2.0).collect();
+            assert_eq!(dot(&a, &b), a.iter().zip(&b).map(|(a, b)| a * b).sum::<f32>());
+            assert_eq!(squared(&a, &b), a.iter().zip(&b).map(|(a, b)| (a - b) * (a - b)).sum::<f32>());
+        }
+    }
+}

@@ -1,0 +1,518 @@
+//! Two-dimensional convolution on slices: forward, data gradient, weight gradient.
+//!
+//! Images are unfolded into matrices (im2col; Chellapilla et al., "High performance convolutional
+//! neural networks for document processing", 2006) for several images at a time, so that each
+//! product is wide enough to be fast even on 4 × 4 feature maps. The work is cut by the shape
+//! alone and every partial sum is added in a fixed order: the bits do not depend on the number
+//! of threads.
+
+use std::ops::Range;
+
+use rayon::prelude::*;
+
+use super::product::{Matrix, product};
+
+/// Columns a product should have at least: below that, packing the weights dominates.
+const COLUMNS: usize = 512;
+/// Tasks the weight gradient is cut into, at most: enough for a large desktop processor.
+const WEIGHT_TASKS: usize = 16;
+/// Unfolded inputs (channels × kernel²) a weight-gradient task should have at least.
+const WEIGHT_WIDTH: usize = 256;
+
+/// The sizes of a convolution: NCHW images, square kernel, one stride and one zero padding.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ConvShape {
+    images: usize,
+    in_channels: usize,
+    height: usize,
+    width: usize,
+    out_channels: usize,
+    kernel: usize,
+    stride: usize,
+    padding: usize,
+    out_height: usize,
+    out_width: usize,
+}
+
+impl ConvShape {
+    /// From the input's shape `[n, c, h, w]` and the weight's `[o, c, k, k]`.
+    ///
+    /// `None` where this kernel does not apply: groups, kernels that are not square, empty
+    /// tensors, a kernel larger than the padded image.
+    pub fn new(input: [usize; 4], weight: [usize; 4], stride: usize, padding: usize) -> Option<Self> {
+        let [images, in_channels, height, width] = input;
+        let [out_channels, weight_channels, kernel, kernel_width] = weight;
+        let sizes = [images, in_channels, height, width, out_channels, kernel, stride];
+        if sizes.contains(&0) || weight_channels != in_channels || kernel != kernel_width {
+            return None;
+        }
+        let out = |size: usize| Some((size + 2 * padding).checked_sub(kernel)? / stride + 1);
+        Some(Self {
+            images,
+            in_channels,
+            height,
+            width,
+            out_channels,
+            kernel,
+            stride,
+            padding,
+            out_height: out(height)?,
+            out_width: out(width)?,
+        })
+    }
+
+    /// Shape of the output, `[n, o, h', w']`.
+    pub fn output(&self) -> [usize; 4] {
+        [self.images, self.out_channels, self.out_height, self.out_width]
+    }
+
+    /// Shape of the input, `[n, c, h, w]`.
+    pub fn input(&self) -> [usize; 4] {
+        [self.images, self.in_channels, self.height, self.width]
+    }
+
+    /// Shape of the weight, `[o, c, k, k]`.
+    pub fn weight(&self) -> [usize; 4] {
+        [self.out_channels, self.in_channels, self.kernel, self.kernel]
+    }
+
+    fn input_plane(&self) -> usize {
+        self.height * self.width
+    }
+
+    fn input_image(&self) -> usize {
+        self.in_channels * self.input_plane()
+    }
+
+    fn output_plane(&self) -> usize {
+        self.out_height * self.out_width
+    }
+
+    fn output_image(&self) -> usize {
+        self.out_channels * self.output_plane()
+    }
+
+    /// Values of one unfolded patch: `c · k²`.
+    fn patch(&self) -> usize {
+        self.in_channels * self.kernel * self.kernel
+    }
+
+    /// Images unfolded together, so that a product has about [`COLUMNS`] columns.
+    fn group(&self) -> usize {
+        COLUMNS.div_ceil(self.output_plane()).min(self.images)
+    }
+
+    /// Input row read by kernel row `ky` for output row `oy`, if it is inside the image.
+    fn input_row(&self, oy: usize, ky: usize) -> Option<usize> {
+        (oy * self.stride + ky).checked_sub(self.padding).filter(|&iy| iy < self.height)
+    }
+
+    /// Output columns whose input column under kernel column `kx` is inside the image.
+    fn inside(&self, kx: usize) -> Range<usize> {
+        let start = self.padding.saturating_sub(kx).div_ceil(self.stride);
+        let end = match (self.width + self.padding).checked_sub(kx) {
+            Some(limit) if limit > 0 => ((limit - 1) / self.stride + 1).min(self.out_width),
+            _ => 0,
+        };
+        start.min(end)..end
+    }
+}
+
+/// `y[n, o, h', w'] = Σ_{c, ky, kx} w[o, c, ky, kx] · x[n, c, h'·s + ky − p, w'·s + kx − p]`.
+///
+/// # Panics
+///
+/// If a slice does not have the size that `shape` says.
+pub fn forward(x: &[f32], weight: &[f32], shape: &ConvShape) -> Vec<f32> {
+    check(x, shape.input(), "input");
+    check(weight, shape.weight(), "weight");
+    let (plane, patch, group) = (shape.output_plane(), shape.patch(), shape.group());
+    let (image_in, image_out) = (shape.input_image(), shape.output_image());
+    let pointwise = shape.kernel == 1 && shape.stride == 1 && shape.padding == 0;
+    let weights = Matrix::row_major(weight, shape.out_channels, patch);
+
+    let mut y = vec![0.0; shape.images * image_out];
+    y.par_chunks_mut(group * image_out).zip(x.par_chunks(group * image_in)).for_each_init(
+        Scratch::default,
+        |scratch, (y, x)| {
+            let images = y.len() / image_out;
+            if images == 1 && pointwise {
+                return product(y, weights, Matrix::row_major(x, patch, plane), false);
+            }
+            let columns = images * plane;
+            let unfolded = resized(&mut scratch.unfolded, patch * columns);
+            unfold_columns(x, images, shape, unfolded);
+            let unfolded = Matrix::row_major(unfolded, patch, columns);
+            if images == 1 {
+                return product(y, weights, unfolded, false);
+            }
+            let mixed = resized(&mut scratch.mixed, shape.out_channels * columns);
+            product(mixed, weights, unfolded, false);
+            for (image, y) in y.chunks_exact_mut(image_out).enumerate() {
+                for (y, row) in y.chunks_exact_mut(plane).zip(mixed.chunks_exact(columns)) {
+                    y.copy_from_slice(&row[image * plane..][..plane]);
+                }
+            }
+        },
+    );
+    y
+}
+
+/// Gradient with respect to the input, given `dy`, the gradient of the output.
+///
+/// # Panics
+///
+/// If a slice does not have the size that `shape` says.
+pub fn data_gradient(dy: &[f32], weight: &[f32], shape: &ConvShape) -> Vec<f32> {
+    check(dy, shape.output(), "output gradient");
+    check(weight, shape.weight(), "weight");
+    if shape.stride == 1 && shape.padding < shape.kernel {
+        // Without a stride the gradient is itself a convolution: kernels turned by 180 degrees,
+        // input and output channels exchanged, the complementary padding.
+        let turned = ConvShape {
+            in_channels: shape.out_channels,
+            height: shape.out_height,
+            width: shape.out_width,
+            out_channels: shape.in_channels,
+            padding: shape.kernel - 1 - shape.padding,
+            out_height: shape.height,
+            out_width: shape.width,
+            ..*shape
+        };
+        return forward(dy, &turn(weight, shape), &turned);
+    }
+    let (plane, patch, group) = (shape.output_plane(), shape.patch(), shape.group());
+    let (image_in, image_out) = (shape.input_image(), shape.output_image());
+    let weights = Matrix::transposed(weight, patch, shape.out_channels);
+
+    let mut dx = vec![0.0; shape.images * image_in];
+    dx.par_chunks_mut(group * image_in).zip(dy.par_chunks(group * image_out)).for_each_init(
+        Scratch::default,
+        |scratch, (dx, dy)| {
+            let images = dx.len() / image_in;
+            let columns = images * plane;
+            let mixed = resized(&mut scratch.mixed, shape.out_channels * columns);
+            for (channel, row) in mixed.chunks_exact_mut(columns).enumerate() {
+                for (image, part) in row.chunks_exact_mut(plane).enumerate() {
+                    part.copy_from_slice(&dy[image * image_out + channel * plane..][..plane]);
+                }
+            }
+            let unfolded = resized(&mut scratch.unfolded, patch * columns);
+            let mixed = Matrix::row_major(mixed, shape.out_channels, columns);
+            product(unfolded, weights, mixed, false);
+            fold_columns(unfolded, images, shape, dx);
+        },
+    );
+    dx
+}
+
+/// Gradient with respect to the weight, given `dy`, the gradient of the output.
+///
+/// # Panics
+///
+/// If a slice does not have the size that `shape` says.
+pub fn weight_gradient(x: &[f32], dy: &[f32], shape: &ConvShape) -> Vec<f32> {
+    check(x, shape.input(), "input");
+    check(dy, shape.output(), "output gradient");
+    let (plane, group) = (shape.output_plane(), shape.group());
+    let (image_in, image_out) = (shape.input_image(), shape.output_image());
+    let area = shape.kernel * shape.kernel;
+
+    // Output channels last, so that the products below read them contiguously.
+    let mut dy_last = vec![0.0; dy.len()];
+    dy_last
+        .par_chunks_mut(image_out)
+        .zip(dy.par_chunks(image_out))
+        .for_each(|(last, dy)| transpose(dy, shape.out_channels, plane, last));
+
+    // Cut by input channels (no work is repeated) and, where these are few, by stripes of images,
+    // whose sums are added in order below. Both cuts are functions of the shape.
+    let blocks = (shape.patch() / WEIGHT_WIDTH).clamp(1, WEIGHT_TASKS);
+    let block = shape.in_channels.div_ceil(blocks);
+    let blocks = shape.in_channels.div_ceil(block);
+    let groups = shape.images.div_ceil(group);
+    let stripe = groups.div_ceil((WEIGHT_TASKS / blocks).max(1)) * group;
+    let stripes = shape.images.div_ceil(stripe);
+
+    let partial: Vec<Vec<f32>> = (0..blocks * stripes)
+        .into_par_iter()
+        .map_init(Scratch::default, |scratch, task| {
+            let first = task % blocks * block;
+            let channels = first..(first + block).min(shape.in_channels);
+            let width = channels.len() * area;
+            let begin = task / blocks * stripe;
+            let end = (begin + stripe).min(shape.images);
+            let mut sum = vec![0.0; shape.out_channels * width];
+            for from in (begin..end).step_by(group) {
+                let images = group.min(end - from);
+                let rows = resized(&mut scratch.unfolded, images * plane * width);
+                for (image, rows) in (from..).zip(rows.chunks_exact_mut(plane * width)) {
+                    let last = resized(&mut scratch.mixed, channels.len() * shape.input_plane());
+                    let x = &x[image * image_in + first * shape.input_plane()..][..last.len()];
+                    transpose(x, channels.len(), shape.input_plane(), last);
+                    unfold_rows(last, channels.len(), shape, rows);
+                }
+                let dy = &dy_last[from * image_out..][..images * image_out];
+                product(
+                    &mut sum,
+                    Matrix::transposed(dy, shape.out_channels, images * plane),
+                    Matrix::row_major(rows, images * plane, width),
+                    from > begin,
+                );
+            }
+            sum
+        })
+        .collect();
+
+    // From [stripe][block][o][ky, kx, c] to [o][c][ky, kx].
+    let mut dw = vec![0.0; shape.out_channels * shape.patch()];
+    dw.par_chunks_mut(shape.patch()).enumerate().for_each(|(out_channel, dw)| {
+        for (task, sum) in partial.iter().enumerate() {
+            let first = task % blocks * block;
+            let width = sum.len() / shape.out_channels;
+            let channels = width / area;
+            let row = &sum[out_channel * width..][..width];
+            for (tap, values) in row.chunks_exact(channels).enumerate() {
+                for (channel, value) in values.iter().enumerate() {
+                    dw[(first + channel) * area + tap] += value;
+                }
+            }
+        }
+    });
+    dw
+}
+
+/// Buffers a thread keeps between its tasks; every task writes all it reads.
+#[derive(Default)]
+struct Scratch {
+    unfolded: Vec<f32>,
+    mixed: Vec<f32>,
+}
+
+fn resized(buffer: &mut Vec<f32>, len: usize) -> &mut [f32] {
+    if buffer.len() < len {
+        buffer.resize(len, 0.0);
+    }
+    &mut buffer[..len]
+}
+
+fn check(values: &[f32], shape: [usize; 4], what: &str) {
+    let wanted = shape.iter().product::<usize>();
+    assert_eq!(values.len(), wanted, "values in the {what} of shape {shape:?}");
+}
+
+/// Unfolds images `[images][c][h, w]` into columns `[c, ky, kx][images · h' · w']`.
+fn unfold_columns(x: &[f32], images: usize, shape: &ConvShape, columns: &mut [f32]) {
+    let (plane, k) = (shape.output_plane(), shape.kernel);
+    for (row, line) in columns.chunks_exact_mut(images * plane).enumerate() {
+        let (channel, ky, kx) = (row / (k * k), row / k % k, row % k);
+        let inside = shape.inside(kx);
+        for (image, part) in line.chunks_exact_mut(plane).enumerate() {
+            let source =
+                &x[(image * shape.in_channels + channel) * shape.input_plane()..][..shape.input_plane()];
+            for (oy, part) in part.chunks_exact_mut(shape.out_width).enumerate() {
+                let Some(iy) = shape.input_row(oy, ky) else {
+                    part.fill(0.0);
+                    continue;
+                };
+                part[..inside.start].fill(0.0);
+                part[inside.end..].fill(0.0);
+                if inside.is_empty() {
+                    continue;
+                }
+                let first = inside.start * shape.stride + kx - shape.padding;
+                let source = &source[iy * shape.width..][first..shape.width];
+                let part = &mut part[inside.clone()];
+                if shape.stride == 1 {
+                    part.copy_from_slice(&source[..part.len()]);
+                } else {
+                    for (value, source) in part.iter_mut().zip(source.iter().step_by(shape.stride)) {
+                        *value = *source;
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// The adjoint of [`unfold_columns`]: adds every unfolded value to where it came from.
+fn fold_columns(columns: &[f32], images: usize, shape: &ConvShape, x: &mut [f32]) {
+    let (plane, k) = (shape.output_plane(), shape.kernel);
+    for (row, line) in columns.chunks_exact(images * plane).enumerate() {
+        let (channel, ky, kx) = (row / (k * k), row / k % k, row % k);
+        let inside = shape.inside(kx);
+        if inside.is_empty() {
+            continue;
+        }
+        let first = inside.start * shape.stride + kx - shape.padding;
+        for (image, part) in line.chunks_exact(plane).enumerate() {
+            let target =
+                &mut x[(image * shape.in_channels + channel) * shape.input_plane()..][..shape.input_plane()];
+            for (oy, part) in part.chunks_exact(shape.out_width).enumerate() {
+                let Some(iy) = shape.input_row(oy, ky) else {
+                    continue;
+                };
+                let target = target[iy * shape.width..][first..shape.width].iter_mut();
+                let part = &part[inside.clone()];
+                for (target, value) in target.step_by(shape.stride).zip(part) {
+                    *target += value;
+                }
+            }
+        }
+    }
+}
+
+/// Unfolds one channels-last image `[h, w][channels]` into rows `[h' · w'][ky, kx, channels]`.
+fn unfold_rows(x: &[f32], channels: usize, shape: &ConvShape, rows: &mut [f32]) {
+    let k = shape.kernel;
+    let run = k * channels;
+    for (pixel, row) in rows.chunks_exact_mut(k * run).enumerate() {
+        let (oy, ox) = (pixel / shape.out_width, pixel % shape.out_width);
+        // Kernel columns that fall inside the image are one contiguous run of it.
+        let start = ox * shape.stride;
+        let low = shape.padding.saturating_sub(start).min(k);
+        let high = (shape.width + shape.padding).saturating_sub(start).clamp(low, k);
+        for (ky, part) in row.chunks_exact_mut(run).enumerate() {
+            let Some(iy) = shape.input_row(oy, ky) else {
+                part.fill(0.0);
+                continue;
+            };
+            part[..low * channels].fill(0.0);
+            part[high * channels..].fill(0.0);
+            if low < high {
+                let first = iy * shape.width + start + low - shape.padding;
+                part[low * channels..high * channels]
+                    .copy_from_slice(&x[first * channels..][..(high - low) * channels]);
+            }
+        }
+    }
+}
+
+/// Kernels turned by 180 degrees with input and output channels exchanged: `[c][o][k, k]`.
+fn turn(weight: &[f32], shape: &ConvShape) -> Vec<f32> {
+    let area = shape.kernel * shape.kernel;
+    let mut turned = vec![0.0; weight.len()];
+    turned.par_chunks_mut(shape.out_channels * area).enumerate().for_each(|(channel, turned)| {
+        for (out_channel, turned) in turned.chunks_exact_mut(area).enumerate() {
+            let kernel = &weight[(out_channel * shape.in_channels + channel) * area..][..area];
+            for (to, from) in turned.iter_mut().zip(kernel.iter().rev()) {
+                *to = *from;
+            }
+        }
+    });
+    turned
+}
+
+/// `to[j][i] = from[i][j]`, in tiles that stay in the first-level cache.
+fn transpose(from: &[f32], rows: usize, cols: usize, to: &mut [f32]) {
+    const TILE: usize = 16;
+    for j0 in (0..cols).step_by(TILE) {
+        for i0 in (0..rows).step_by(TILE) {
+            for j in j0..(j0 + TILE).min(cols) {
+                let line = &mut to[j * rows..][..rows];
+                for i in i0..(i0 + TILE).min(rows) {
+                    line[i] = from[i * cols + j];
+                }
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::kernels::testing::{assert_close, noise, on_threads};
+
+    /// (n, c, h, w, o, k, stride, padding): small and odd sizes, one channel, one image, 1 × 1, 7 × 7.
+    const SHAPES: [[usize; 8]; 14] = [
+        [5, 3, 8, 8, 5, 3, 1, 1],
+        [4, 4, 9, 7, 6, 3, 2, 1],
+        [4, 4, 8, 8, 6, 1, 2, 0],
+        [3, 4, 7, 7, 6, 1, 1, 0],
+        [1, 6, 24, 24, 4, 1, 1, 0],
+        [3, 3, 13, 12, 4, 7, 2, 3],
+        [1, 1, 5, 5, 1, 3, 1, 1],
+        [2, 2, 5, 6, 3, 3, 1, 0],
+        [2, 3, 6, 5, 2, 2, 2, 0],
+        [2, 2, 4, 4, 3, 3, 1, 3],
+        [2, 1, 1, 1, 2, 3, 2, 1],
+        [70, 40, 4, 4, 20, 3, 1, 1],
+        [2, 2, 3, 3, 2, 3, 3, 2],
+        [1, 1, 1, 9, 1, 5, 1, 4],
+    ];
+
+    fn shape([n, c, h, w, o, k, s, p]: [usize; 8]) -> ConvShape {
+        ConvShape::new([n, c, h, w], [o, c, k, k], s, p).expect("a valid shape")
+    }
+
+    fn size(shape: [usize; 4]) -> usize {
+        shape.iter().product()
+    }
+
+    /// Visits every (input index, weight index, output index) of the definition.
+    fn taps(q: &ConvShape, mut visit: impl FnMut(usize, usize, usize)) {
+        for n in 0..q.images {
+            for o in 0..q.out_channels {
+                for y in 0..q.output_plane() {
+                    for r in 0..q.patch() {
+                        let (c, ky, kx) = (r / (q.kernel * q.kernel), r / q.kernel % q.kernel, r % q.kernel);
+                        let iy = (y / q.out_width * q.stride + ky) as isize - q.padding as isize;
+                        let ix = (y % q.out_width * q.stride + kx) as isize - q.padding as isize;
+                        if (0..q.height as isize).contains(&iy) && (0..q.width as isize).contains(&ix) {
+                            visit(
+                                ((n * q.in_channels + c) * q.height + iy as usize) * q.width + ix as usize,
+                                o * q.patch() + r,
+                                (n * q.out_channels + o) * q.output_plane() + y,
+                            );
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn all_three_passes_match_the_definition() {
+        for sizes in SHAPES {
+            let q = shape(sizes);
+            let (x, w) = (noise(size(q.input()), 1), noise(size(q.weight()), 2));
+            let dy = noise(size(q.output()), 3);
+            let (mut y, mut dx, mut dw) =
+                (vec![0.0f64; dy.len()], vec![0.0f64; x.len()], vec![0.0f64; w.len()]);
+            taps(&q, |i, k, o| {
+                y[o] += f64::from(x[i]) * f64::from(w[k]);
+                dx[i] += f64::from(dy[o]) * f64::from(w[k]);
+                dw[k] += f64::from(dy[o]) * f64::from(x[i]);
+            });
+            assert_close(&forward(&x, &w, &q), &y, 1e-5, "forward");
+            assert_close(&data_gradient(&dy, &w, &q), &dx, 1e-5, "data gradient");
+            assert_close(&weight_gradient(&x, &dy, &q), &dw, 1e-5, "weight gradient");
+        }
+    }
+
+    #[test]
+    fn the_bits_do_not_depend_on_the_number_of_threads() {
+        for sizes in SHAPES.into_iter().chain([[37, 24, 9, 9, 16, 3, 2, 1], [40, 3, 16, 16, 8, 3, 1, 1]]) {
+            let q = shape(sizes);
+            let (x, w) = (noise(size(q.input()), 1), noise(size(q.weight()), 2));
+            let dy = noise(size(q.output()), 3);
+            let all = |threads| {
+                on_threads(threads, || {
+                    [forward(&x, &w, &q), data_gradient(&dy, &w, &q), weight_gradient(&x, &dy, &q)]
+                })
+            };
+            let one = all(1);
+            assert!(one == all(2) && one == all(3), "{q:?}");
+        }
+    }
+
+    #[test]
+    fn what_the_kernel_cannot_do_is_refused() {
+        let x = [2, 4, 8, 8];
+        assert!(ConvShape::new(x, [4, 2, 3, 3], 1, 1).is_none(), "groups");
+        assert!(ConvShape::new(x, [4, 4, 3, 1], 1, 1).is_none(), "not square");
+        assert!(ConvShape::new(x, [4, 4, 9, 9], 1, 0).is_none(), "too large");
+        assert!(ConvShape::new(x, [4, 4, 3, 3], 0, 0).is_none(), "no stride");
+        assert!(ConvShape::new([0, 4, 8, 8], [4, 4, 3, 3], 1, 0).is_none(), "empty");
+    }
+}

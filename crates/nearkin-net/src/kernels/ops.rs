@@ -1,0 +1,315 @@
+//! The slice kernels as differentiable operations of Burn's CPU backend.
+//!
+//! [`super`] calls them only for f32 tensors on `flex`; other devices never get here.
+
+use burn::backend::autodiff::{
+    NodeId,
+    checkpoint::{base::Checkpointer, strategy::CheckpointStrategy},
+    grads::Gradients,
+    ops::{Backward, Ops, OpsKind},
+};
+use burn::backend::flex::FlexTensor;
+use burn::backend::tensor::FloatTensor;
+use burn::backend::{Autodiff, AutodiffBackend, Backend, Flex, TensorMetadata, backend_extension};
+use burn::tensor::{Shape, TensorData};
+
+use super::conv::{self, ConvShape};
+use super::norm::{self, Affine, Channels};
+use super::residual;
+
+#[backend_extension(Flex, Autodiff)]
+pub trait FlexOps: Backend {
+    fn conv2d_square(
+        x: FloatTensor<Self>,
+        weight: FloatTensor<Self>,
+        stride: usize,
+        padding: usize,
+    ) -> FloatTensor<Self>;
+
+    /// Output, mean, biased variance.
+    fn batch_norm_of_batch(
+        x: FloatTensor<Self>,
+        gamma: FloatTensor<Self>,
+        beta: FloatTensor<Self>,
+        epsilon: f64,
+        relu: bool,
+    ) -> (FloatTensor<Self>, FloatTensor<Self>, FloatTensor<Self>);
+
+    fn batch_norm_of_statistics(
+        x: FloatTensor<Self>,
+        gamma: FloatTensor<Self>,
+        beta: FloatTensor<Self>,
+        mean: FloatTensor<Self>,
+        variance: FloatTensor<Self>,
+        epsilon: f64,
+        relu: bool,
+    ) -> FloatTensor<Self>;
+
+    fn add_relu(a: FloatTensor<Self>, b: FloatTensor<Self>) -> FloatTensor<Self>;
+}
+
+impl FlexOps for Flex {
+    fn conv2d_square(x: FlexTensor, weight: FlexTensor, stride: usize, padding: usize) -> FlexTensor {
+        let shape = conv_shape(&x, &weight, stride, padding);
+        let (x, weight) = (x.to_contiguous(), weight.to_contiguous());
+        tensor(conv::forward(slice(&x), slice(&weight), &shape), Shape::new(shape.output()))
+    }
+
+    fn batch_norm_of_batch(
+        x: FlexTensor,
+        gamma: FlexTensor,
+        beta: FlexTensor,
+        epsilon: f64,
+        relu: bool,
+    ) -> (FlexTensor, FlexTensor, FlexTensor) {
+        let channels = channels(&x);
+        let x = x.to_contiguous();
+        let statistics = norm::statistics(slice(&x), &channels);
+        let length = gamma.shape();
+        let mean = tensor(statistics.mean, length.clone());
+        let variance = tensor(statistics.variance, length);
+        let y = Self::batch_norm_of_statistics(x, gamma, beta, mean.clone(), variance.clone(), epsilon, relu);
+        (y, mean, variance)
+    }
+
+    fn batch_norm_of_statistics(
+        x: FlexTensor,
+        gamma: FlexTensor,
+        beta: FlexTensor,
+        mean: FlexTensor,
+        variance: FlexTensor,
+        epsilon: f64,
+        relu: bool,
+    ) -> FlexTensor {
+        let (shape, channels) = (x.shape(), channels(&x));
+        let per_channel = [&gamma, &beta, &mean, &variance].map(FlexTensor::to_contiguous);
+        let [gamma, beta, mean, variance] = &per_channel;
+        let inverse = norm::inverse_deviation(slice(variance), epsilon);
+        let affine = Affine { mean: slice(mean), inverse: &inverse, gamma: slice(gamma), beta: slice(beta) };
+        let y = norm::normalise(slice(&x.to_contiguous()), affine, relu, &channels);
+        tensor(y, shape)
+    }
+
+    fn add_relu(a: FlexTensor, b: FlexTensor) -> FlexTensor {
+        let shape = a.shape();
+        let (a, b) = (a.to_contiguous(), b.to_contiguous());
+        tensor(residual::add_relu(slice(&a), slice(&b)), shape)
+    }
+}
+
+impl<C: CheckpointStrategy> FlexOps for Autodiff<Flex, C> {
+    fn conv2d_square(
+        x: FloatTensor<Self>,
+        weight: FloatTensor<Self>,
+        stride: usize,
+        padding: usize,
+    ) -> FloatTensor<Self> {
+        let nodes = [x.node(), weight.node()];
+        match ConvBackward.prepare::<C>(nodes).compute_bound().stateful() {
+            OpsKind::Tracked(mut prep) => {
+                let state =
+                    ConvState { x: prep.checkpoint(&x), weight: prep.checkpoint(&weight), stride, padding };
+                let y = Flex::conv2d_square(x.into_primitive(), weight.into_primitive(), stride, padding);
+                prep.finish(state, y)
+            }
+            OpsKind::UnTracked(prep) => {
+                prep.finish(Flex::conv2d_square(x.into_primitive(), weight.into_primitive(), stride, padding))
+            }
+        }
+    }
+
+    fn batch_norm_of_batch(
+        x: FloatTensor<Self>,
+        gamma: FloatTensor<Self>,
+        beta: FloatTensor<Self>,
+        epsilon: f64,
+        relu: bool,
+    ) -> (FloatTensor<Self>, FloatTensor<Self>, FloatTensor<Self>) {
+        let nodes = [x.node(), gamma.node(), beta.node()];
+        let forward = |x: FloatTensor<Self>, gamma: FloatTensor<Self>, beta: FloatTensor<Self>| {
+            Flex::batch_norm_of_batch(
+                x.into_primitive(),
+                gamma.into_primitive(),
+                beta.into_primitive(),
+                epsilon,
+                relu,
+            )
+        };
+        let (y, mean, variance) = match NormBackward.prepare::<C>(nodes).compute_bound().stateful() {
+            OpsKind::Tracked(mut prep) => {
+                let inputs = [&x, &gamma, &beta].map(|input| prep.checkpoint(input));
+                let (y, mean, variance) = forward(x, gamma, beta);
+                let state = NormState {
+                    inputs,
+                    mean: mean.clone(),
+                    variance: variance.clone(),
+                    epsilon,
+                    relu,
+                    of_batch: true,
+                };
+                (prep.finish(state, y), mean, variance)
+            }
+            OpsKind::UnTracked(prep) => {
+                let (y, mean, variance) = forward(x, gamma, beta);
+                (prep.finish(y), mean, variance)
+            }
+        };
+        (y, Self::from_inner(mean), Self::from_inner(variance))
+    }
+
+    fn batch_norm_of_statistics(
+        x: FloatTensor<Self>,
+        gamma: FloatTensor<Self>,
+        beta: FloatTensor<Self>,
+        mean: FloatTensor<Self>,
+        variance: FloatTensor<Self>,
+        epsilon: f64,
+        relu: bool,
+    ) -> FloatTensor<Self> {
+        let nodes = [x.node(), gamma.node(), beta.node()];
+        let (mean, variance) = (mean.into_primitive(), variance.into_primitive());
+        let forward = |x: FloatTensor<Self>,
+                       gamma: FloatTensor<Self>,
+                       beta: FloatTensor<Self>,
+                       mean: FlexTensor,
+                       variance: FlexTensor| {
+            Flex::batch_norm_of_statistics(
+                x.into_primitive(),
+                gamma.into_primitive(),
+                beta.into_primitive(),
+                mean,
+                variance,
+                epsilon,
+                relu,
+            )
+        };
+        match NormBackward.prepare::<C>(nodes).compute_bound().stateful() {
+            OpsKind::Tracked(mut prep) => {
+                let state = NormState {
+                    inputs: [&x, &gamma, &beta].map(|input| prep.checkpoint(input)),
+                    mean: mean.clone(),
+                    variance: variance.clone(),
+                    epsilon,
+                    relu,
+                    of_batch: false,
+                };
+                prep.finish(state, forward(x, gamma, beta, mean, variance))
+            }
+            OpsKind::UnTracked(prep) => prep.finish(forward(x, gamma, beta, mean, variance)),
+        }
+    }
+
+    fn add_relu(a: FloatTensor<Self>, b: FloatTensor<Self>) -> FloatTensor<Self> {
+        let nodes = [a.node(), b.node()];
+        let y = Flex::add_relu(a.into_primitive(), b.into_primitive());
+        match AddReluBackward.prepare::<C>(nodes).compute_bound().stateful() {
+            OpsKind::Tracked(prep) => prep.finish(y.clone(), y),
+            OpsKind::UnTracked(prep) => prep.finish(y),
+        }
+    }
+}
+
+#[derive(Debug)]
+struct ConvBackward;
+
+#[derive(Clone, Debug)]
+struct ConvState {
+    x: NodeId,
+    weight: NodeId,
+    stride: usize,
+    padding: usize,
+}
+
+impl Backward<Flex, 2> for ConvBackward {
+    type State = ConvState;
+
+    fn backward(self, ops: Ops<ConvState, 2>, grads: &mut Gradients, checkpointer: &mut Checkpointer) {
+        let dy = grads.consume::<Flex>(&ops.node).to_contiguous();
+        let state = ops.state;
+        let x: FlexTensor = checkpointer.retrieve_node_output(state.x);
+        let weight: FlexTensor = checkpointer.retrieve_node_output(state.weight);
+        let shape = conv_shape(&x, &weight, state.stride, state.padding);
+        let [x_node, weight_node] = ops.parents;
+        if let Some(node) = x_node {
+            let dx = conv::data_gradient(slice(&dy), slice(&weight.to_contiguous()), &shape);
+            grads.register::<Flex>(node.id, tensor(dx, x.shape()));
+        }
+        if let Some(node) = weight_node {
+            let dw = conv::weight_gradient(slice(&x.to_contiguous()), slice(&dy), &shape);
+            grads.register::<Flex>(node.id, tensor(dw, weight.shape()));
+        }
+    }
+}
+
+#[derive(Debug)]
+struct NormBackward;
+
+#[derive(Clone, Debug)]
+struct NormState {
+    /// Input, γ, β.
+    inputs: [NodeId; 3],
+    mean: FlexTensor,
+    variance: FlexTensor,
+    epsilon: f64,
+    relu: bool,
+    of_batch: bool,
+}
+
+impl Backward<Flex, 3> for NormBackward {
+    type State = NormState;
+
+    fn backward(self, ops: Ops<NormState, 3>, grads: &mut Gradients, checkpointer: &mut Checkpointer) {
+        let dy = grads.consume::<Flex>(&ops.node).to_contiguous();
+        let state = ops.state;
+        let inputs = state.inputs.map(|node| {
+            let input: FlexTensor = checkpointer.retrieve_node_output(node);
+            input.to_contiguous()
+        });
+        let [x, gamma, beta] = &inputs;
+        let statistics = [&state.mean, &state.variance].map(FlexTensor::to_contiguous);
+        let [mean, variance] = &statistics;
+        let inverse = norm::inverse_deviation(slice(variance), state.epsilon);
+        let affine = Affine { mean: slice(mean), inverse: &inverse, gamma: slice(gamma), beta: slice(beta) };
+        let found = norm::gradients(slice(x), slice(&dy), affine, state.relu, state.of_batch, &channels(x));
+        let gradients = [found.x, found.gamma, found.beta];
+        for ((node, gradient), input) in ops.parents.into_iter().zip(gradients).zip(&inputs) {
+            if let Some(node) = node {
+                grads.register::<Flex>(node.id, tensor(gradient, input.shape()));
+            }
+        }
+    }
+}
+
+#[derive(Debug)]
+struct AddReluBackward;
+
+impl Backward<Flex, 2> for AddReluBackward {
+    /// The output.
+    type State = FlexTensor;
+
+    fn backward(self, ops: Ops<FlexTensor, 2>, grads: &mut Gradients, _: &mut Checkpointer) {
+        let dy = grads.consume::<Flex>(&ops.node).to_contiguous();
+        let y = ops.state;
+        let dx = tensor(residual::gradient(slice(&y), slice(&dy)), y.shape());
+        for node in ops.parents.into_iter().flatten() {
+            grads.register::<Flex>(node.id, dx.clone());
+        }
+    }
+}
+
+fn slice(tensor: &FlexTensor) -> &[f32] {
+    tensor.as_slice().expect("the caller has chosen f32 tensors and made them contiguous")
+}
+
+fn tensor(values: Vec<f32>, shape: Shape) -> FlexTensor {
+    FlexTensor::from_data(TensorData::new(values, shape))
+}
+
+fn conv_shape(x: &FlexTensor, weight: &FlexTensor, stride: usize, padding: usize) -> ConvShape {
+    ConvShape::new(x.shape().dims(), weight.shape().dims(), stride, padding)
+        .expect("the caller has checked the shape")
+}
+
+fn channels(x: &FlexTensor) -> Channels {
+    Channels::new(x.shape().as_slice()).expect("the caller has checked the shape")
+}
