@@ -93,7 +93,8 @@ impl Texts {
 /// Takes `count` bytes from the front.
 pub(crate) fn take<'a>(bytes: &mut &'a [u8], count: u64) -> Result<&'a [u8], String> {
     let taken = usize::try_from(count).ok().and_then(|count| bytes.split_at_checked(count));
-    let (front, rest) = taken.ok_or_else(|| format!("it ends {count} bytes too soon or earlier"))?;
+    let (front, rest) =
+        taken.ok_or_else(|| format!("it ends before the {count} bytes that should follow"))?;
     *bytes = rest;
     Ok(front)
 }

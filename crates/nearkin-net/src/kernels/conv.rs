@@ -6,6 +6,7 @@
 //! alone and every partial sum is added in a fixed order: the bits do not depend on the number
 //! of threads.
 
+use std::borrow::Cow;
 use std::ops::Range;
 
 use rayon::prelude::*;
@@ -14,6 +15,9 @@ use super::product::{Matrix, product};
 
 /// Columns a product should have at least: below that, packing the weights dominates.
 const COLUMNS: usize = 512;
+/// Values of an unfolded tile that stay in the second-level cache, and pixels it has at least.
+const TILE_VALUES: usize = 1 << 17;
+const TILE_PIXELS: usize = 256;
 /// Tasks the weight gradient is cut into, at most: enough for a large desktop processor.
 const WEIGHT_TASKS: usize = 16;
 /// Unfolded inputs (channels × kernel²) a weight-gradient task should have at least.
@@ -102,6 +106,13 @@ impl ConvShape {
         COLUMNS.div_ceil(self.output_plane()).min(self.images)
     }
 
+    /// Cuts the rows of an output so that a tile's patches of `width` values stay in the cache.
+    fn row_tiles(&self, width: usize) -> Vec<Range<usize>> {
+        let pixels = (TILE_VALUES / width).max(TILE_PIXELS);
+        let rows = pixels.div_ceil(self.out_width);
+        (0..self.out_height).step_by(rows).map(|first| first..(first + rows).min(self.out_height)).collect()
+    }
+
     /// Input row read by kernel row `ky` for output row `oy`, if it is inside the image.
     fn input_row(&self, oy: usize, ky: usize) -> Option<usize> {
         (oy * self.stride + ky).checked_sub(self.padding).filter(|&iy| iy < self.height)
@@ -137,19 +148,28 @@ pub fn forward(x: &[f32], weight: &[f32], shape: &ConvShape) -> Vec<f32> {
         |scratch, (y, x)| {
             let images = y.len() / image_out;
             if images == 1 && pointwise {
-                return product(y, weights, Matrix::row_major(x, patch, plane), false);
+                let x = Matrix::row_major(x, patch, plane);
+                return product(y, plane, weights, x, false);
             }
-            let columns = images * plane;
-            let unfolded = resized(&mut scratch.unfolded, patch * columns);
-            unfold_columns(x, images, shape, unfolded);
-            let unfolded = Matrix::row_major(unfolded, patch, columns);
             if images == 1 {
-                return product(y, weights, unfolded, false);
+                for rows in shape.row_tiles(patch) {
+                    let pixels = rows.len() * shape.out_width;
+                    let y = &mut y[rows.start * shape.out_width..];
+                    let unfolded = resized(&mut scratch.unfolded, patch * pixels);
+                    unfold_columns(x, 1, rows, shape, unfolded);
+                    let unfolded = Matrix::row_major(unfolded, patch, pixels);
+                    product(y, plane, weights, unfolded, false);
+                }
+                return;
             }
-            let mixed = resized(&mut scratch.mixed, shape.out_channels * columns);
-            product(mixed, weights, unfolded, false);
+            let pixels = images * plane;
+            let unfolded = resized(&mut scratch.unfolded, patch * pixels);
+            unfold_columns(x, images, 0..shape.out_height, shape, unfolded);
+            let unfolded = Matrix::row_major(unfolded, patch, pixels);
+            let mixed = resized(&mut scratch.mixed, shape.out_channels * pixels);
+            product(mixed, pixels, weights, unfolded, false);
             for (image, y) in y.chunks_exact_mut(image_out).enumerate() {
-                for (y, row) in y.chunks_exact_mut(plane).zip(mixed.chunks_exact(columns)) {
+                for (y, row) in y.chunks_exact_mut(plane).zip(mixed.chunks_exact(pixels)) {
                     y.copy_from_slice(&row[image * plane..][..plane]);
                 }
             }
@@ -190,16 +210,12 @@ pub fn data_gradient(dy: &[f32], weight: &[f32], shape: &ConvShape) -> Vec<f32> 
         Scratch::default,
         |scratch, (dx, dy)| {
             let images = dx.len() / image_in;
-            let columns = images * plane;
-            let mixed = resized(&mut scratch.mixed, shape.out_channels * columns);
-            for (channel, row) in mixed.chunks_exact_mut(columns).enumerate() {
-                for (image, part) in row.chunks_exact_mut(plane).enumerate() {
-                    part.copy_from_slice(&dy[image * image_out + channel * plane..][..plane]);
-                }
-            }
-            let unfolded = resized(&mut scratch.unfolded, patch * columns);
-            let mixed = Matrix::row_major(mixed, shape.out_channels, columns);
-            product(unfolded, weights, mixed, false);
+            let pixels = images * plane;
+            let mixed = resized(&mut scratch.mixed, shape.out_channels * pixels);
+            channels_first(dy, shape.out_channels, plane, mixed);
+            let mixed = Matrix::row_major(mixed, shape.out_channels, pixels);
+            let unfolded = resized(&mut scratch.unfolded, patch * pixels);
+            product(unfolded, pixels, weights, mixed, false);
             fold_columns(unfolded, images, shape, dx);
         },
     );
@@ -214,16 +230,20 @@ pub fn data_gradient(dy: &[f32], weight: &[f32], shape: &ConvShape) -> Vec<f32> 
 pub fn weight_gradient(x: &[f32], dy: &[f32], shape: &ConvShape) -> Vec<f32> {
     check(x, shape.input(), "input");
     check(dy, shape.output(), "output gradient");
-    let (plane, group) = (shape.output_plane(), shape.group());
-    let (image_in, image_out) = (shape.input_image(), shape.output_image());
-    let area = shape.kernel * shape.kernel;
+    let (image_out, group) = (shape.output_image(), shape.group());
 
-    // Output channels last, so that the products below read them contiguously.
-    let mut dy_last = vec![0.0; dy.len()];
-    dy_last
-        .par_chunks_mut(image_out)
-        .zip(dy.par_chunks(image_out))
-        .for_each(|(last, dy)| transpose(dy, shape.out_channels, plane, last));
+    // Output channels first within each group of images: the products below read rows of it.
+    let dy = if group == 1 {
+        Cow::Borrowed(dy)
+    } else {
+        let mut first = vec![0.0; dy.len()];
+        first.par_chunks_mut(group * image_out).zip(dy.par_chunks(group * image_out)).for_each(
+            |(first, dy)| {
+                channels_first(dy, shape.out_channels, shape.output_plane(), first);
+            },
+        );
+        Cow::Owned(first)
+    };
 
     // Cut by input channels (no work is repeated) and, where these are few, by stripes of images,
     // whose sums are added in order below. Both cuts are functions of the shape.
@@ -233,53 +253,76 @@ pub fn weight_gradient(x: &[f32], dy: &[f32], shape: &ConvShape) -> Vec<f32> {
     let groups = shape.images.div_ceil(group);
     let stripe = groups.div_ceil((WEIGHT_TASKS / blocks).max(1)) * group;
     let stripes = shape.images.div_ceil(stripe);
-
+    let channels = |task: usize| {
+        let first = task % blocks * block;
+        first..(first + block).min(shape.in_channels)
+    };
     let partial: Vec<Vec<f32>> = (0..blocks * stripes)
         .into_par_iter()
         .map_init(Scratch::default, |scratch, task| {
-            let first = task % blocks * block;
-            let channels = first..(first + block).min(shape.in_channels);
-            let width = channels.len() * area;
             let begin = task / blocks * stripe;
-            let end = (begin + stripe).min(shape.images);
-            let mut sum = vec![0.0; shape.out_channels * width];
-            for from in (begin..end).step_by(group) {
-                let images = group.min(end - from);
-                let rows = resized(&mut scratch.unfolded, images * plane * width);
-                for (image, rows) in (from..).zip(rows.chunks_exact_mut(plane * width)) {
-                    let last = resized(&mut scratch.mixed, channels.len() * shape.input_plane());
-                    let x = &x[image * image_in + first * shape.input_plane()..][..last.len()];
-                    transpose(x, channels.len(), shape.input_plane(), last);
-                    unfold_rows(last, channels.len(), shape, rows);
-                }
-                let dy = &dy_last[from * image_out..][..images * image_out];
-                product(
-                    &mut sum,
-                    Matrix::transposed(dy, shape.out_channels, images * plane),
-                    Matrix::row_major(rows, images * plane, width),
-                    from > begin,
-                );
-            }
-            sum
+            let images = begin..(begin + stripe).min(shape.images);
+            partial_weight_gradient(x, &dy, channels(task), images, shape, scratch)
         })
         .collect();
 
     // From [stripe][block][o][ky, kx, c] to [o][c][ky, kx].
+    let area = shape.kernel * shape.kernel;
     let mut dw = vec![0.0; shape.out_channels * shape.patch()];
     dw.par_chunks_mut(shape.patch()).enumerate().for_each(|(out_channel, dw)| {
         for (task, sum) in partial.iter().enumerate() {
-            let first = task % blocks * block;
-            let width = sum.len() / shape.out_channels;
-            let channels = width / area;
+            let channels = channels(task);
+            let width = channels.len() * area;
             let row = &sum[out_channel * width..][..width];
-            for (tap, values) in row.chunks_exact(channels).enumerate() {
-                for (channel, value) in values.iter().enumerate() {
-                    dw[(first + channel) * area + tap] += value;
+            for (tap, values) in row.chunks_exact(channels.len()).enumerate() {
+                for (channel, value) in channels.clone().zip(values) {
+                    dw[channel * area + tap] += value;
                 }
             }
         }
     });
     dw
+}
+
+/// Sum over some images of the gradient with respect to the weights of some input channels, as
+/// `[o][ky, kx, channels]`. `dy` has output channels first within each group of images.
+fn partial_weight_gradient(
+    x: &[f32],
+    dy: &[f32],
+    channels: Range<usize>,
+    images: Range<usize>,
+    shape: &ConvShape,
+    scratch: &mut Scratch,
+) -> Vec<f32> {
+    let (plane, input_plane) = (shape.output_plane(), shape.input_plane());
+    let block = channels.len() * input_plane;
+    let width = channels.len() * shape.kernel * shape.kernel;
+    let mut sum = vec![0.0; shape.out_channels * width];
+    for from in images.clone().step_by(shape.group()) {
+        let count = shape.group().min(images.end - from);
+        let last = resized(&mut scratch.mixed, count * block);
+        for (image, last) in (from..).zip(last.chunks_exact_mut(block)) {
+            let x = &x[image * shape.input_image() + channels.start * input_plane..][..block];
+            transpose(x, channels.len(), input_plane, last);
+        }
+        let dy = &dy[from * shape.output_image()..][..count * shape.output_image()];
+        let tiles = if count == 1 { shape.row_tiles(width) } else { vec![0..shape.out_height] };
+        for rows in tiles {
+            let accumulate = from > images.start || rows.start > 0;
+            let pixels = count * rows.len() * shape.out_width;
+            let dy = &dy[rows.start * shape.out_width..];
+            let unfolded = resized(&mut scratch.unfolded, pixels * width);
+            unfold_rows(last, channels.len(), count, rows, shape, unfolded);
+            product(
+                &mut sum,
+                width,
+                Matrix::rows(dy, shape.out_channels, pixels, count * plane),
+                Matrix::row_major(unfolded, pixels, width),
+                accumulate,
+            );
+        }
+    }
+    sum
 }
 
 /// Buffers a thread keeps between its tasks; every task writes all it reads.
@@ -301,16 +344,17 @@ fn check(values: &[f32], shape: [usize; 4], what: &str) {
     assert_eq!(values.len(), wanted, "values in the {what} of shape {shape:?}");
 }
 
-/// Unfolds images `[images][c][h, w]` into columns `[c, ky, kx][images · h' · w']`.
-fn unfold_columns(x: &[f32], images: usize, shape: &ConvShape, columns: &mut [f32]) {
-    let (plane, k) = (shape.output_plane(), shape.kernel);
-    for (row, line) in columns.chunks_exact_mut(images * plane).enumerate() {
+/// Unfolds rows of the outputs of images `[images][c][h, w]` into columns
+/// `[c, ky, kx][images · rows · w']`.
+fn unfold_columns(x: &[f32], images: usize, rows: Range<usize>, shape: &ConvShape, columns: &mut [f32]) {
+    let (tile, k) = (rows.len() * shape.out_width, shape.kernel);
+    for (row, line) in columns.chunks_exact_mut(images * tile).enumerate() {
         let (channel, ky, kx) = (row / (k * k), row / k % k, row % k);
         let inside = shape.inside(kx);
-        for (image, part) in line.chunks_exact_mut(plane).enumerate() {
+        for (image, part) in line.chunks_exact_mut(tile).enumerate() {
             let source =
                 &x[(image * shape.in_channels + channel) * shape.input_plane()..][..shape.input_plane()];
-            for (oy, part) in part.chunks_exact_mut(shape.out_width).enumerate() {
+            for (oy, part) in rows.clone().zip(part.chunks_exact_mut(shape.out_width)) {
                 let Some(iy) = shape.input_row(oy, ky) else {
                     part.fill(0.0);
                     continue;
@@ -362,28 +406,51 @@ fn fold_columns(columns: &[f32], images: usize, shape: &ConvShape, x: &mut [f32]
     }
 }
 
-/// Unfolds one channels-last image `[h, w][channels]` into rows `[h' · w'][ky, kx, channels]`.
-fn unfold_rows(x: &[f32], channels: usize, shape: &ConvShape, rows: &mut [f32]) {
-    let k = shape.kernel;
-    let run = k * channels;
-    for (pixel, row) in rows.chunks_exact_mut(k * run).enumerate() {
-        let (oy, ox) = (pixel / shape.out_width, pixel % shape.out_width);
-        // Kernel columns that fall inside the image are one contiguous run of it.
-        let start = ox * shape.stride;
-        let low = shape.padding.saturating_sub(start).min(k);
-        let high = (shape.width + shape.padding).saturating_sub(start).clamp(low, k);
-        for (ky, part) in row.chunks_exact_mut(run).enumerate() {
-            let Some(iy) = shape.input_row(oy, ky) else {
-                part.fill(0.0);
-                continue;
-            };
-            part[..low * channels].fill(0.0);
-            part[high * channels..].fill(0.0);
-            if low < high {
-                let first = iy * shape.width + start + low - shape.padding;
-                part[low * channels..high * channels]
-                    .copy_from_slice(&x[first * channels..][..(high - low) * channels]);
+/// Unfolds rows of the outputs of channels-last images `[images][h, w][channels]` into
+/// `[images · rows · w'][ky, kx, channels]`.
+fn unfold_rows(
+    x: &[f32],
+    channels: usize,
+    images: usize,
+    rows: Range<usize>,
+    shape: &ConvShape,
+    unfolded: &mut [f32],
+) {
+    let (k, line) = (shape.kernel, shape.kernel * channels);
+    let mut patches = unfolded.chunks_exact_mut(k * line);
+    let image_values = shape.input_plane() * channels;
+    for x in x.chunks_exact(image_values).take(images) {
+        for oy in rows.clone() {
+            for (ox, patch) in (0..shape.out_width).zip(&mut patches) {
+                // Kernel columns that fall inside the image are one contiguous run of it.
+                let start = ox * shape.stride;
+                let low = shape.padding.saturating_sub(start).min(k);
+                let high = (shape.width + shape.padding).saturating_sub(start);
+                let high = high.clamp(low, k);
+                for (ky, part) in patch.chunks_exact_mut(line).enumerate() {
+                    let Some(iy) = shape.input_row(oy, ky) else {
+                        part.fill(0.0);
+                        continue;
+                    };
+                    part[..low * channels].fill(0.0);
+                    part[high * channels..].fill(0.0);
+                    if low < high {
+                        let first = iy * shape.width + start + low - shape.padding;
+                        part[low * channels..high * channels]
+                            .copy_from_slice(&x[first * channels..][..(high - low) * channels]);
+                    }
+                }
             }
+        }
+    }
+}
+
+/// `[images][channels][plane]` to `[channels][images][plane]`.
+fn channels_first(from: &[f32], channels: usize, plane: usize, to: &mut [f32]) {
+    let images = from.len() / (channels * plane);
+    for (channel, to) in to.chunks_exact_mut(images * plane).enumerate() {
+        for (image, to) in to.chunks_exact_mut(plane).enumerate() {
+            to.copy_from_slice(&from[(image * channels + channel) * plane..][..plane]);
         }
     }
 }

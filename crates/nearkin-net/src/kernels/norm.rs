@@ -95,10 +95,8 @@ pub fn statistics(x: &[f32], shape: &Channels) -> Statistics {
             let mut sums = vec![[0.0f64; 2]; mean.len()];
             shape.planes(first, mean.len(), |channel, at| {
                 let anchor = anchors[channel];
-                let part = lane_sums(shape.plane, |i| {
-                    let offset = x[at + i] - anchor;
-                    [offset, offset * offset]
-                });
+                let x = &x[at..][..shape.plane];
+                let part = lane_sums(x, x, |x, _| [x - anchor, (x - anchor) * (x - anchor)]);
                 sums[channel][0] += part[0];
                 sums[channel][1] += part[1];
             });
@@ -133,12 +131,38 @@ impl Affine<'_> {
         }
     }
 
-    /// The map of one channel. Forward and backward use it, so that both see the same sign
-    /// before the ReLU and the output need not be kept.
-    fn channel(&self, channel: usize) -> impl Fn(f32) -> f32 {
-        let scale = self.gamma[channel] * self.inverse[channel];
-        let (mean, beta) = (self.mean[channel], self.beta[channel]);
-        move |x| (x - mean) * scale + beta
+    /// The map of each channel.
+    fn maps(&self) -> Vec<Map> {
+        (0..self.mean.len())
+            .map(|channel| Map {
+                mean: self.mean[channel],
+                scale: self.gamma[channel] * self.inverse[channel],
+                beta: self.beta[channel],
+            })
+            .collect()
+    }
+}
+
+/// The normalisation of one channel. Forward and backward use it, so that both see the same sign
+/// before the ReLU and the output need not be kept.
+#[derive(Clone, Copy)]
+struct Map {
+    mean: f32,
+    scale: f32,
+    beta: f32,
+}
+
+impl Map {
+    #[inline]
+    fn apply<const RELU: bool>(self, x: f32) -> f32 {
+        let y = (x - self.mean) * self.scale + self.beta;
+        if RELU { rectified(y) } else { y }
+    }
+
+    /// The gradient before the ReLU, if there is one.
+    #[inline]
+    fn gated<const RELU: bool>(self, x: f32, dy: f32) -> f32 {
+        if RELU && self.apply::<false>(x) <= 0.0 { 0.0 } else { dy }
     }
 }
 
@@ -150,17 +174,20 @@ impl Affine<'_> {
 pub fn normalise(x: &[f32], affine: Affine, relu: bool, shape: &Channels) -> Vec<f32> {
     assert_eq!(x.len(), shape.len(), "values of {shape:?}");
     affine.check(shape);
+    if relu {
+        normalise_with::<true>(x, &affine.maps(), shape)
+    } else {
+        normalise_with::<false>(x, &affine.maps(), shape)
+    }
+}
+
+fn normalise_with<const RELU: bool>(x: &[f32], maps: &[Map], shape: &Channels) -> Vec<f32> {
     let chunk = shape.images_per_task() * shape.channels * shape.plane;
     let mut y = vec![0.0; x.len()];
     y.par_chunks_mut(chunk).zip(x.par_chunks(chunk)).for_each(|(y, x)| {
         let planes = y.chunks_exact_mut(shape.plane).zip(x.chunks_exact(shape.plane));
-        for (plane, (y, x)) in planes.enumerate() {
-            let map = affine.channel(plane % shape.channels);
-            if relu {
-                y.iter_mut().zip(x).for_each(|(y, x)| *y = rectified(map(*x)));
-            } else {
-                y.iter_mut().zip(x).for_each(|(y, x)| *y = map(*x));
-            }
+        for ((y, x), map) in planes.zip(maps.iter().cycle()) {
+            y.iter_mut().zip(x).for_each(|(y, x)| *y = map.apply::<RELU>(*x));
         }
     });
     y
@@ -196,6 +223,21 @@ pub fn gradients(
     assert_eq!(x.len(), shape.len(), "values of {shape:?}");
     assert_eq!(dy.len(), shape.len(), "values of {shape:?}");
     affine.check(shape);
+    if relu {
+        gradients_with::<true>(x, dy, affine, of_batch, shape)
+    } else {
+        gradients_with::<false>(x, dy, affine, of_batch, shape)
+    }
+}
+
+fn gradients_with<const RELU: bool>(
+    x: &[f32],
+    dy: &[f32],
+    affine: Affine,
+    of_batch: bool,
+    shape: &Channels,
+) -> Gradients {
+    let maps = affine.maps();
     let block = shape.block();
     let mut gamma = vec![0.0; shape.channels];
     let mut beta = vec![0.0; shape.channels];
@@ -204,12 +246,11 @@ pub fn gradients(
             let first = task * block;
             let mut sums = vec![[0.0f64; 2]; gamma.len()];
             shape.planes(first, gamma.len(), |channel, at| {
-                let map = affine.channel(first + channel);
-                let mean = affine.mean[first + channel];
+                let map = maps[first + channel];
                 let (x, dy) = (&x[at..][..shape.plane], &dy[at..][..shape.plane]);
-                let part = lane_sums(shape.plane, |i| {
-                    let dy = if relu && map(x[i]) <= 0.0 { 0.0 } else { dy[i] };
-                    [dy, dy * (x[i] - mean)]
+                let part = lane_sums(x, dy, |x, dy| {
+                    let dy = map.gated::<RELU>(x, dy);
+                    [dy, dy * (x - map.mean)]
                 });
                 sums[channel][0] += part[0];
                 sums[channel][1] += part[1];
@@ -221,48 +262,47 @@ pub fn gradients(
         },
     );
 
-    let count = shape.per_channel() as f32;
+    // dx = scale · (dy − offset − (x − mean) · slope); constant statistics have no share in it.
+    let count = if of_batch { shape.per_channel() as f32 } else { f32::INFINITY };
+    let terms: Vec<(Map, f32, f32)> = maps
+        .into_iter()
+        .enumerate()
+        .map(|(c, map)| (map, beta[c] / count, gamma[c] / count * affine.inverse[c]))
+        .collect();
     let chunk = shape.images_per_task() * shape.channels * shape.plane;
     let mut dx = vec![0.0; x.len()];
     dx.par_chunks_mut(chunk).zip(x.par_chunks(chunk).zip(dy.par_chunks(chunk))).for_each(|(dx, (x, dy))| {
         let planes = dx
             .chunks_exact_mut(shape.plane)
             .zip(x.chunks_exact(shape.plane).zip(dy.chunks_exact(shape.plane)));
-        for (plane, (dx, (x, dy))) in planes.enumerate() {
-            let channel = plane % shape.channels;
-            let map = affine.channel(channel);
-            let (mean, inverse) = (affine.mean[channel], affine.inverse[channel]);
-            let scale = affine.gamma[channel] * inverse;
-            let (offset, slope) =
-                if of_batch { (beta[channel] / count, gamma[channel] / count * inverse) } else { (0.0, 0.0) };
+        for ((dx, (x, dy)), &(map, offset, slope)) in planes.zip(terms.iter().cycle()) {
             for (dx, (x, dy)) in dx.iter_mut().zip(x.iter().zip(dy)) {
-                let dy = if relu && map(*x) <= 0.0 { 0.0 } else { *dy };
-                *dx = scale * (dy - offset - (x - mean) * slope);
+                let dy = map.gated::<RELU>(*x, *dy);
+                *dx = map.scale * (dy - offset - (x - map.mean) * slope);
             }
         }
     });
     Gradients { x: dx, gamma, beta }
 }
 
-/// Sums of two functions of `0..len`: f32 lanes added in a fixed order, returned wider.
+/// Sums of two functions of pairs of values: f32 lanes added in a fixed order, returned wider.
 #[inline]
-fn lane_sums(len: usize, value: impl Fn(usize) -> [f32; 2]) -> [f64; 2] {
-    let (mut a, mut b) = ([0.0f32; LANES], [0.0f32; LANES]);
-    let whole = len / LANES * LANES;
-    for start in (0..whole).step_by(LANES) {
+fn lane_sums(a: &[f32], b: &[f32], value: impl Fn(f32, f32) -> [f32; 2]) -> [f64; 2] {
+    let mut lanes = [[0.0f32; LANES]; 2];
+    let ((whole_a, rest_a), (whole_b, rest_b)) = (a.as_chunks::<LANES>(), b.as_chunks::<LANES>());
+    for (a, b) in whole_a.iter().zip(whole_b) {
         for lane in 0..LANES {
-            let [u, v] = value(start + lane);
-            a[lane] += u;
-            b[lane] += v;
+            let [u, v] = value(a[lane], b[lane]);
+            lanes[0][lane] += u;
+            lanes[1][lane] += v;
         }
     }
-    let mut sums = [0.0f64; 2];
-    for lane in 0..LANES {
-        sums[0] += f64::from(a[lane]);
-        sums[1] += f64::from(b[lane]);
+    let mut sums = [0.0; 2];
+    if !whole_a.is_empty() {
+        sums = lanes.map(|lanes| lanes.iter().map(|v| f64::from(*v)).sum());
     }
-    for i in whole..len {
-        let [u, v] = value(i);
+    for (a, b) in rest_a.iter().zip(rest_b) {
+        let [u, v] = value(*a, *b);
         sums[0] += f64::from(u);
         sums[1] += f64::from(v);
     }

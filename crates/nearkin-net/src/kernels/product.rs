@@ -16,6 +16,11 @@ impl<'a> Matrix<'a> {
         Self::strided(data, rows, cols, cols, 1)
     }
 
+    /// Rows of `cols` values, each beginning `row_stride` values after the one before.
+    pub fn rows(data: &'a [f32], rows: usize, cols: usize, row_stride: usize) -> Self {
+        Self::strided(data, rows, cols, row_stride, 1)
+    }
+
     /// The transpose of a row-major `cols × rows` matrix, without moving it.
     pub fn transposed(data: &'a [f32], rows: usize, cols: usize) -> Self {
         Self::strided(data, rows, cols, 1, rows)
@@ -40,26 +45,33 @@ impl<'a> Matrix<'a> {
     }
 }
 
-/// `out = lhs · rhs`, or `out += lhs · rhs` with `accumulate`; `out` is row-major and contiguous.
+/// `out = lhs · rhs`, or `out += lhs · rhs` with `accumulate`.
 ///
-/// Runs on the calling thread, so that the bits depend on the shapes alone.
+/// The rows of `out` begin `out_stride` values apart; values between them are left alone. Runs on
+/// the calling thread, so that the bits depend on the shapes alone.
 ///
 /// # Panics
 ///
-/// If the inner dimensions differ or `out` does not hold exactly `lhs.rows × rhs.cols` values.
-pub(crate) fn product(out: &mut [f32], lhs: Matrix, rhs: Matrix, accumulate: bool) {
+/// If the inner dimensions differ, rows of `out` overlap, or `out` is too short.
+pub(crate) fn product(out: &mut [f32], out_stride: usize, lhs: Matrix, rhs: Matrix, accumulate: bool) {
     let (m, n, k) = (lhs.rows, rhs.cols, lhs.cols);
     assert_eq!(k, rhs.rows, "inner dimensions of a matrix product");
-    assert_eq!(Some(out.len()), m.checked_mul(n), "size of a matrix product");
+    if m == 0 || n == 0 {
+        return;
+    }
+    assert!(n <= out_stride, "rows of a matrix product overlap");
+    let end = (m - 1).checked_mul(out_stride).and_then(|i| i.checked_add(n));
+    assert!(end.is_some_and(|end| end <= out.len()), "size of a matrix product");
     // A slice of f32 holds fewer than isize::MAX / 4 values, and `strided` has checked every
     // index against its slice, so a stride only leaves isize's range where it is never used
     // (one row or one column): clamp it there.
     let stride = |s: usize| isize::try_from(s).unwrap_or(0);
     // SAFETY: `gemm` reads `lhs` at i·row_stride + j·col_stride for i < m, j < k and `rhs` likewise
     // for k × n: `Matrix::strided` has checked that the largest such index is inside the slice, and
-    // all strides are non-negative. It writes (and with `accumulate` reads) `out` at i·n + j for
-    // i < m, j < n, which are distinct and below m·n = out.len(), checked above. `out` is an
-    // exclusive borrow, so it overlaps neither input. The call returns before any borrow ends.
+    // all strides are non-negative. It writes (and with `accumulate` reads) `out` at
+    // i·out_stride + j for i < m, j < n: these are distinct because n ≤ out_stride, and at most
+    // (m − 1)·out_stride + n − 1 < out.len(), both checked above. `out` is an exclusive borrow, so
+    // it overlaps neither input. The call returns before any borrow ends.
     unsafe {
         gemm::gemm(
             m,
@@ -67,7 +79,7 @@ pub(crate) fn product(out: &mut [f32], lhs: Matrix, rhs: Matrix, accumulate: boo
             k,
             out.as_mut_ptr(),
             1,
-            stride(n),
+            stride(out_stride),
             accumulate,
             lhs.data.as_ptr(),
             stride(lhs.col_stride),
@@ -100,12 +112,27 @@ mod tests {
             }
         }
         let mut out = [7.0; 8];
-        product(&mut out, Matrix::row_major(&a, 2, 3), Matrix::row_major(&b, 3, 4), false);
+        product(&mut out, 4, Matrix::row_major(&a, 2, 3), Matrix::row_major(&b, 3, 4), false);
         assert_eq!(out, want);
 
         let at: Vec<f32> = (0..6).map(|v| a[(v % 2) * 3 + v / 2]).collect();
-        product(&mut out, Matrix::transposed(&at, 2, 3), Matrix::row_major(&b, 3, 4), true);
+        product(&mut out, 4, Matrix::transposed(&at, 2, 3), Matrix::row_major(&b, 3, 4), true);
         assert_eq!(out, want.map(|v| 2.0 * v));
+    }
+
+    #[test]
+    fn a_strided_output_leaves_the_values_between_its_rows() {
+        let mut out = [9.0; 5];
+        let one = Matrix::row_major(&[1.0, 2.0], 2, 1);
+        product(&mut out, 3, one, Matrix::row_major(&[3.0, 4.0], 1, 2), false);
+        assert_eq!(out, [3.0, 4.0, 9.0, 6.0, 8.0]);
+    }
+
+    #[test]
+    #[should_panic(expected = "size of a matrix product")]
+    fn an_output_that_is_too_short_is_refused() {
+        let one = Matrix::row_major(&[1.0, 2.0], 2, 1);
+        product(&mut [0.0; 4], 3, one, Matrix::row_major(&[3.0, 4.0], 1, 2), false);
     }
 
     #[test]

@@ -125,7 +125,7 @@ impl MethodConfig {
     pub fn projector(&self) -> Option<nearkin_net::MlpConfig> {
         match self {
             Self::BatchHard(_) => None,
-            Self::Supcon(supcon) => Some(supcon.projector()),
+            Self::Supcon(supcon) => supcon.projector(),
             Self::Simclr(simclr) => Some(simclr.projector()),
         }
     }

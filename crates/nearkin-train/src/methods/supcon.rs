@@ -31,7 +31,8 @@ pub struct SupConMethod {
     pub temperature: f32,
     /// Hidden units of the projection head; 0 makes it a single linear layer.
     pub hidden: usize,
-    /// Dimensions of the projection, which only the loss sees.
+    /// Dimensions of the projection, which only the loss sees; 0 puts the loss on the embedding itself. A projection
+    /// carries over better to classes that were never seen, none is better for those that were.
     pub projection: usize,
 }
 
@@ -42,9 +43,10 @@ impl Default for SupConMethod {
 }
 
 impl SupConMethod {
-    pub(super) fn projector(&self) -> MlpConfig {
+    pub(super) fn projector(&self) -> Option<MlpConfig> {
         let layers = if self.hidden == 0 { 1 } else { 2 };
-        MlpConfig { hidden: self.hidden.max(1), out: self.projection, layers, batch_norm: false }
+        let head = MlpConfig { hidden: self.hidden.max(1), out: self.projection, layers, batch_norm: false };
+        (self.projection > 0).then_some(head)
     }
 
     pub(super) fn build(&self) -> Result<impl Method + use<>, TrainError> {
