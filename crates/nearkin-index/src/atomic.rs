@@ -41,7 +41,7 @@ impl Staged {
 }
 
 /// The folder of a file; `.` for a bare name, whose parent is an empty path.
-fn folder(path: &Path) -> &Path {
+pub(crate) fn folder(path: &Path) -> &Path {
     path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
 

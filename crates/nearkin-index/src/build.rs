@@ -9,10 +9,10 @@ use nearkin_sweep::{Metric, Vectors};
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
-use crate::atomic::Staged;
+use crate::atomic::{Staged, folder};
 use crate::embeddings::Embeddings;
 use crate::error::{Fault, IndexError};
-use crate::hnsw::{self, Links, MOST_ROWS};
+use crate::graph::{self, MOST_ROWS};
 use crate::layout::{ALIGNMENT, HEADER, Header, Metadata, Role};
 
 /// How an index is searched.
@@ -25,8 +25,8 @@ pub enum Kind {
     /// Queries walk through a graph and see a small part of the rows: Malkov and Yashunin, *Efficient and robust
     /// approximate nearest neighbor search using Hierarchical Navigable Small World graphs* (2018).
     Hnsw {
-        /// Links a row has on each level, twice as many on the lowest; 4 to 256. More find more, and take
-        /// `8 m` bytes a row. 16 suits most embeddings.
+        /// Links a row has on each level, twice as many on the lowest; 4 to 255. More find more, and take up to
+        /// `34 m + 200` bytes a row on disk, and several times that in memory. 16 suits most embeddings.
         m: usize,
         /// Candidates among which a new row's links are chosen; `m` to 65 536. More find more, and take longer to
         /// build. 200 suits most embeddings.
@@ -46,8 +46,8 @@ impl Kind {
 
     pub(crate) fn check(self, rows: usize) -> Result<(), IndexError> {
         let Self::Hnsw { m, ef_construction } = self else { return Ok(()) };
-        if !(4..=256).contains(&m) {
-            return Err(IndexError::BuildOption { option: "m", found: m, wanted: "4 to 256" });
+        if !(4..=255).contains(&m) {
+            return Err(IndexError::BuildOption { option: "m", found: m, wanted: "4 to 255" });
         }
         if !(m..=65_536).contains(&ef_construction) {
             let (option, found) = ("ef_construction", ef_construction);
@@ -109,6 +109,8 @@ pub struct Summary {
 /// For cosine the vectors are stored with unit length (a zero vector as it is: its cosine is 0 with everything). The
 /// same table and settings give the same file. `progress` is called now and then on the calling thread.
 ///
+/// A graph is built on one thread: threads that insert at once would race, and no two graphs would be equal.
+///
 /// # Errors
 /// When the table is not [valid](Embeddings::validate), a setting is out of range, a squared length overflows f32 (not
 /// for cosine), or the file cannot be written; an index that was there is then as it was.
@@ -134,14 +136,19 @@ pub fn build(
     } else {
         Cow::Borrowed(vectors.data())
     };
-    let links = match options.kind {
-        Kind::Exact => None,
+    let graph = match options.kind {
+        Kind::Exact => Vec::new(),
         Kind::Hnsw { m, ef_construction } => {
+            // Beside the index, where there must be room for the graph in any case.
+            let scratch = tempfile::Builder::new().prefix(".nearkin-").tempdir_in(folder(path));
+            let scratch = scratch.map_err(IndexError::write(path))?;
+            let vectors = Vectors::new(&data, embeddings.dim)?;
             let mut linked = |done, total| progress(Progress { stage: Stage::Linking, done, total });
-            Some(hnsw::build(Vectors::new(&data, embeddings.dim)?, metric, m, ef_construction, &mut linked))
+            graph::build(vectors, metric, m, ef_construction, scratch.path(), &mut linked)
+                .map_err(IndexError::write(path))?
         }
     };
-    let bytes = write(embeddings, &data, links.as_ref(), path, metric, options.kind, progress)?;
+    let bytes = write(embeddings, &data, &graph, path, metric, options.kind, progress)?;
     Ok(Summary { rows: embeddings.len(), dim: embeddings.dim, metric, kind: options.kind, bytes })
 }
 
@@ -173,7 +180,7 @@ pub(crate) fn unit_length(vectors: Vectors<'_>) -> Vec<f32> {
 fn write(
     embeddings: &Embeddings,
     vectors: &[f32],
-    links: Option<&Links>,
+    graph: &[u8],
     path: &Path,
     metric: Metric,
     kind: Kind,
@@ -192,16 +199,13 @@ fn write(
         roles.push(Role::Column(name.clone()));
         columns.push(column);
     }
-    let entry = links.map_or(0, |links| links.entry);
-    let metadata = Metadata { metric, kind, entry, origin: embeddings.origin.clone(), columns: roles };
+    let metadata = Metadata { metric, kind, origin: embeddings.origin.clone(), columns: roles };
     let metadata = metadata.to_bytes(&columns).map_err(|e| IndexError::write(path)(e.into()))?;
 
-    let graph: Vec<&[u32]> =
-        links.map_or(Vec::new(), |links| vec![&links.ground, &links.starts, &links.upper, &links.twins]);
     let mut header = Header {
         rows: embeddings.len() as u64,
         dim: embeddings.dim as u64,
-        graph_words: graph.iter().map(|array| array.len() as u64).sum(),
+        graph_bytes: graph.len() as u64,
         metadata_bytes: metadata.len() as u64,
         body_checksum: [0; 32],
         metadata_checksum: *blake3::hash(&metadata).as_bytes(),
@@ -213,7 +217,7 @@ fn write(
         let mut body = Body { file, hasher: blake3::Hasher::new(), written: HEADER, total, progress };
         body.write(bytemuck::cast_slice(vectors))?;
         body.align()?;
-        graph.iter().try_for_each(|array| body.write(bytemuck::cast_slice(array)))?;
+        body.write(graph)?;
         body.align()?;
         header.body_checksum = *body.hasher.finalize().as_bytes();
         file.write_all(&metadata)?;

@@ -140,6 +140,20 @@ pub enum IndexError {
         /// The value.
         value: f32,
     },
+    /// The graph could not be unpacked into a temporary folder, from which it is loaded.
+    #[error(
+        "{}: cannot unpack its graph into the temporary folder {}: {source}; free some space there, name another \
+         folder in the environment variable TMPDIR, or search exactly",
+        path.display(), folder.display()
+    )]
+    Unpack {
+        /// The index.
+        path: PathBuf,
+        /// The folder for temporary files.
+        folder: PathBuf,
+        /// What the system or the library said.
+        source: io::Error,
+    },
     /// No neighbours were asked for.
     #[error("k: found 0, wanted at least 1")]
     NoNeighbors,

@@ -1,202 +1,294 @@
-//! A navigable small-world graph in flat arrays, as it lies in a file, and the search through it.
+//! The HNSW graph: Malkov and Yashunin, *Efficient and robust approximate nearest neighbor search using Hierarchical
+//! Navigable Small World graphs* (2018), built, stored and searched by the crate `hnsw_rs`.
 //!
-//! Malkov and Yashunin, *Efficient and robust approximate nearest neighbor search using Hierarchical Navigable Small
-//! World graphs* (2018), algorithms 2 and 5.
+//! What is added here is what the library leaves to its users:
+//!
+//! - **Points are numbers of rows.** The library keeps a copy of every point. A point here is a row number, and
+//!   [`Farness`] looks the vector up, so that the vectors lie in the file once and stay mapped.
+//! - **Equal vectors are one point.** The library links a point to few of its copies and to nothing beyond them, so
+//!   many copies would cut themselves off. Only the first row of equal vectors is a point; the others follow it in a
+//!   chain.
+//! - **Points go in one after the other.** The library's parallel insertion lets threads race. In sequence, with the
+//!   library's fixed seed, the same vectors give the same graph.
+//! - **A checksum comes first.** The library trusts the files it reads, and some damage makes it end the process. It
+//!   is only given bytes that match the checksum taken when it wrote them.
+//!
+//! The part of an index that holds a graph is, little-endian:
+//!
+//! | bytes | what |
+//! |---|---|
+//! | 0..32 | BLAKE3 of the rest of the part |
+//! | 32..40 | bytes of the library's graph file, u64 |
+//! | 40..44 | the largest squared length of a row, f32 |
+//! | 44..48 | zero |
+//! | 48.. | for each row, the next row with the same vector, u32; `NONE` at the end of a chain |
+//! | then | the library's graph file, and up to the end its data file |
 
-use std::cmp::{Ordering, Reverse};
-use std::collections::BinaryHeap;
+use std::collections::HashMap;
+use std::io;
+use std::ops::Range;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
-/// Fills the slots of a list after its last link.
-pub(crate) const NONE: u32 = u32::MAX;
+use hnsw_rs::anndists::dist::distances::Distance;
+use hnsw_rs::api::AnnT;
+use hnsw_rs::hnsw::Hnsw;
+use hnsw_rs::hnswio::HnswIo;
+use memmap2::Mmap;
+use nearkin_sweep::{Metric, Vectors};
+use self_cell::self_cell;
 
-/// A node at its distance from the query; ties go to the lowest node, so that searches repeat bit for bit.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub(crate) struct Near {
-    pub(crate) distance: f32,
-    pub(crate) node: u32,
+use crate::index::distance::{dot, squared};
+
+/// Rows that a graph can hold: the library numbers points with 31 bits.
+pub(crate) const MOST_ROWS: usize = 1 << 30;
+/// Levels of a graph; the library stores no other number of them.
+const LEVELS: usize = 16;
+/// Ends a chain of equal vectors.
+const NONE: u32 = u32::MAX;
+/// Where the chains begin in the graph's part of a file.
+const TWINS: usize = 48;
+/// Bytes of a point: a row number and one more byte, so that no query, four bytes a value, is as long.
+const POINT: usize = size_of::<u32>() + 1;
+/// Rows between two reports of progress.
+const REPORT_EVERY: usize = 256;
+/// What the library's files are called while they lie in a temporary folder; it adds `.hnsw.graph` and `.hnsw.data`.
+const NAME: &str = "graph";
+
+/// Vectors that outlive a graph over them.
+#[derive(Debug)]
+pub(crate) enum Store {
+    Memory(Vec<f32>),
+    Mapped { map: Arc<Mmap>, vectors: Range<usize> },
 }
 
-impl Eq for Near {}
-
-impl Ord for Near {
-    fn cmp(&self, other: &Self) -> Ordering {
-        self.distance.total_cmp(&other.distance).then(self.node.cmp(&other.node))
+impl Store {
+    fn data(&self) -> &[f32] {
+        match self {
+            Self::Memory(data) => data,
+            Self::Mapped { map, vectors } => bytemuck::cast_slice(&map[vectors.clone()]),
+        }
     }
 }
 
-impl PartialOrd for Near {
-    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
-        Some(self.cmp(other))
+/// How far two points, or a query and a point, are from each other.
+///
+/// The library stores the name of this type, with its modules, and asks for it when it loads a graph: to rename it is
+/// to change the file format. So it has no parameters, whose names could depend on the compiler.
+#[derive(Debug)]
+pub(crate) struct Farness {
+    metric: Metric,
+    dim: usize,
+    store: Store,
+    /// No product of two rows is larger.
+    longest: f32,
+}
+
+impl Farness {
+    /// The vector of a point or a query; `None` for a row that is not there.
+    fn vector<'a>(&'a self, bytes: &'a [u8]) -> Option<&'a [f32]> {
+        match bytes.first_chunk() {
+            Some(row) if bytes.len() == POINT => {
+                let start = (u32::from_le_bytes(*row) as usize).checked_mul(self.dim)?;
+                self.store.data().get(start..start.checked_add(self.dim)?)
+            }
+            _ => bytemuck::try_cast_slice(bytes).ok(),
+        }
     }
+}
+
+impl Distance<u8> for Farness {
+    /// For Euclidean distance and cosine, `‖a − b‖²` (of unit vectors it is `2 − 2 cos`; a zero vector is a little
+    /// out of place, and there is only one). For dot products, `L² − a·b`, where `L` is the length of the longest
+    /// row: no distance, but the library needs none. This is the graph of Morozov and Babenko, *Non-metric similarity
+    /// graphs for maximum inner product search* (2018), and finds far more than the usual reduction to distances,
+    /// which puts all queries far from all vectors. The library ends the process at a negative number or NaN, so
+    /// rounding below zero is zero, and what a damaged vector gives is far away.
+    fn eval(&self, a: &[u8], b: &[u8]) -> f32 {
+        let (Some(a), Some(b)) = (self.vector(a), self.vector(b)) else { return f32::INFINITY };
+        let farness = match self.metric {
+            Metric::Dot => self.longest - dot(a, b),
+            Metric::Cosine | Metric::Euclidean | Metric::SquaredEuclidean => squared(a, b),
+        };
+        if farness.is_nan() { f32::INFINITY } else { farness.max(0.0) }
+    }
+}
+
+/// Chains equal vectors: the rows that begin a chain, and the next row of each row's chain.
+fn chain_twins(vectors: Vectors<'_>) -> (Vec<u32>, Vec<u32>) {
+    let mut last_with: HashMap<&[u8], u32> = HashMap::with_capacity(vectors.len());
+    let (mut firsts, mut twins) = (Vec::new(), vec![NONE; vectors.len()]);
+    for row in 0..vectors.len() as u32 {
+        match last_with.insert(bytemuck::cast_slice(vectors.row(row as usize)), row) {
+            Some(last) => twins[last as usize] = row,
+            None => firsts.push(row),
+        }
+    }
+    (firsts, twins)
+}
+
+/// Builds the graph of at most [`MOST_ROWS`] vectors, at least one, of unit length for cosine, and returns its part of
+/// the file. The library writes to an empty folder first. `progress` hears how many of how many points are in.
+pub(crate) fn build(
+    vectors: Vectors<'_>,
+    metric: Metric,
+    m: usize,
+    ef_construction: usize,
+    folder: &Path,
+    progress: &mut dyn FnMut(usize, usize),
+) -> io::Result<Vec<u8>> {
+    let (points, twins) = chain_twins(vectors);
+    let longest = (0..vectors.len()).map(|row| dot(vectors.row(row), vectors.row(row))).fold(0.0, f32::max);
+    let store = Store::Memory(vectors.data().to_vec());
+    let farness = Farness { metric, dim: vectors.dim(), store, longest };
+    let graph = Hnsw::new(m, points.len(), LEVELS, ef_construction, farness);
+    for (done, &row) in points.iter().enumerate() {
+        if done % REPORT_EVERY == 0 {
+            progress(done, points.len());
+        }
+        let mut point = [0; POINT];
+        point[..size_of::<u32>()].copy_from_slice(&row.to_le_bytes());
+        graph.insert_slice((&point, row as usize));
+    }
+    progress(points.len(), points.len());
+
+    // The library panics when it cannot create a file.
+    catch_unwind(AssertUnwindSafe(|| graph.file_dump(folder, NAME)))
+        .map_err(|_| io::Error::other("cannot create a temporary file for the graph"))?
+        .map_err(|e| io::Error::other(format!("cannot write the graph to a temporary file ({e})")))?;
+    drop(graph);
+    let [topology, points] = files(folder).map(std::fs::read);
+    let (topology, points) = (topology?, points?);
+    let mut part = vec![0; 32];
+    part.extend((topology.len() as u64).to_le_bytes());
+    part.extend(longest.to_le_bytes());
+    part.extend([0; 4]);
+    part.extend_from_slice(bytemuck::cast_slice(&twins));
+    part.extend(topology);
+    part.extend(points);
+    let checksum = blake3::hash(&part[32..]);
+    part[..32].copy_from_slice(checksum.as_bytes());
+    Ok(part)
+}
+
+/// The library's files in a folder: graph and data.
+fn files(folder: &Path) -> [PathBuf; 2] {
+    ["graph", "data"].map(|kind| folder.join(format!("{NAME}.hnsw.{kind}")))
+}
+
+type Walk<'a> = Hnsw<'a, u8, Farness>;
+
+self_cell!(
+    /// A graph in memory. The library lends it from what loaded it.
+    struct Loaded {
+        owner: HnswIo,
+        #[not_covariant]
+        dependent: Walk,
+    }
+);
+
+/// A graph ready for searches.
+pub(crate) struct Graph {
+    loaded: Loaded,
+    twins: Vec<u32>,
+    longest: f32,
+}
+
+impl std::fmt::Debug for Graph {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Graph").field("rows", &self.twins.len()).finish_non_exhaustive()
+    }
+}
+
+/// Why a graph could not be loaded.
+#[derive(Debug)]
+pub(crate) enum LoadError {
+    /// Its bytes are not those that were written.
+    Checksum,
+    /// Its numbers do not fit together.
+    Torn(Torn),
+    /// The library's files could not be unpacked.
+    Unpack(io::Error),
 }
 
 /// A graph holds a number that points outside of it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Torn;
 
-/// A graph over rows `0..rows`. Its numbers may come from a damaged file, so every one is checked on use.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Graph<'a> {
-    /// Links a node has on each level above the ground; twice as many on the ground.
-    pub(crate) m: usize,
-    /// Where every search starts; it is on every level.
-    pub(crate) entry: u32,
-    /// `rows × 2m` links of level 0.
-    pub(crate) ground: &'a [u32],
-    /// `rows + 1` numbers: node `i` has lists `starts[i]..starts[i + 1]` of `upper`, one a level from level 1.
-    pub(crate) starts: &'a [u32],
-    /// Lists of `m` links.
-    pub(crate) upper: &'a [u32],
-    /// The next row with the same vector. Only the first row of such a chain has links: with more copies than a list
-    /// is long, the copies would link to each other alone and cut themselves off.
-    pub(crate) twins: &'a [u32],
-}
-
-/// What a search needs and can use again.
-#[derive(Debug)]
-pub(crate) struct Scratch {
-    seen: Vec<u64>,
-    touched: Vec<usize>,
-    frontier: BinaryHeap<Reverse<Near>>,
-    nearest: BinaryHeap<Near>,
-}
-
-impl Scratch {
-    pub(crate) fn new(rows: usize) -> Self {
-        Self {
-            seen: vec![0; rows.div_ceil(64)],
-            touched: Vec::new(),
-            frontier: BinaryHeap::new(),
-            nearest: BinaryHeap::new(),
+impl Graph {
+    /// Loads the graph over `rows` vectors from its part of a file. The library's files are unpacked into a temporary
+    /// folder for as long as that takes.
+    pub(crate) fn load(
+        part: &[u8],
+        rows: usize,
+        dim: usize,
+        metric: Metric,
+        store: Store,
+    ) -> Result<Self, LoadError> {
+        // A copy, so that what is checked is what is used: the map could change.
+        let part = part.to_vec();
+        let torn = LoadError::Torn(Torn);
+        let Some((checksum, rest)) = part.split_at_checked(32) else { return Err(torn) };
+        if blake3::hash(rest) != *checksum {
+            return Err(LoadError::Checksum);
         }
-    }
-
-    fn clear(&mut self) {
-        self.touched.drain(..).for_each(|word| self.seen[word] = 0);
-        self.frontier.clear();
-        self.nearest.clear();
-    }
-
-    /// Marks a node, and says whether it was new.
-    fn see(&mut self, node: u32) -> bool {
-        let (word, bit) = (node as usize / 64, 1 << (node % 64));
-        if self.seen[word] == 0 {
-            self.touched.push(word);
-        }
-        let new = self.seen[word] & bit == 0;
-        self.seen[word] |= bit;
-        new
-    }
-}
-
-impl<'a> Graph<'a> {
-    fn rows(&self) -> usize {
-        self.twins.len()
-    }
-
-    /// Levels above the ground that a node is on.
-    pub(crate) fn level(&self, node: u32) -> Result<usize, Torn> {
-        let node = node as usize;
-        let (start, end) = (self.starts.get(node).ok_or(Torn)?, self.starts.get(node + 1).ok_or(Torn)?);
-        Ok(end.checked_sub(*start).ok_or(Torn)? as usize)
-    }
-
-    /// The links of a node on a level.
-    pub(crate) fn links(&self, node: u32, level: usize) -> Result<&'a [u32], Torn> {
-        let node = node as usize;
-        let slots = if level == 0 {
-            self.ground.chunks_exact(2 * self.m).nth(node)
-        } else {
-            let (start, end) = (self.starts.get(node).ok_or(Torn)?, self.starts.get(node + 1).ok_or(Torn)?);
-            let list =
-                (*start as usize).checked_add(level - 1).filter(|&list| list < *end as usize).ok_or(Torn)?;
-            self.upper.chunks_exact(self.m).nth(list)
+        let cut = || {
+            let twins_end = rows.checked_mul(size_of::<u32>())?.checked_add(TWINS)?;
+            let length = usize::try_from(u64::from_le_bytes(part.get(32..40)?.try_into().ok()?)).ok()?;
+            let longest = f32::from_le_bytes(part.get(40..44)?.try_into().ok()?);
+            let (topology, points) = part.get(twins_end..)?.split_at_checked(length)?;
+            let twins = part.get(TWINS..twins_end)?.as_chunks().0.iter().map(|row| u32::from_le_bytes(*row));
+            Some((longest, twins.collect::<Vec<u32>>(), [topology, points]))
         };
-        let slots = slots.ok_or(Torn)?;
-        Ok(&slots[..slots.iter().position(|&link| link == NONE).unwrap_or(slots.len())])
+        let (longest, twins, contents) = cut().ok_or(torn)?;
+
+        let folder = tempfile::tempdir().map_err(LoadError::Unpack)?;
+        for (file, contents) in files(folder.path()).iter().zip(contents) {
+            std::fs::write(file, contents).map_err(LoadError::Unpack)?;
+        }
+        let farness = Farness { metric, dim, store, longest };
+        // The library panics at files it cannot make sense of.
+        let loaded = catch_unwind(AssertUnwindSafe(|| {
+            Loaded::try_new(HnswIo::new(folder.path(), NAME), |io| {
+                io.load_hnsw_with_dist(farness).map_err(|e| io::Error::other(e.to_string()))
+            })
+        }));
+        let loaded = loaded.map_err(|_| LoadError::Torn(Torn))?.map_err(LoadError::Unpack)?;
+        Ok(Self { loaded, twins, longest })
     }
 
-    /// The `ef` nearest nodes of a level that a walk from `from` finds, nearest first (algorithm 2).
-    pub(crate) fn search_level(
-        &self,
-        level: usize,
-        from: &[Near],
-        ef: usize,
-        distance: &impl Fn(u32) -> f32,
-        scratch: &mut Scratch,
-    ) -> Result<Vec<Near>, Torn> {
-        scratch.clear();
-        for &near in from {
-            scratch.see(near.node);
-            scratch.frontier.push(Reverse(near));
-            scratch.nearest.push(near);
-        }
-        while let Some(Reverse(closest)) = scratch.frontier.pop() {
-            let full = scratch.nearest.len() >= ef;
-            if full && scratch.nearest.peek().is_some_and(|farthest| closest > *farthest) {
-                break;
-            }
-            for &link in self.links(closest.node, level)? {
-                if link as usize >= self.rows() {
-                    return Err(Torn);
-                }
-                if !scratch.see(link) {
-                    continue;
-                }
-                let near = Near { distance: distance(link), node: link };
-                if scratch.nearest.len() < ef
-                    || scratch.nearest.peek().is_some_and(|farthest| near < *farthest)
-                {
-                    scratch.frontier.push(Reverse(near));
-                    scratch.nearest.push(near);
-                    if scratch.nearest.len() > ef {
-                        scratch.nearest.pop();
-                    }
-                }
-            }
-        }
-        let mut nearest: Vec<Near> = scratch.nearest.drain().collect();
-        nearest.sort_unstable();
-        Ok(nearest)
-    }
-
-    /// The node where a search of `level` starts: the end of a greedy walk down from the entry.
-    pub(crate) fn descend(
-        &self,
-        level: usize,
-        distance: &impl Fn(u32) -> f32,
-        scratch: &mut Scratch,
-    ) -> Result<Vec<Near>, Torn> {
-        if self.entry as usize >= self.rows() {
-            return Err(Torn);
-        }
-        let mut nearest = vec![Near { distance: distance(self.entry), node: self.entry }];
-        for level in (level + 1..=self.level(self.entry)?).rev() {
-            nearest = self.search_level(level, &nearest, 1, distance, scratch)?;
-        }
-        Ok(nearest)
-    }
-
-    /// The `k` nearest rows of a query, nearest first, found by a beam of `ef` nodes on the ground (algorithm 5).
+    /// The rows that a beam of `ef` points comes across near a query, in no order; of equal vectors, the first `k`.
+    /// For cosine the query has unit length.
     pub(crate) fn search(
         &self,
+        metric: Metric,
+        query: &[f32],
         k: usize,
         ef: usize,
-        distance: &impl Fn(u32) -> f32,
-        scratch: &mut Scratch,
-    ) -> Result<Vec<u32>, Torn> {
-        let start = self.descend(0, distance, scratch)?;
-        let mut rows = Vec::with_capacity(k);
-        for near in self.search_level(0, &start, ef.max(k), distance, scratch)? {
-            let mut row = near.node;
-            while row != NONE && rows.len() < k {
+    ) -> Result<Vec<usize>, Torn> {
+        let scaled: Vec<f32>;
+        let query = if metric == Metric::Dot {
+            // The order of the products does not depend on the query's length; `L² − a·b` must not be negative.
+            let length = query.iter().map(|&x| f64::from(x) * f64::from(x)).sum::<f64>().sqrt();
+            let scale = if length > 0.0 { f64::from(self.longest).sqrt() / length } else { 0.0 };
+            scaled = query.iter().map(|&x| (f64::from(x) * scale) as f32).collect();
+            &scaled
+        } else {
+            query
+        };
+        let found = self.loaded.with_dependent(|_, graph| graph.search(bytemuck::cast_slice(query), ef, ef));
+        let mut rows = Vec::with_capacity(found.len());
+        for near in found {
+            let mut row = near.d_id;
+            for _ in 0..k {
                 rows.push(row);
-                let next = *self.twins.get(row as usize).ok_or(Torn)?;
-                // Chains ascend, so a damaged one cannot turn in a circle.
-                if next <= row {
-                    return Err(Torn);
+                match *self.twins.get(row).ok_or(Torn)? {
+                    NONE => break,
+                    // Chains ascend.
+                    next if (next as usize) <= row || next as usize >= self.twins.len() => return Err(Torn),
+                    next => row = next as usize,
                 }
-                row = next;
             }
         }
         Ok(rows)
@@ -206,44 +298,80 @@ impl<'a> Graph<'a> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::build::unit_length;
 
-    const LINE: Graph<'_> = Graph {
-        m: 1,
-        entry: 0,
-        // 0 – 1 – 2, and row 3 is a copy of row 1.
-        ground: &[1, NONE, 0, 2, 1, NONE, NONE, NONE],
-        starts: &[0, 1, 1, 2, 2],
-        upper: &[2, 0],
-        twins: &[NONE, 3, NONE, NONE],
-    };
+    /// `rows` points around `centres` centres, from a fixed generator.
+    fn clusters(rows: usize, dim: usize, centres: usize) -> Vec<f32> {
+        let value = |i: usize| {
+            let scrambled = (i as u64 + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+            let scrambled = (scrambled ^ (scrambled >> 29)).wrapping_mul(0x94d0_49bb_1331_11eb);
+            (scrambled >> 40) as f32 / (1 << 24) as f32 - 0.5
+        };
+        (0..rows * dim)
+            .map(|i| 4.0 * value(1_000_000_000 + (i / dim % centres) * dim + i % dim) + value(i))
+            .collect()
+    }
 
-    fn at(position: f32) -> impl Fn(u32) -> f32 {
-        move |node| (position - [0.0, 1.0, 2.0, 1.0][node as usize]).abs()
+    fn part(data: &[f32], dim: usize, metric: Metric, m: usize, ef_construction: usize) -> Vec<u8> {
+        let folder = tempfile::tempdir().unwrap();
+        let vectors = Vectors::new(data, dim).unwrap();
+        build(vectors, metric, m, ef_construction, folder.path(), &mut |_, _| ()).unwrap()
+    }
+
+    fn load(part: &[u8], data: &[f32], dim: usize, metric: Metric) -> Result<Graph, LoadError> {
+        Graph::load(part, data.len() / dim, dim, metric, Store::Memory(data.to_vec()))
     }
 
     #[test]
-    fn copies_of_a_vector_are_found_through_the_first() {
-        let mut scratch = Scratch::new(4);
-        assert_eq!(LINE.search(3, 3, &at(1.9), &mut scratch), Ok(vec![2, 1, 3]));
-        assert_eq!(LINE.search(4, 4, &at(-1.0), &mut scratch), Ok(vec![0, 1, 3, 2]));
-        assert_eq!(LINE.search(2, 1, &at(1.1), &mut scratch), Ok(vec![1, 3]));
-    }
-
-    #[test]
-    fn numbers_that_point_outside_are_torn_and_never_panic() {
-        let mut scratch = Scratch::new(4);
-        let torn = [
-            Graph { entry: 9, ..LINE },
-            Graph { ground: &[7, NONE, 0, 2, 1, NONE, NONE, NONE], ..LINE },
-            Graph { ground: &[1, NONE], ..LINE },
-            Graph { starts: &[5, 1, 1, 2, 2], ..LINE },
-            Graph { upper: &[1, 0], ..LINE },
-            Graph { upper: &[], ..LINE },
-            Graph { twins: &[NONE, 1, NONE, NONE], ..LINE },
-            Graph { twins: &[NONE, 8, NONE, NONE], ..LINE },
-        ];
-        for graph in torn {
-            assert_eq!(graph.search(4, 4, &at(1.0), &mut scratch), Err(Torn), "{graph:?}");
+    fn every_row_finds_itself_also_among_many_copies() {
+        let (rows, dim) = (1_500, 6);
+        let mut data = clusters(rows, dim, 30);
+        // 500 copies of one vector: many more than a list is long.
+        for row in (0..rows).step_by(3) {
+            let copy = data[..dim].to_vec();
+            data[row * dim..(row + 1) * dim].copy_from_slice(&copy);
         }
+        let unit = unit_length(Vectors::new(&data, dim).unwrap());
+        for (metric, data) in [(Metric::Euclidean, &data), (Metric::Cosine, &unit)] {
+            let graph = load(&part(data, dim, metric, 8, 60), data, dim, metric).unwrap();
+            let missed = (0..rows).filter(|&row| {
+                let query = &data[row * dim..(row + 1) * dim];
+                !graph.search(metric, query, rows / 3, 60).unwrap().contains(&row)
+            });
+            assert_eq!(missed.count(), 0, "{metric}");
+        }
+    }
+
+    #[test]
+    fn one_row_and_two_equal_rows_are_graphs_for_vectors_as_short_as_a_row_number() {
+        for data in [vec![1.0], vec![1.0, 1.0]] {
+            for metric in [Metric::Cosine, Metric::Dot, Metric::Euclidean] {
+                let graph = load(&part(&data, 1, metric, 4, 10), &data, 1, metric).unwrap();
+                let found = graph.search(metric, &[0.0], 5, 5).unwrap();
+                assert_eq!(found, (0..data.len()).collect::<Vec<_>>());
+            }
+        }
+    }
+
+    #[test]
+    fn damage_is_found_before_the_library_sees_it() {
+        let data = clusters(40, 3, 4);
+        let whole = part(&data, 3, Metric::Euclidean, 4, 10);
+        for i in (0..whole.len()).step_by(97) {
+            let mut changed = whole.clone();
+            changed[i] ^= 0x40;
+            assert!(matches!(load(&changed, &data, 3, Metric::Euclidean), Err(LoadError::Checksum)));
+        }
+        assert!(matches!(load(&whole[..31], &data, 3, Metric::Euclidean), Err(LoadError::Torn(Torn))));
+        assert!(matches!(load(&whole[..99], &data, 3, Metric::Euclidean), Err(LoadError::Checksum)));
+    }
+
+    #[test]
+    fn damaged_vectors_are_far_away_and_never_a_panic() {
+        let mut data = clusters(40, 3, 4);
+        let whole = part(&data, 3, Metric::Dot, 4, 10);
+        data[..60].fill(f32::NAN);
+        let graph = load(&whole, &data, 3, Metric::Dot).unwrap();
+        assert!(graph.search(Metric::Dot, &[1.0, 2.0, 3.0], 5, 10).is_ok());
     }
 }

@@ -5,6 +5,7 @@ pub(crate) mod distance;
 use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use memmap2::Mmap;
 use nearkin_sweep::{Metric, Vectors, top_k};
@@ -14,25 +15,28 @@ use serde::Serialize;
 use crate::build::{Kind, find_too_long, unit_length};
 use crate::embeddings::Origin;
 use crate::error::{Damage, IndexError};
-use crate::graph::{Graph, Scratch, Torn};
-use crate::layout::{HEADER, Header, Metadata, Parts, Role, cut_graph};
+use crate::graph::{Graph, LoadError, Store, Torn};
+use crate::layout::{HEADER, Header, Metadata, Parts, Role};
 use crate::map::map;
 use crate::texts::Texts;
-use distance::farness;
 
 /// The beam of a search through a graph where none is given: at least this, and at least twice `k`.
 pub const DEFAULT_EF: usize = 100;
 
 /// An open index. Its vectors stay on disk and are mapped, so that opening takes milliseconds and several processes
-/// share them; ids and other texts are held in memory.
+/// share them; ids and other texts are held in memory. The graph, if any, is loaded into memory by the first search that
+/// uses it, which takes seconds for a large one, and some kilobytes a row.
 #[derive(Debug)]
 pub struct Index {
     path: PathBuf,
-    map: Mmap,
+    map: Arc<Mmap>,
     header: Header,
     parts: Parts,
     metadata: Metadata,
     columns: Vec<Texts>,
+    graph: OnceLock<Graph>,
+    /// Held while the graph is loaded, so that searches at the same time wait for it and do not each load one.
+    loading: Mutex<()>,
 }
 
 /// Settings of [`Index::search`].
@@ -96,17 +100,25 @@ impl Index {
                 detail: "not one column of ids".to_owned(),
             }));
         }
-        let index = Self { path: path.to_owned(), map, header, parts, metadata, columns };
-        index.graph()?;
-        if index.kind() == Kind::Exact && header.graph_words != 0 {
-            let detail = format!("{} numbers in an exact index", header.graph_words);
+        if metadata.kind == Kind::Exact && header.graph_bytes != 0 {
+            let detail = format!("{} bytes in an exact index", header.graph_bytes);
             return Err(damaged(Damage::Field { field: "graph", detail }));
         }
-        Ok(index)
+        let (graph, loading) = (OnceLock::new(), Mutex::new(()));
+        Ok(Self {
+            path: path.to_owned(),
+            map: Arc::new(map),
+            header,
+            parts,
+            metadata,
+            columns,
+            graph,
+            loading,
+        })
     }
 
     /// Reads the whole file and checks it against its checksums. [`open`](Self::open) leaves out the vectors and the
-    /// graph; damage there gives wrong results or an error, nothing worse.
+    /// graph. Damaged vectors give wrong results; a graph is checked before it is loaded.
     ///
     /// # Errors
     /// When a byte has changed since the index was built.
@@ -220,7 +232,7 @@ impl Index {
     ///
     /// # Errors
     /// When `k` is 0, a query has another dimension than the index or a value that is not finite, a squared length
-    /// overflows f32 (not for cosine), or a damaged graph points outside of itself.
+    /// overflows f32 (not for cosine), or the graph is damaged or cannot be unpacked into a temporary folder.
     pub fn search(
         &self,
         queries: Vectors<'_>,
@@ -229,12 +241,10 @@ impl Index {
     ) -> Result<Vec<Vec<Hit<'_>>>, IndexError> {
         self.check_queries(queries, k)?;
         let ef = options.ef.unwrap_or(DEFAULT_EF.max(k.saturating_mul(2))).max(k);
-        let walk = self.graph()?.filter(|_| !options.exact && ef < self.len());
-        let rows = match walk {
-            Some(graph) => self.walk(&graph, queries, k, ef)?,
-            None => self.sweep(queries, k)?,
-        };
-        let hits = rows.into_par_iter().enumerate().map(|(query, rows)| self.hits(queries.row(query), rows));
+        let walks = self.kind() != Kind::Exact && !options.exact && ef < self.len();
+        let rows = if walks { self.walk(queries, k, ef)? } else { self.sweep(queries, k)? };
+        let hits =
+            rows.into_par_iter().enumerate().map(|(query, rows)| self.hits(queries.row(query), rows, k));
         Ok(hits.collect())
     }
 
@@ -256,29 +266,15 @@ impl Index {
         }
     }
 
-    fn walk(
-        &self,
-        graph: &Graph<'_>,
-        queries: Vectors<'_>,
-        k: usize,
-        ef: usize,
-    ) -> Result<Vec<Vec<usize>>, IndexError> {
-        let (vectors, metric) = (self.vectors(), self.metric());
+    /// Rows near each query, more than `k` where the beam holds more.
+    fn walk(&self, queries: Vectors<'_>, k: usize, ef: usize) -> Result<Vec<Vec<usize>>, IndexError> {
+        let (graph, metric) = (self.graph()?, self.metric());
         // Squares of a long query would overflow, and for cosine its length does not matter.
         let unit = if metric == Metric::Cosine { unit_length(queries) } else { Vec::new() };
         let queries = if metric == Metric::Cosine { Vectors::new(&unit, queries.dim())? } else { queries };
-        (0..queries.len())
-            .into_par_iter()
-            .map_init(
-                || Scratch::new(self.len()),
-                |scratch, query| {
-                    let query = queries.row(query);
-                    let distance = |row: u32| farness(metric, query, vectors.row(row as usize));
-                    let rows = graph.search(k, ef, &distance, scratch).map_err(|Torn| self.torn())?;
-                    Ok(rows.into_iter().map(|row| row as usize).collect())
-                },
-            )
-            .collect()
+        let search = |query| graph.search(metric, queries.row(query), k, ef);
+        let rows = (0..queries.len()).into_par_iter().map(search).collect::<Result<_, Torn>>();
+        rows.map_err(|Torn| self.torn())
     }
 
     fn sweep(&self, queries: Vectors<'_>, k: usize) -> Result<Vec<Vec<usize>>, IndexError> {
@@ -292,7 +288,8 @@ impl Index {
         Ok(found.into_iter().map(|row| row.into_iter().map(|neighbor| neighbor.index).collect()).collect())
     }
 
-    fn hits(&self, query: &[f32], rows: Vec<usize>) -> Vec<Hit<'_>> {
+    /// The `k` nearest of some rows.
+    fn hits(&self, query: &[f32], rows: Vec<usize>, k: usize) -> Vec<Hit<'_>> {
         let (vectors, metric) = (self.vectors(), self.metric());
         let mut hits: Vec<Hit<'_>> = rows
             .into_iter()
@@ -310,6 +307,7 @@ impl Index {
             let by_score = if metric.larger_is_nearer() { by_score.reverse() } else { by_score };
             by_score.then(a.index.cmp(&b.index))
         });
+        hits.truncate(k);
         hits
     }
 
@@ -318,17 +316,28 @@ impl Index {
         Some(self.columns[column].get(i)).filter(|text| !text.is_empty())
     }
 
-    /// The graph, if the index has one.
-    fn graph(&self) -> Result<Option<Graph<'_>>, IndexError> {
-        let Kind::Hnsw { m, .. } = self.kind() else { return Ok(None) };
-        let words = bytemuck::cast_slice(&self.map[self.parts.graph.clone()]);
-        let graph =
-            cut_graph(words, self.len(), m, self.metadata.entry).map_err(|damage| self.damaged(damage))?;
-        Ok(Some(graph))
+    /// The graph of an index that has one.
+    fn graph(&self) -> Result<&Graph, IndexError> {
+        // A panic while it was held left nothing half done.
+        let _loading = self.loading.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(graph) = self.graph.get() {
+            return Ok(graph);
+        }
+        let part = &self.map[self.parts.graph.clone()];
+        let store = Store::Mapped { map: Arc::clone(&self.map), vectors: self.parts.vectors.clone() };
+        let graph = Graph::load(part, self.len(), self.dim(), self.metric(), store);
+        let graph = graph.map_err(|error| match error {
+            LoadError::Checksum => self.damaged(Damage::Checksum { part: "graph" }),
+            LoadError::Torn(Torn) => self.torn(),
+            LoadError::Unpack(source) => {
+                IndexError::Unpack { path: self.path.clone(), folder: std::env::temp_dir(), source }
+            }
+        })?;
+        Ok(self.graph.get_or_init(|| graph))
     }
 
     fn torn(&self) -> IndexError {
-        self.damaged(Damage::Field { field: "graph", detail: "it points outside of itself".to_owned() })
+        self.damaged(Damage::Field { field: "graph", detail: "its parts do not fit together".to_owned() })
     }
 
     fn damaged(&self, damage: Damage) -> IndexError {

@@ -1,18 +1,18 @@
 //! The index file, byte by byte.
 //!
-//! All numbers are little-endian. Vectors and graph begin at multiples of 64 bytes, so that they can be used where
-//! they are mapped; gaps are zero.
+//! All numbers are little-endian. Vectors begin at a multiple of 64 bytes, so that they can be used where they are
+//! mapped; gaps are zero.
 //!
 //! | bytes | what |
 //! |---|---|
 //! | 0..8 | `MAGIC` |
 //! | 8..16 | `VERSION` |
-//! | 16..48 | rows, dimension, 32-bit numbers in the graph, bytes of metadata: u64 each |
+//! | 16..48 | rows, dimension, bytes of the graph, bytes of metadata: u64 each |
 //! | 48..80 | BLAKE3 of everything from byte 192 to the metadata |
 //! | 80..112 | BLAKE3 of the metadata |
 //! | 112..144 | BLAKE3 of bytes 0..112 |
 //! | 192.. | vectors: rows × dimension × f32 |
-//! | next multiple of 64 | graph, u32: ground links, starts, upper links, twins ([`Graph`]) |
+//! | next multiple of 64 | graph, if any ([`crate::graph`]) |
 //! | next multiple of 64 | metadata: length of the JSON as u64, JSON ([`Metadata`]), a [`Texts`] for each role |
 
 use std::ops::Range;
@@ -23,7 +23,6 @@ use serde::{Deserialize, Serialize};
 use crate::build::Kind;
 use crate::embeddings::Origin;
 use crate::error::Damage;
-use crate::graph::Graph;
 use crate::texts::{Texts, take, take_u64};
 
 pub(crate) const HEADER: usize = 192;
@@ -36,7 +35,7 @@ const VERSION: u32 = 1;
 pub(crate) struct Header {
     pub(crate) rows: u64,
     pub(crate) dim: u64,
-    pub(crate) graph_words: u64,
+    pub(crate) graph_bytes: u64,
     pub(crate) metadata_bytes: u64,
     pub(crate) body_checksum: [u8; 32],
     pub(crate) metadata_checksum: [u8; 32],
@@ -56,7 +55,7 @@ impl Header {
         bytes[0..8].copy_from_slice(MAGIC);
         bytes[8..16].copy_from_slice(&u64::from(VERSION).to_le_bytes());
         for (i, number) in
-            [self.rows, self.dim, self.graph_words, self.metadata_bytes].into_iter().enumerate()
+            [self.rows, self.dim, self.graph_bytes, self.metadata_bytes].into_iter().enumerate()
         {
             bytes[16 + 8 * i..24 + 8 * i].copy_from_slice(&number.to_le_bytes());
         }
@@ -87,7 +86,7 @@ impl Header {
         let header = Self {
             rows: number(16),
             dim: number(24),
-            graph_words: number(32),
+            graph_bytes: number(32),
             metadata_bytes: number(40),
             body_checksum: checksum(48),
             metadata_checksum: checksum(80),
@@ -105,15 +104,14 @@ impl Header {
 
     /// Where the parts lie; `None` when there are no vectors, or more than memory can address.
     pub(crate) fn parts(&self) -> Option<Parts> {
-        let four = size_of::<f32>();
         let (rows, dim) = (usize::try_from(self.rows).ok()?, usize::try_from(self.dim).ok()?);
         if rows == 0 || dim == 0 {
             return None;
         }
         let range = |start: usize, bytes: usize| Some(start..start.checked_add(bytes)?);
-        let vectors = range(HEADER, rows.checked_mul(dim)?.checked_mul(four)?)?;
+        let vectors = range(HEADER, rows.checked_mul(dim)?.checked_mul(size_of::<f32>())?)?;
         let graph_start = vectors.end.checked_next_multiple_of(ALIGNMENT)?;
-        let graph = range(graph_start, usize::try_from(self.graph_words).ok()?.checked_mul(four)?)?;
+        let graph = range(graph_start, usize::try_from(self.graph_bytes).ok()?)?;
         let metadata_start = graph.end.checked_next_multiple_of(ALIGNMENT)?;
         let metadata = range(metadata_start, usize::try_from(self.metadata_bytes).ok()?)?;
         Some(Parts { vectors, graph, metadata })
@@ -125,8 +123,6 @@ impl Header {
 pub(crate) struct Metadata {
     pub(crate) metric: Metric,
     pub(crate) kind: Kind,
-    /// Where a walk through the graph starts; 0 without one.
-    pub(crate) entry: u32,
     pub(crate) origin: Option<Origin>,
     /// What each of the columns of texts that follow is.
     pub(crate) columns: Vec<Role>,
@@ -168,20 +164,4 @@ impl Metadata {
         }
         Ok((metadata, columns))
     }
-}
-
-/// Cuts the numbers of a graph over `rows` rows into its arrays. Only lengths are checked here: the graph checks its
-/// numbers when they are used, so that opening need not read them all.
-pub(crate) fn cut_graph(words: &[u32], rows: usize, m: usize, entry: u32) -> Result<Graph<'_>, Damage> {
-    let damage =
-        || Damage::Field { field: "graph", detail: format!("{} numbers for {rows} rows", words.len()) };
-    let ground = rows.checked_mul(2 * m).ok_or_else(damage)?;
-    let (ground, rest) = words.split_at_checked(ground).ok_or_else(damage)?;
-    let (starts, rest) = rest.split_at_checked(rows + 1).ok_or_else(damage)?;
-    let upper = rest.len().checked_sub(rows).ok_or_else(damage)?;
-    let (upper, twins) = rest.split_at(upper);
-    if !upper.len().is_multiple_of(m) {
-        return Err(damage());
-    }
-    Ok(Graph { m, entry, ground, starts, upper, twins })
 }

@@ -17,7 +17,6 @@ mod embeddings;
 mod error;
 mod formats;
 mod graph;
-mod hnsw;
 mod index;
 mod layout;
 mod map;

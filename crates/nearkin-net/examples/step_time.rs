@@ -38,9 +38,7 @@ fn time(encoder: EncoderConfig, batch: usize) -> Result<(), nearkin_net::ConfigE
         }
     }
     let [forward, backward, step] = best.map(|seconds| seconds * 1e3);
-    println!(
-        "{:?}, batch {batch}: forward {forward:.0} ms, backward {backward:.0} ms, step {step:.0} ms (best of {STEPS})",
-        config.encoder
-    );
+    println!("{:?}, batch {batch}, best of {STEPS}:", config.encoder);
+    println!("  forward {forward:.0} ms, backward {backward:.0} ms, step {step:.0} ms");
     Ok(())
 }

@@ -9,17 +9,20 @@ pub struct ConfigError {
     /// The value found.
     pub found: String,
     /// What it has to be.
-    pub wanted: &'static str,
+    pub wanted: String,
 }
 
-/// Refuses a size of zero.
-pub(crate) fn positive(field: &str, value: usize) -> Result<(), ConfigError> {
-    if value > 0 {
+/// Largest width of a layer that a recipe can ask for: beyond, one layer's weights are tens of gigabytes.
+pub(crate) const MAX_SIZE: usize = 1 << 16;
+
+/// Refuses a size of zero, or beyond what fits a machine.
+pub(crate) fn check_size(field: &str, value: usize, most: usize) -> Result<(), ConfigError> {
+    if (1..=most).contains(&value) {
         return Ok(());
     }
     Err(ConfigError {
         field: field.to_owned(),
         found: value.to_string(),
-        wanted: "give a whole number of at least 1",
+        wanted: format!("give a whole number from 1 to {most}"),
     })
 }

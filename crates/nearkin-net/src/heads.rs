@@ -5,9 +5,12 @@ use burn::prelude::*;
 use burn::tensor::activation::relu;
 use serde::{Deserialize, Serialize};
 
-use crate::error::{ConfigError, positive};
+use crate::error::{ConfigError, MAX_SIZE, check_size};
 use crate::init::Init;
 use crate::layers::BatchNorm;
+
+/// Deepest [`Mlp`]: without shortcuts, a deeper one does not train.
+const MAX_LAYERS: usize = 64;
 
 /// Settings of an [`Mlp`].
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -31,9 +34,9 @@ fn default_layers() -> usize {
 
 impl MlpConfig {
     pub(crate) fn check(&self, field: &str) -> Result<(), ConfigError> {
-        positive(&format!("{field}.hidden"), self.hidden)?;
-        positive(&format!("{field}.out"), self.out)?;
-        positive(&format!("{field}.layers"), self.layers)
+        check_size(&format!("{field}.hidden"), self.hidden, MAX_SIZE)?;
+        check_size(&format!("{field}.out"), self.out, MAX_SIZE)?;
+        check_size(&format!("{field}.layers"), self.layers, MAX_LAYERS)
     }
 
     pub(crate) fn build(&self, inputs: usize, init: &mut Init) -> Mlp {

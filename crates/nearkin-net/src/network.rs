@@ -5,7 +5,7 @@ use burn::prelude::*;
 use serde::{Deserialize, Serialize};
 
 use crate::encoders::{Encoder, EncoderConfig};
-use crate::error::{ConfigError, positive};
+use crate::error::{ConfigError, MAX_SIZE, check_size};
 use crate::heads::{Mlp, MlpConfig};
 use crate::init::Init;
 
@@ -36,7 +36,7 @@ impl NetworkConfig {
     ///
     /// # Errors
     ///
-    /// If a size is zero, or the encoder too wide.
+    /// If a size is zero, or larger than any machine holds.
     pub fn init(&self, device: &Device, seed: u64) -> Result<Network, ConfigError> {
         self.check()?;
         let init = &mut Init::new(device, seed);
@@ -56,13 +56,13 @@ impl NetworkConfig {
     ///
     /// # Errors
     ///
-    /// If a size is zero, or the encoder too wide.
+    /// If a size is zero, or larger than any machine holds.
     pub fn check(&self) -> Result<(), ConfigError> {
         self.encoder.check()?;
-        positive("channels", self.channels)?;
-        positive("size", self.size)?;
+        check_size("channels", self.channels, MAX_SIZE)?;
+        check_size("size", self.size, MAX_SIZE)?;
         if let Some(width) = self.embedding {
-            positive("embedding", width)?;
+            check_size("embedding", width, MAX_SIZE)?;
         }
         match &self.projector {
             Some(config) => config.check("projector"),
@@ -220,7 +220,7 @@ mod tests {
         assert_eq!(refused(NetworkConfig { encoder, ..config() }), "encoder.width");
         let projector = config().projector.map(|head| MlpConfig { layers: 0, ..head });
         let error = NetworkConfig { projector, ..config() }.init(&Device::flex(), 0).unwrap_err();
-        assert_eq!(error.to_string(), "projector.layers is 0; give a whole number of at least 1");
+        assert_eq!(error.to_string(), "projector.layers is 0; give a whole number from 1 to 64");
     }
 
     #[test]

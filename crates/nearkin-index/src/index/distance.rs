@@ -3,7 +3,6 @@
 //! Sums run in a fixed number of lanes that compilers turn into vector instructions. Multiplications and additions
 //! are not fused, so the bits do not depend on the processor.
 
-use nearkin_sweep::Metric;
 use pulp::Arch;
 
 const LANES: usize = 16;
@@ -30,7 +29,7 @@ fn sum(a: &[f32], b: &[f32], term: impl Fn(f32, f32) -> f32) -> f32 {
 }
 
 /// `‖a − b‖²`.
-fn squared(a: &[f32], b: &[f32]) -> f32 {
+pub(crate) fn squared(a: &[f32], b: &[f32]) -> f32 {
     Arch::new().dispatch(
         #[inline(always)]
         || sum(a, b, |a, b| (a - b) * (a - b)),
@@ -38,20 +37,11 @@ fn squared(a: &[f32], b: &[f32]) -> f32 {
 }
 
 /// `a · b`.
-fn dot(a: &[f32], b: &[f32]) -> f32 {
+pub(crate) fn dot(a: &[f32], b: &[f32]) -> f32 {
     Arch::new().dispatch(
         #[inline(always)]
         || sum(a, b, |a, b| a * b),
     )
-}
-
-/// How far two vectors are from each other: smaller is nearer, in the order of the metric. For cosine both have unit
-/// length.
-pub(crate) fn farness(metric: Metric, a: &[f32], b: &[f32]) -> f32 {
-    match metric {
-        Metric::Dot | Metric::Cosine => -dot(a, b),
-        Metric::Euclidean | Metric::SquaredEuclidean => squared(a, b),
-    }
 }
 
 #[cfg(test)]

@@ -9,13 +9,13 @@ use serde::{Deserialize, Serialize};
 pub use resnet::{Block, ResNet, ResNetConfig, Stem};
 pub use small_conv::{SmallConv, Stage};
 
-use crate::error::{ConfigError, positive};
+use crate::error::{ConfigError, check_size};
 use crate::init::Init;
 use crate::parameters::param_count;
 use resnet::{RESNET_18, RESNET_34, RESNET_50};
 
-/// Widest [`SmallConv`]: beyond, its weights alone are hundreds of gigabytes.
-const MAX_WIDTH: usize = 1 << 14;
+/// Widest [`SmallConv`]: its weights alone are five gigabytes.
+const MAX_WIDTH: usize = 1 << 11;
 
 /// Which encoder, as a recipe says it: `kind = "small-conv"`, `width = 32`, or `kind = "resnet18"`,
 /// `stem = "small"`.
@@ -76,18 +76,10 @@ impl EncoderConfig {
     }
 
     pub(crate) fn check(&self) -> Result<(), ConfigError> {
-        let Self::SmallConv { width } = *self else {
-            return Ok(());
-        };
-        positive("encoder.width", width)?;
-        if width > MAX_WIDTH {
-            return Err(ConfigError {
-                field: "encoder.width".to_owned(),
-                found: width.to_string(),
-                wanted: "give at most 16384 (32 is usual)",
-            });
+        match self {
+            Self::SmallConv { width } => check_size("encoder.width", *width, MAX_WIDTH),
+            Self::Resnet18(_) | Self::Resnet34(_) | Self::Resnet50(_) => Ok(()),
         }
-        Ok(())
     }
 
     pub(crate) fn build(&self, channels: usize, size: usize, init: &mut Init) -> Encoder {

@@ -106,11 +106,16 @@ impl ConvShape {
         COLUMNS.div_ceil(self.output_plane()).min(self.images)
     }
 
-    /// Cuts the rows of an output so that a tile's patches of `width` values stay in the cache.
-    fn row_tiles(&self, width: usize) -> Vec<Range<usize>> {
-        let pixels = (TILE_VALUES / width).max(TILE_PIXELS);
-        let rows = pixels.div_ceil(self.out_width);
-        (0..self.out_height).step_by(rows).map(|first| first..(first + rows).min(self.out_height)).collect()
+    /// Cuts the rows of an image's output so that a tile's patches of `width` values stay in the
+    /// cache. Several images that are unfolded together are small, and one tile.
+    fn row_tiles(&self, images: usize, width: usize) -> impl Iterator<Item = Range<usize>> + use<> {
+        let height = self.out_height;
+        let rows = if images == 1 {
+            (TILE_VALUES / width).max(TILE_PIXELS).div_ceil(self.out_width)
+        } else {
+            height
+        };
+        (0..height).step_by(rows).map(move |first| first..(first + rows).min(height))
     }
 
     /// Input row read by kernel row `ky` for output row `oy`, if it is inside the image.
@@ -152,7 +157,7 @@ pub fn forward(x: &[f32], weight: &[f32], shape: &ConvShape) -> Vec<f32> {
                 return product(y, plane, weights, x, false);
             }
             if images == 1 {
-                for rows in shape.row_tiles(patch) {
+                for rows in shape.row_tiles(1, patch) {
                     let pixels = rows.len() * shape.out_width;
                     let y = &mut y[rows.start * shape.out_width..];
                     let unfolded = resized(&mut scratch.unfolded, patch * pixels);
@@ -306,8 +311,7 @@ fn partial_weight_gradient(
             transpose(x, channels.len(), input_plane, last);
         }
         let dy = &dy[from * shape.output_image()..][..count * shape.output_image()];
-        let tiles = if count == 1 { shape.row_tiles(width) } else { vec![0..shape.out_height] };
-        for rows in tiles {
+        for rows in shape.row_tiles(count, width) {
             let accumulate = from > images.start || rows.start > 0;
             let pixels = count * rows.len() * shape.out_width;
             let dy = &dy[rows.start * shape.out_width..];

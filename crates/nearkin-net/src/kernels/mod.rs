@@ -174,7 +174,7 @@ fn rectified_if<const D: usize>(tensor: Tensor<D>, relu: bool) -> Tensor<D> {
 mod tests {
     use super::testing::{assert_close, noise, values};
     use super::*;
-    use burn::tensor::TensorData;
+    use burn::tensor::{FloatDType, TensorData};
 
     fn tensor(shape: [usize; 4], seed: u64, device: &Device) -> Tensor<4> {
         let values = noise(shape.iter().product(), seed);
@@ -246,6 +246,32 @@ mod tests {
         let normalise = |x| values(batch_norm_train(x, scale.clone(), scale.clone(), 1e-5, true).output);
         assert_eq!(normalise(x.clone()), normalise(packed(&x)));
         assert_eq!(values(add_relu(x.clone(), x.clone())), values(add_relu(packed(&x), packed(&x))));
+    }
+
+    #[test]
+    fn tensors_of_another_precision_go_to_burns_operations_and_agree() {
+        let device = Device::flex().autodiff();
+        let (x, w) = (tensor([2, 3, 6, 6], 1, &device), tensor([4, 3, 3, 3], 2, &device));
+        let line = |seed| tensor([3, 1, 1, 1], seed, &device).reshape([3]).abs() + 0.1;
+        let lines = [line(3), line(4), line(5), line(6)];
+        let all = |precision: FloatDType| {
+            let (x, w) = (x.clone().cast(precision), w.clone().cast(precision));
+            let [gamma, beta, mean, variance] = lines.clone().map(|line| line.cast(precision));
+            let train = batch_norm_train(x.clone(), gamma.clone(), beta.clone(), 1e-5, true);
+            let own = |t: Tensor<4>| t.cast(FloatDType::F32);
+            [
+                own(conv2d(x.clone(), w, 1, 1)),
+                own(train.output),
+                own(batch_norm_eval(x.clone(), gamma, beta, mean, variance, 1e-5, true)),
+                own(add_relu(x.clone(), x)),
+            ]
+            .map(values)
+        };
+        assert!(!is_flex_f32(&x.clone().cast(FloatDType::F64)));
+        for (single, double) in all(FloatDType::F32).iter().zip(all(FloatDType::F64)) {
+            let double: Vec<f64> = double.into_iter().map(f64::from).collect();
+            assert_close(single, &double, 1e-5, "single against double precision");
+        }
     }
 
     #[test]
