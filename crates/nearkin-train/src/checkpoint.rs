@@ -75,7 +75,8 @@ impl Checkpoints {
         // taken before that would be one step behind.
         let _ = network.valid();
         write_folder(&self.path(state.step), |folder| {
-            let record = network.clone().into_record().into_bytes().map_err(unwritable(&folder.join(NETWORK)))?;
+            let record =
+                network.clone().into_record().into_bytes().map_err(unwritable(&folder.join(NETWORK)))?;
             let moments = optimizer.into_bytes().map_err(unwritable(&folder.join(OPTIMIZER)))?;
             let mut saved = Saved { state: state.clone(), files: Default::default() };
             for (name, bytes) in [(NETWORK, &record[..]), (OPTIMIZER, &moments[..])] {

@@ -49,7 +49,11 @@ pub fn devices() -> Vec<DeviceInfo> {
     let threads = rayon::current_num_threads();
     let plural = if threads == 1 { "" } else { "s" };
     vec![
-        DeviceInfo { name: "cpu", built: true, description: format!("{threads} thread{plural}{}", features()) },
+        DeviceInfo {
+            name: "cpu",
+            built: true,
+            description: format!("{threads} thread{plural}{}", features()),
+        },
         DeviceInfo { name: "cuda", built: cfg!(feature = "cuda"), description: "NVIDIA GPUs".into() },
         DeviceInfo {
             name: "wgpu",

@@ -32,7 +32,9 @@ use burn::optim::{RecordState, StateSink, StateSource};
 pub use checkpoint::{Checkpoints, State};
 pub use devices::{DeviceError, DeviceInfo, device, devices};
 pub use error::TrainError;
-pub use methods::{BatchHardMethod, BatchKin, Labels, Method, MethodCard, MethodConfig, Selection, SimClr, SupConMethod};
+pub use methods::{
+    BatchHardMethod, BatchKin, Labels, Method, MethodCard, MethodConfig, Selection, SimClr, SupConMethod,
+};
 pub use model::{Model, ModelCard};
 pub use optimizers::{Lars, LarsState, OptimizerConfig};
 pub use progress::{EpochReport, Event, Plan, StepReport, Validation};

@@ -67,10 +67,8 @@ impl Model {
     pub fn save(folder: &Path, card: &ModelCard, network: &Network) -> Result<(), TrainError> {
         write_folder(folder, |folder| {
             save_safetensors(network, &folder.join(WEIGHTS))?;
-            let text = toml::to_string(card).map_err(|e| TrainError::Toml {
-                path: folder.join(CARD),
-                message: e.to_string(),
-            })?;
+            let text = toml::to_string(card)
+                .map_err(|e| TrainError::Toml { path: folder.join(CARD), message: e.to_string() })?;
             write_whole(&folder.join(CARD), text.as_bytes())
         })
     }
@@ -82,13 +80,15 @@ impl Model {
     pub fn open(path: &Path, device: &Device) -> Result<Self, TrainError> {
         let folder = Self::folder_of(path)?;
         let card_path = folder.join(CARD);
-        let text = std::fs::read_to_string(&card_path).map_err(TrainError::io("read the model", &card_path))?;
+        let text =
+            std::fs::read_to_string(&card_path).map_err(TrainError::io("read the model", &card_path))?;
         let card: ModelCard = toml::from_str(&text).map_err(|e| TrainError::Toml {
             path: card_path.clone(),
             message: e.to_string().trim_end().to_owned(),
         })?;
         let weights_path = folder.join(WEIGHTS);
-        let weights = std::fs::read(&weights_path).map_err(TrainError::io("read the model", &weights_path))?;
+        let weights =
+            std::fs::read(&weights_path).map_err(TrainError::io("read the model", &weights_path))?;
         let mut hash = blake3::Hasher::new();
         hash.update(text.as_bytes());
         hash.update(&weights);
@@ -107,7 +107,10 @@ impl Model {
         } else if inside.join(CARD).is_file() {
             Ok(inside)
         } else {
-            Err(TrainError::NotARun { path: path.to_owned(), missing: "model (model.toml, model.safetensors)" })
+            Err(TrainError::NotARun {
+                path: path.to_owned(),
+                missing: "model (model.toml, model.safetensors)",
+            })
         }
     }
 

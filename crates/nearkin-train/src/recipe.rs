@@ -113,8 +113,10 @@ impl Recipe {
     /// # Errors
     /// As [`read`](Self::read).
     pub fn parse(text: &str, path: &Path) -> Result<Self, TrainError> {
-        let recipe: Self = toml::from_str(text)
-            .map_err(|e| TrainError::Toml { path: path.to_owned(), message: e.to_string().trim_end().to_owned() })?;
+        let recipe: Self = toml::from_str(text).map_err(|e| TrainError::Toml {
+            path: path.to_owned(),
+            message: e.to_string().trim_end().to_owned(),
+        })?;
         recipe.check()?;
         Ok(recipe)
     }
@@ -144,10 +146,18 @@ impl Recipe {
             return Err(TrainError::setting("hold-out", self.hold_out, "0 to 0.5"));
         }
         if !(self.schedule.warmup_epochs >= 0.0 && self.schedule.warmup_epochs.is_finite()) {
-            return Err(TrainError::setting("schedule.warmup-epochs", self.schedule.warmup_epochs, "zero or more"));
+            return Err(TrainError::setting(
+                "schedule.warmup-epochs",
+                self.schedule.warmup_epochs,
+                "zero or more",
+            ));
         }
         if !(0.0..=1.0).contains(&self.schedule.final_fraction) {
-            return Err(TrainError::setting("schedule.final-fraction", self.schedule.final_fraction, "0 to 1"));
+            return Err(TrainError::setting(
+                "schedule.final-fraction",
+                self.schedule.final_fraction,
+                "0 to 1",
+            ));
         }
         self.method.build()?;
         self.optimizer.build()?;
@@ -181,7 +191,9 @@ mod tests {
 
     #[test]
     fn a_misspelt_key_is_named_with_its_file_and_line() {
-        for text in ["epoch = 3\n[method]\nkind = \"simclr\"\n", "[method]\nkind = \"simclr\"\ntemprature = 0.2\n"] {
+        for text in
+            ["epoch = 3\n[method]\nkind = \"simclr\"\n", "[method]\nkind = \"simclr\"\ntemprature = 0.2\n"]
+        {
             let message = parse(text).unwrap_err().to_string();
             let key = if text.contains("temprature") { "temprature" } else { "epoch" };
             assert!(message.starts_with("my.toml") && message.contains(key), "{message}");
@@ -190,7 +202,8 @@ mod tests {
 
     #[test]
     fn values_out_of_range_are_refused_by_name() {
-        for (line, field) in [("epochs = 0", "epochs"), ("hold-out = 0.9", "hold-out"), ("size = 4", "size")] {
+        for (line, field) in [("epochs = 0", "epochs"), ("hold-out = 0.9", "hold-out"), ("size = 4", "size")]
+        {
             let message = parse(&format!("{line}\n[method]\nkind = \"simclr\"\n")).unwrap_err().to_string();
             assert!(message.starts_with(field), "{message}");
         }

@@ -118,8 +118,11 @@ impl Run {
 
     fn open_log(&mut self) -> Result<&mut File, TrainError> {
         let path = self.log_path();
-        let file =
-            OpenOptions::new().create(true).append(true).open(&path).map_err(TrainError::io("write", &path))?;
+        let file = OpenOptions::new()
+            .create(true)
+            .append(true)
+            .open(&path)
+            .map_err(TrainError::io("write", &path))?;
         Ok(self.log.insert(file))
     }
 

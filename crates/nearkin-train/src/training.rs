@@ -180,11 +180,15 @@ impl Training {
             let more = self.data.skipped.len() - listed.len();
             let more = if more > 0 { format!("; and {more} more") } else { String::new() };
             let count = self.data.skipped.len();
-            observer(Event::Warning(format!("skipped {count} unreadable images: {}{more}", listed.join("; "))));
+            observer(Event::Warning(format!(
+                "skipped {count} unreadable images: {}{more}",
+                listed.join("; ")
+            )));
         }
         if self.method.selection() == Selection::HeldOut && self.held_out.is_empty() {
             observer(Event::Warning(
-                "no class can spare samples to hold out, so the last epoch is kept rather than the best".into(),
+                "no class can spare samples to hold out, so the last epoch is kept rather than the best"
+                    .into(),
             ));
         }
     }
@@ -272,7 +276,8 @@ impl Training {
                 }
             }
             self.end_epoch(per_epoch, observer)?;
-            if self.state.epoch.is_multiple_of(self.file.recipe.validate_every) || self.state.epoch == epochs {
+            if self.state.epoch.is_multiple_of(self.file.recipe.validate_every) || self.state.epoch == epochs
+            {
                 checkpoints.save(&self.state, &self.network, &self.optimizer)?;
                 saved_at = Instant::now();
             }
@@ -365,11 +370,7 @@ impl Training {
     }
 
     /// Validates, keeps the model if it is the best, and moves to the next epoch.
-    fn end_epoch(
-        &mut self,
-        per_epoch: usize,
-        observer: &mut dyn FnMut(Event<'_>),
-    ) -> Result<(), TrainError> {
+    fn end_epoch(&mut self, per_epoch: usize, observer: &mut dyn FnMut(Event<'_>)) -> Result<(), TrainError> {
         let (epochs, every) = (self.file.recipe.epochs, self.file.recipe.validate_every);
         let done = self.state.epoch + 1;
         let due = done.is_multiple_of(every) || done == epochs;
@@ -397,7 +398,9 @@ impl Training {
     }
 
     fn validate(&self, observer: &mut dyn FnMut(Event<'_>)) -> Result<Option<Validation>, TrainError> {
-        let Some(labels) = self.labels.as_ref().filter(|_| !self.held_out.is_empty()) else { return Ok(None) };
+        let Some(labels) = self.labels.as_ref().filter(|_| !self.held_out.is_empty()) else {
+            return Ok(None);
+        };
         let labels: Vec<u32> = self.held_out.iter().map(|&i| labels[i]).collect();
         let card = self.card(0);
         let mut progress = |done, total| observer(Event::Validating { done, total });

@@ -67,7 +67,9 @@ impl Ui {
     /// Reports a failure and turns it into the exit code.
     pub fn fail(&self, failure: &Failure) -> ExitCode {
         if self.json {
-            self.print_json(&serde_json::json!({ "event": "error", "message": failure.message, "code": failure.code }));
+            self.print_json(
+                &serde_json::json!({ "event": "error", "message": failure.message, "code": failure.code }),
+            );
         }
         let word = if failure.code == 130 { "interrupted" } else { "error" };
         eprintln!("{word}: {}", failure.message);
@@ -96,7 +98,11 @@ fn emit(line: &str) {
 }
 
 /// Columns of text; those in `right` stand to the right, as numbers do.
-pub fn table<const N: usize>(header: [&str; N], rows: impl IntoIterator<Item = [String; N]>, right: &[usize]) -> String {
+pub fn table<const N: usize>(
+    header: [&str; N],
+    rows: impl IntoIterator<Item = [String; N]>,
+    right: &[usize],
+) -> String {
     let mut table = Table::new();
     table.load_style(presets::NOTHING).set_header(header).add_rows(rows);
     for &column in right {

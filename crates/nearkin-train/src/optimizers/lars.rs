@@ -79,7 +79,8 @@ mod tests {
         let lars = Lars { momentum: 0.5, weight_decay: 0.0, trust: 0.1 };
         let gradient = Tensor::<2>::from_data([[0.0, 1.0]], &device);
         // ‖w‖ = 5, ‖g‖ = 1: the scaled gradient is 0.5.
-        let (w, state) = lars.step(1.0, Tensor::<2>::from_data([[3.0, 4.0]], &device), gradient.clone(), None);
+        let (w, state) =
+            lars.step(1.0, Tensor::<2>::from_data([[3.0, 4.0]], &device), gradient.clone(), None);
         assert_eq!(values(w.clone()), [3.0, 3.5]);
         let (w, _) = lars.step(1.0, w, gradient, state);
         let wanted = 3.5 - (0.25 + 0.1 * (9.0f32 + 12.25).sqrt());
@@ -93,7 +94,8 @@ mod tests {
         let bias = Tensor::<1>::from_data([1.0, 1.0], &device);
         let (bias, _) = lars.step(0.5, bias, Tensor::<1>::from_data([2.0, 0.0], &device), None);
         assert_eq!(values(bias), [0.0, 1.0]);
-        let (w, _) = lars.step(1.0, Tensor::<2>::zeros([1, 2], &device), Tensor::<2>::ones([1, 2], &device), None);
+        let (w, _) =
+            lars.step(1.0, Tensor::<2>::zeros([1, 2], &device), Tensor::<2>::ones([1, 2], &device), None);
         assert_eq!(values(w), [-1.0, -1.0]);
     }
 }

@@ -102,11 +102,8 @@ impl OptimizerConfig {
             }
             Self::AdamW { weight_decay, .. } => {
                 let config = AdamWConfig::new().with_epsilon(1e-8);
-                ModuleOptimizer::from(config.clone().with_weight_decay(weight_decay as f32).build()).with_group(
-                    undecayed(),
-                    config.with_weight_decay(0.0).build(),
-                    None::<GradientClipping>,
-                )
+                ModuleOptimizer::from(config.clone().with_weight_decay(weight_decay as f32).build())
+                    .with_group(undecayed(), config.with_weight_decay(0.0).build(), None::<GradientClipping>)
             }
             Self::Lars { momentum, weight_decay, trust, .. } => Lars { momentum, weight_decay, trust }.into(),
         })

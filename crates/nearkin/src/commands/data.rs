@@ -20,7 +20,8 @@ pub struct Args {
 pub fn run(args: Args, ui: &Ui) -> Result<(), Failure> {
     let summary = Dataset::open(&args.path)?.describe();
     ui.print_json(&summary);
-    let sizes = summary.sizes.iter().take(4).map(|s| format!("{} × {} ({})", s.width, s.height, count(s.count)));
+    let sizes =
+        summary.sizes.iter().take(4).map(|s| format!("{} × {} ({})", s.width, s.height, count(s.count)));
     let more_sizes = summary.sizes.len().saturating_sub(4);
     let mut sizes = sizes.collect::<Vec<_>>().join(", ");
     if more_sizes > 0 {
@@ -33,7 +34,9 @@ pub fn run(args: Args, ui: &Ui) -> Result<(), Failure> {
     let splits = summary.splits.iter().map(|s| format!("{} ({})", s.name, count(s.count)));
     let classes = match summary.classes.len() {
         0 => "none: no labels".to_owned(),
-        n if summary.unlabelled > 0 => format!("{n}, but {} samples have no label", count(summary.unlabelled)),
+        n if summary.unlabelled > 0 => {
+            format!("{n}, but {} samples have no label", count(summary.unlabelled))
+        }
         n => n.to_string(),
     };
     let mut rows = vec![

@@ -11,6 +11,8 @@ pub fn run(ui: &Ui) -> Result<(), Failure> {
         let labels = if card.needs_labels { "needs labels" } else { "no labels needed" };
         ui.print(format!("{} ({labels})\n  {}\n  {}\n", card.name, card.summary, card.paper));
     }
-    ui.print("Use one with `nearkin train --method NAME`, or set its details in a recipe: `--recipe my.toml`.");
+    ui.print(
+        "Use one with `nearkin train --method NAME`, or set its details in a recipe: `--recipe my.toml`.",
+    );
     Ok(())
 }

@@ -49,7 +49,16 @@ impl Args {
     /// As `quickstart` searches.
     pub fn new(index: PathBuf, query: String, k: u32, sheet: PathBuf, data: PathBuf) -> Self {
         let device = OnDevice::cpu();
-        Self { index, query: vec![query], model: None, k, sheet: Some(sheet), data: Some(data), exact: false, device }
+        Self {
+            index,
+            query: vec![query],
+            model: None,
+            k,
+            sheet: Some(sheet),
+            data: Some(data),
+            exact: false,
+            device,
+        }
     }
 }
 
@@ -90,11 +99,8 @@ pub fn run(args: Args, ui: &Ui) -> Result<(), Failure> {
 fn ask(args: &Args, index: &Index, ui: &Ui) -> Result<Vec<Asked>, Failure> {
     let (files, ids): (Vec<&String>, Vec<&String>) = args.query.iter().partition(|q| Path::new(q).is_file());
     let embedded = if files.is_empty() { HashMap::new() } else { embed_files(args, index, &files, ui)? };
-    let wanted: HashMap<&str, usize> = if ids.is_empty() {
-        HashMap::new()
-    } else {
-        (0..index.len()).map(|i| (index.id(i), i)).collect()
-    };
+    let wanted: HashMap<&str, usize> =
+        if ids.is_empty() { HashMap::new() } else { (0..index.len()).map(|i| (index.id(i), i)).collect() };
     let asked = args.query.iter().map(|query| {
         if let Some((vector, image)) = embedded.get(query) {
             let (name, vector, image) = (query.clone(), vector.clone(), Some(image.clone()));
@@ -118,7 +124,12 @@ fn ask(args: &Args, index: &Index, ui: &Ui) -> Result<Vec<Asked>, Failure> {
     asked.collect()
 }
 
-fn embed_files(args: &Args, index: &Index, files: &[&String], ui: &Ui) -> Result<HashMap<String, (Vec<f32>, Image)>, Failure> {
+fn embed_files(
+    args: &Args,
+    index: &Index,
+    files: &[&String],
+    ui: &Ui,
+) -> Result<HashMap<String, (Vec<f32>, Image)>, Failure> {
     let Some(folder) = &args.model else {
         return Err(Failure::misuse("an image file needs --model, the run that made the vectors"));
     };
@@ -144,7 +155,12 @@ fn show(asked: &Asked, hits: &[Hit<'_>], index: &Index, ui: &Ui) {
     ui.print(format!("nearest to {}{label}, by {}:", asked.name, index.metric()));
     let rows = hits.iter().enumerate().map(|(rank, h)| {
         let place = h.path.filter(|p| !p.is_empty()).unwrap_or(h.id);
-        [(rank + 1).to_string(), format!("{:.4}", h.score), h.label.unwrap_or("").to_owned(), place.to_owned()]
+        [
+            (rank + 1).to_string(),
+            format!("{:.4}", h.score),
+            h.label.unwrap_or("").to_owned(),
+            place.to_owned(),
+        ]
     });
     ui.print(table(["rank", "score", "label", "item"], rows, &[0, 1]));
 }
@@ -177,11 +193,14 @@ fn draw(path: &Path, data: Option<&Path>, asked: &[Asked], found: &[Vec<Hit<'_>>
                 score: h.score,
             })
         };
-        Ok(QueryRow { query: picture(&image, caption)?, hits: hits.iter().map(hit).collect::<Result<_, _>>()? })
+        Ok(QueryRow {
+            query: picture(&image, caption)?,
+            hits: hits.iter().map(hit).collect::<Result<_, _>>()?,
+        })
     };
     let rows = asked.iter().zip(found).map(row).collect::<Result<Vec<_>, _>>()?;
     let sheet = contact_sheet(&rows, CELL)?;
-    sheet.save_with_format(path, image::ImageFormat::Png).map_err(|e| {
-        Failure::failed(format!("cannot write {}: {e}", path.display()))
-    })
+    sheet
+        .save_with_format(path, image::ImageFormat::Png)
+        .map_err(|e| Failure::failed(format!("cannot write {}: {e}", path.display())))
 }

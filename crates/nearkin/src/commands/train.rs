@@ -69,7 +69,8 @@ impl Args {
             (Some(path), _) => Recipe::read(path)?,
             (None, Some(name)) => {
                 let known = || MethodConfig::CARDS.map(|c| c.name).join(", ");
-                let unknown = || Failure::misuse(format!("unknown method '{name}': choose one of {}", known()));
+                let unknown =
+                    || Failure::misuse(format!("unknown method '{name}': choose one of {}", known()));
                 Recipe::of(MethodConfig::by_name(name).ok_or_else(unknown)?)
             }
             (None, None) => return Err(Failure::misuse("give --method or --recipe")),
@@ -103,7 +104,9 @@ fn interruptible() -> Result<Arc<AtomicBool>, Failure> {
         if flag.swap(true, Ordering::Relaxed) {
             std::process::exit(130);
         }
-        eprintln!("\nstopping after this step; press Ctrl-C again to stop at once and lose the steps since the last checkpoint");
+        eprintln!(
+            "\nstopping after this step; press Ctrl-C again to stop at once and lose the steps since the last checkpoint"
+        );
     };
     ctrlc::set_handler(handler).map_err(|e| Failure::failed(format!("cannot handle Ctrl-C: {e}")))?;
     Ok(stop)
@@ -148,16 +151,27 @@ impl Screen<'_> {
         let rows = [
             ["method", &plan.method],
             ["data", &format!("{} images{classes}{held_out}{skipped}", count(plan.samples))],
-            ["network", &format!("{}, {} parameters, {2} × {2} {colour}", plan.encoder, count(plan.parameters), plan.size)],
+            [
+                "network",
+                &format!(
+                    "{}, {} parameters, {2} × {2} {colour}",
+                    plan.encoder,
+                    count(plan.parameters),
+                    plan.size
+                ),
+            ],
             ["batch", &format!("{} images{views}, {} steps an epoch", plan.batch, plan.steps_per_epoch)],
             ["memory", &format!("{memory}, {} of it pixels", bytes(plan.pixels))],
             ["device", &format!("{}, {} threads", plan.device, plan.threads)],
-            ["time", &format!(
-                "{} an epoch as measured, {} for the {} left",
-                duration(plan.seconds_per_epoch()),
-                duration(plan.seconds_left()),
-                plan.epochs - plan.steps_done / plan.steps_per_epoch.max(1),
-            )],
+            [
+                "time",
+                &format!(
+                    "{} an epoch as measured, {} for the {} left",
+                    duration(plan.seconds_per_epoch()),
+                    duration(plan.seconds_left()),
+                    plan.epochs - plan.steps_done / plan.steps_per_epoch.max(1),
+                ),
+            ],
             ["run folder", &plan.out.display().to_string()],
         ];
         if !self.ui.json() {
@@ -189,7 +203,10 @@ impl Screen<'_> {
             return;
         }
         let validation = r.validation.map_or(String::new(), |v| {
-            format!("  held-out precision@1 {:.3}  MAP@R {:.3}", v.precision_at_1, v.mean_average_precision_at_r)
+            format!(
+                "  held-out precision@1 {:.3}  MAP@R {:.3}",
+                v.precision_at_1, v.mean_average_precision_at_r
+            )
         });
         let kept = if r.kept && r.validation.is_some() { "  (best so far, kept)" } else { "" };
         let line = format!(

@@ -5,7 +5,8 @@ use std::sync::Arc;
 
 use nearkin_data::Prepared;
 use nearkin_eval::{
-    Labeled, MetricRow, Retrieval, RetrievalOptions, Weighting, class_overlap, knn_accuracy, retrieval, spectrum,
+    Labeled, MetricRow, Retrieval, RetrievalOptions, Weighting, class_overlap, knn_accuracy, retrieval,
+    spectrum,
 };
 use nearkin_sweep::{Metric, Vectors};
 use nearkin_train::Model;
@@ -97,23 +98,24 @@ impl Labels {
 
 pub fn measure(model: &Model, query: &Set, reference: Option<&Set>, knn: usize) -> Result<Found, Failure> {
     let labels = Labels::of(query, reference);
-    let of = |query: Vectors<'_>, reference: Option<Vectors<'_>>, metric: Metric| -> Result<Measures, Failure> {
-        let asked = Labeled { vectors: query, labels: &labels.query };
-        let searched = match (reference, &labels.reference) {
-            (Some(vectors), Some(labels)) => Some(Labeled { vectors, labels }),
-            _ => None,
+    let of =
+        |query: Vectors<'_>, reference: Option<Vectors<'_>>, metric: Metric| -> Result<Measures, Failure> {
+            let asked = Labeled { vectors: query, labels: &labels.query };
+            let searched = match (reference, &labels.reference) {
+                (Some(vectors), Some(labels)) => Some(Labeled { vectors, labels }),
+                _ => None,
+            };
+            let options = RetrievalOptions { metric, ..RetrievalOptions::default() };
+            let weighting = Weighting::Exp { temperature: TEMPERATURE };
+            let spectrum = spectrum(query)?;
+            Ok(Measures {
+                retrieval: retrieval(asked, searched, &options)?,
+                // The vote is always taken by cosine, so that its temperature means the same for every model.
+                knn_accuracy: knn_accuracy(asked, searched, Metric::Cosine, knn, weighting)?,
+                spread: spectrum.spread,
+                effective_rank: spectrum.effective_rank,
+            })
         };
-        let options = RetrievalOptions { metric, ..RetrievalOptions::default() };
-        let weighting = Weighting::Exp { temperature: TEMPERATURE };
-        let spectrum = spectrum(query)?;
-        Ok(Measures {
-            retrieval: retrieval(asked, searched, &options)?,
-            // The vote is always taken by cosine, so that its temperature means the same for every model.
-            knn_accuracy: knn_accuracy(asked, searched, Metric::Cosine, knn, weighting)?,
-            spread: spectrum.spread,
-            effective_rank: spectrum.effective_rank,
-        })
-    };
     let learned = of(query.learned()?, reference.map(Set::learned).transpose()?, model.card.metric)?;
     let pixels = of(query.raw()?, reference.map(Set::raw).transpose()?, Metric::Cosine)?;
     let protocol = match reference {
@@ -136,14 +138,17 @@ fn notes(model: &Model, query: &Set, learned: &Measures) -> Vec<String> {
     let mut notes = Vec::new();
     if query.fingerprint == model.card.data {
         notes.push(
-            "this is the data that the model was trained on: its figures say little about new images".to_owned(),
+            "this is the data that the model was trained on: its figures say little about new images"
+                .to_owned(),
         );
     }
     if !model.card.classes.is_empty() {
         let asked = query.prepared.dataset.present_classes();
         let seen = class_overlap(&model.card.classes, &asked);
         notes.push(match (seen.len(), asked.len()) {
-            (0, n) => format!("none of the {n} classes was seen in training: these figures are for new classes"),
+            (0, n) => {
+                format!("none of the {n} classes was seen in training: these figures are for new classes")
+            }
             (s, n) if s == n => {
                 format!("all {n} classes were seen in training: expect less on new classes")
             }
@@ -152,7 +157,8 @@ fn notes(model: &Model, query: &Set, learned: &Measures) -> Vec<String> {
     }
     if learned.retrieval.lone_queries > 0 {
         let lone = learned.retrieval.lone_queries;
-        notes.push(format!("{lone} images have no reference of their class and are left out of the averages"));
+        notes
+            .push(format!("{lone} images have no reference of their class and are left out of the averages"));
     }
     notes
 }
@@ -175,7 +181,12 @@ impl Found {
             Some(lr.precision_at_1_interval),
         )];
         for (k, learned) in lr.recall_at_k.iter().filter(|(k, _)| **k > 1) {
-            rows.push(row(&format!("recall_at_{k}"), *learned, pr.recall_at_k.get(k).copied().unwrap_or(0.0), None));
+            rows.push(row(
+                &format!("recall_at_{k}"),
+                *learned,
+                pr.recall_at_k.get(k).copied().unwrap_or(0.0),
+                None,
+            ));
         }
         rows.push(row("r_precision", lr.r_precision, pr.r_precision, None));
         rows.push(row(

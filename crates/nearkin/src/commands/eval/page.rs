@@ -16,7 +16,13 @@ const NEIGHBOURS: usize = 8;
 /// Points on the map.
 const POINTS: usize = 3000;
 
-pub fn report(args: &Args, model: &Model, query: &Set, reference: Option<&Set>, found: &Found) -> Result<Report, Failure> {
+pub fn report(
+    args: &Args,
+    model: &Model,
+    query: &Set,
+    reference: Option<&Set>,
+    found: &Found,
+) -> Result<Report, Failure> {
     let card = &model.card;
     let reference_name = args.reference.as_ref().map(|r| format!(" --reference {}", r.display()));
     let fact = |name: &str, value: String| (name.to_owned(), value);
@@ -32,7 +38,10 @@ pub fn report(args: &Args, model: &Model, query: &Set, reference: Option<&Set>, 
         ),
         facts: vec![
             fact("method", card.method.clone()),
-            fact("encoder", format!("{}, {} × {} × {}", network.encoder, network.channels, network.size, network.size)),
+            fact(
+                "encoder",
+                format!("{}, {} × {} × {}", network.encoder, network.channels, network.size, network.size),
+            ),
             fact("embedding", format!("{} values, compared by {}", card.dimension, card.metric)),
             fact("epoch kept", card.epoch.to_string()),
             fact("data", args.data.display().to_string()),
@@ -58,7 +67,12 @@ pub fn report(args: &Args, model: &Model, query: &Set, reference: Option<&Set>, 
             })
             .collect(),
         notes: found.notes.clone(),
-        skipped: query.prepared.skipped.iter().map(|s| (s.path.display().to_string(), s.reason.clone())).collect(),
+        skipped: query
+            .prepared
+            .skipped
+            .iter()
+            .map(|s| (s.path.display().to_string(), s.reason.clone()))
+            .collect(),
     })
 }
 
@@ -122,10 +136,17 @@ fn map(query: &Set, found: &Found) -> Result<Map, Failure> {
     })
 }
 
-fn sheet(model: &Model, query: &Set, reference: Option<&Set>, found: &Found) -> Result<Vec<QueryRow>, Failure> {
+fn sheet(
+    model: &Model,
+    query: &Set,
+    reference: Option<&Set>,
+    found: &Found,
+) -> Result<Vec<QueryRow>, Failure> {
     let searched = reference.unwrap_or(query);
     let labels = found.labels.reference.as_ref().unwrap_or(&found.labels.query);
-    let neighbours = |queries, k| top_k(queries, searched.learned()?, model.card.metric, k, reference.is_none()).map_err(Failure::from);
+    let neighbours = |queries, k| {
+        top_k(queries, searched.learned()?, model.card.metric, k, reference.is_none()).map_err(Failure::from)
+    };
     let right = |query: usize, n: &Neighbor| found.labels.query[query] == labels[n.index];
     let nearest = neighbours(query.learned()?, NEIGHBOURS)?;
     let is_right = |q: &usize| nearest[*q].first().is_some_and(|n| right(*q, n));
