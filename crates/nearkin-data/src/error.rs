@@ -183,7 +183,7 @@ fn available_splits(available: &[String]) -> String {
 fn too_many_broken(allowed: usize, looked_at: usize, total: usize, first: &[Skipped]) -> String {
     let mut text = format!(
         "more than {allowed} broken images among the first {looked_at} of {total}; mend or remove \
-         them, or raise max_skipped_fraction. The first:"
+         them. The first:"
     );
     for skipped in first {
         // Writing to a String cannot fail.

@@ -98,6 +98,9 @@ impl Training {
         if let Some(path) = training.file.recipe.backbone.clone() {
             import_backbone(&mut training.network.encoder, &path)?;
         }
+        // From here on a run that is killed can be resumed.
+        let Training { run, state, network, optimizer, .. } = &training;
+        Checkpoints::of(run.folder()).save(state, network, optimizer)?;
         training.warn(observer);
         Ok(training)
     }

@@ -75,7 +75,7 @@ pub fn run(args: Args, ui: &Ui) -> Result<(), Failure> {
 }
 
 impl Set {
-    fn read(model: &Model, path: &PathBuf, ui: &Ui) -> Result<Self, Failure> {
+    fn read(model: &Model, path: &Path, ui: &Ui) -> Result<Self, Failure> {
         let dataset = Dataset::open(path)?;
         let Some(labels) = dataset.labels() else {
             return Err(Failure::misuse(format!(

@@ -1,0 +1,41 @@
+//! The figures of pytorch-metric-learning 2.9.0's `AccuracyCalculator`, made by `golden/make.py`.
+
+use nearkin_eval::{Labeled, RetrievalOptions, retrieval};
+use nearkin_sweep::{Metric, Vectors};
+use serde::Deserialize;
+
+#[derive(Deserialize)]
+struct Case {
+    name: String,
+    distance: Metric,
+    dim: usize,
+    query: Vec<f32>,
+    query_labels: Vec<u32>,
+    reference: Option<Vec<f32>>,
+    reference_labels: Option<Vec<u32>>,
+    precision_at_1: f64,
+    r_precision: f64,
+    mean_average_precision_at_r: f64,
+}
+
+#[test]
+fn retrieval_has_the_figures_of_its_peer() {
+    let cases: Vec<Case> = serde_json::from_str(include_str!("golden/retrieval.json")).unwrap();
+    assert_eq!(cases.len(), 10);
+    for case in cases {
+        let vectors = |values| Vectors::new(values, case.dim).unwrap();
+        let query = Labeled { vectors: vectors(&case.query), labels: &case.query_labels };
+        let reference = case.reference.as_ref().zip(case.reference_labels.as_ref());
+        let reference = reference.map(|(values, labels)| Labeled { vectors: vectors(values), labels });
+        let options = RetrievalOptions { metric: case.distance, ..RetrievalOptions::default() };
+        let found = retrieval(query, reference, &options).unwrap();
+        let figures = [
+            (found.precision_at_1, case.precision_at_1),
+            (found.r_precision, case.r_precision),
+            (found.mean_average_precision_at_r, case.mean_average_precision_at_r),
+        ];
+        for (found, wanted) in figures {
+            assert!((found - wanted).abs() < 1e-6, "{}: {found} for {wanted}", case.name);
+        }
+    }
+}

@@ -1,0 +1,111 @@
+//! The command line from outside: the whole way that a user goes, and what the program says about itself.
+
+mod common;
+
+use std::fs;
+
+use common::{nearkin, run, write_classes, write_recipe};
+
+const COMMANDS: [&str; 9] =
+    ["quickstart", "train", "eval", "embed", "index", "search", "data", "methods", "devices"];
+
+#[test]
+fn the_whole_way_from_images_to_a_search_result() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
+    let recipe = write_recipe(folder.path(), "supcon");
+    let (photos, more) = (at("photos"), at("more"));
+    write_classes(photos.as_ref(), &["cup", "fork", "plate"], 12);
+    write_classes(more.as_ref(), &["cup", "fork", "plate"], 5);
+
+    let seen = run(["--json", "data", &photos]).well().json();
+    assert_eq!((seen[0]["count"].as_u64(), seen[0]["kind"].as_str()), (Some(36), Some("folder")), "{seen:?}");
+
+    let train = ["--json", "train", "--data", &photos, "--recipe", recipe.to_str().unwrap(), "--out", &at("run")];
+    let events = run(train).well().json();
+    let kinds: Vec<&str> = events.iter().map(|e| e["event"].as_str().unwrap()).collect();
+    assert_eq!((kinds[0], kinds[kinds.len() - 1]), ("plan", "done"));
+    assert_eq!(events[0]["plan"]["samples"], 36);
+    assert_eq!(kinds.iter().filter(|k| **k == "epoch").count(), 4);
+    for file in ["run.toml", "metrics.jsonl", "model/model.toml", "model/model.safetensors"] {
+        assert!(fs::metadata(at("run") + "/" + file).unwrap().len() > 0, "{file}");
+    }
+
+    let measured = run(["--json", "eval", &at("run"), "--data", &more, "--reference", &photos]).well().json();
+    let learned = &measured[0]["learned"];
+    // Each class has a colour of its own, and fifteen pictures more of it stand among the references.
+    assert!(learned["precision_at_1"].as_f64().unwrap() > 0.9, "{learned}");
+    let page = fs::read_to_string(at("run/report.html")).unwrap();
+    assert!(page.contains("mean_average_precision_at_r") && page.contains("nearkin eval"));
+    assert!(!page.contains("http://") && !page.contains("src=\"https"), "the page needs nothing from elsewhere");
+
+    for name in ["v.parquet", "v.npy", "v.safetensors"] {
+        let (vectors, index) = (at(name), at(&format!("{name}.index")));
+        run(["embed", &at("run"), "--data", &photos, "--out", &vectors]).well();
+        run(["index", &vectors, "--out", &index]).well();
+        let query = format!("{more}/fork/002.png");
+        let sheet = at(&format!("{name}.png"));
+        let search = ["--json", "search", &index, "--model", &at("run"), "--query", &query, "-k", "4", "--sheet", &sheet];
+        let found = run(search).well().json();
+        let hits = found[0]["hits"].as_array().unwrap();
+        assert_eq!(hits.len(), 4);
+        assert!(hits.iter().all(|hit| hit["label"] == "fork"), "{name}: {hits:?}");
+        assert!(image::open(&sheet).unwrap().width() > 300);
+    }
+    let search = run(["search", &at("v.npy.index"), "--query", "cup/003.png", "-k", "2"]).well();
+    assert!(search.stdout.contains("nearest to cup/003.png (cup)"), "{search:#?}");
+    assert!(!search.stdout.lines().skip(1).any(|line| line.contains("cup/003.png")), "an item is not its own neighbour");
+}
+
+#[test]
+fn a_training_without_labels_says_what_it_does_not_know() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
+    let recipe = write_recipe(folder.path(), "simclr");
+    write_classes(at("named").as_ref(), &["a", "b"], 30);
+    fs::create_dir(at("flat")).unwrap();
+    for (i, class) in ["a", "b"].iter().enumerate() {
+        for picture in fs::read_dir(at(&format!("named/{class}"))).unwrap() {
+            let picture = picture.unwrap();
+            let name = picture.file_name().into_string().unwrap();
+            fs::copy(picture.path(), at(&format!("flat/{i}-{name}"))).unwrap();
+        }
+    }
+    let train = ["train", "--data", &at("flat"), "--recipe", recipe.to_str().unwrap(), "--out", &at("run")];
+    let trained = run(train).well();
+    assert!(trained.stderr.contains("simclr") && trained.stderr.contains("60 images"), "{trained:#?}");
+    let plan_comes_first = trained.stderr.find("time").unwrap() < trained.stderr.find("epoch 1/4").unwrap();
+    assert!(plan_comes_first, "{trained:#?}");
+    run(["train", "--data", &at("flat"), "--method", "batch-hard", "--out", &at("never")])
+        .with(2, &["batch-hard needs a label for every sample"]);
+    run(["eval", &at("run"), "--data", &at("flat")]).with(2, &["has no labels"]);
+}
+
+#[test]
+fn every_command_explains_itself() {
+    let help = run(["--help"]).well().stdout;
+    for command in COMMANDS {
+        assert!(help.contains(&format!("\n  {command} ")), "--help lists {command}: {help}");
+        let own = run([command, "--help"]).well().stdout;
+        assert!(own.contains(&format!("Usage: nearkin {command}")), "{own}");
+        assert!(own.contains("--json") && own.contains("--quiet"), "{own}");
+        assert!(own.lines().all(|line| line.chars().count() <= 110), "{command}: too wide");
+    }
+    assert_eq!(run(["--version"]).well().stdout.trim(), concat!("nearkin ", env!("CARGO_PKG_VERSION")));
+    let methods = run(["--json", "methods"]).well().json();
+    assert!(methods.len() >= 3, "{methods:?}");
+    assert!(run(["devices"]).well().stdout.contains("cpu"));
+}
+
+#[test]
+fn what_cannot_be_asked_ends_with_2() {
+    assert_eq!(nearkin().output().unwrap().status.code(), Some(2));
+    run(["trian"]).with(2, &["trian", "train"]);
+    run(["train", "--data", "data"]).with(2, &["--out"]);
+    run(["train", "--data", "data", "--out", "x", "--method", "batch-heard"]).with(2, &["batch-heard", "batch-hard, supcon"]);
+    run(["train", "--resume", "x", "--data", "data"]).with(2, &["--resume"]);
+    run(["--threads", "0", "methods"]).with(2, &["--threads"]);
+    run(["train", "--resume", "docs"]).with(2, &["docs is not a run"]);
+    run(["embed", "docs", "--data", "data", "--out", "x.npy"]).with(2, &["docs"]);
+    run(["train", "--data", "data", "--method", "supcon", "--out", "x", "--device", "abacus"]).with(2, &["abacus"]);
+}

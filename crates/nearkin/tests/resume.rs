@@ -1,0 +1,104 @@
+//! A training that is killed, or interrupted, and resumed ends with the bits of one that was not, on any number of threads.
+#![cfg(unix)]
+
+mod common;
+
+use std::fs;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use common::{nearkin, run, write_recipe};
+
+const DATA: &str = "data/fashion-mnist#0..500";
+
+/// What must be the same: the model's weights, the loss of every step.
+fn outcome(run: &Path) -> (Vec<u8>, Vec<(u64, f64)>) {
+    let weights = fs::read(run.join("model/model.safetensors")).unwrap();
+    let losses = steps(run).iter().map(|s| (s["step"].as_u64().unwrap(), s["loss"].as_f64().unwrap())).collect();
+    (weights, losses)
+}
+
+/// The steps logged so far; a line under way is left out.
+fn steps(run: &Path) -> Vec<serde_json::Value> {
+    let text = fs::read_to_string(run.join("metrics.jsonl")).unwrap_or_default();
+    let lines = text.lines().filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok());
+    lines.filter(|line| line["event"] == "step").collect()
+}
+
+fn train(recipe: &Path, threads: usize, out: &Path) -> Command {
+    let mut command = nearkin();
+    command.args(["train", "--quiet", "--data", DATA, "--threads", &threads.to_string()]);
+    command.arg("--recipe").arg(recipe).arg("--out").arg(out);
+    command
+}
+
+/// Starts a training and waits until it has logged `step`.
+fn train_until(recipe: &Path, threads: usize, out: &Path, step: usize) -> Child {
+    let mut child = train(recipe, threads, out).stderr(Stdio::null()).stdout(Stdio::null()).spawn().unwrap();
+    while steps(out).len() < step {
+        assert!(child.try_wait().unwrap().is_none(), "the training ended before step {step}");
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    child
+}
+
+fn resume(out: &Path, threads: usize) {
+    let threads = threads.to_string();
+    run(["train", "--quiet", "--threads", &threads, "--resume", out.to_str().unwrap()]).well();
+}
+
+/// Kills one training in its first epoch and one in its second; all must end alike.
+fn killed_runs_end_with_the_same_bits(method: &str) {
+    let scratch = tempfile::tempdir().unwrap();
+    let recipe = write_recipe(scratch.path(), method);
+    let whole = scratch.path().join("whole");
+    assert!(train(&recipe, 1, &whole).output().unwrap().status.success());
+    let wanted = outcome(&whole);
+    let per_epoch = wanted.1.len() / 4;
+    assert!(per_epoch > 4, "every step is logged: {:?}", wanted.1);
+
+    let other = scratch.path().join("two-threads");
+    assert!(train(&recipe, 2, &other).output().unwrap().status.success());
+    assert!(outcome(&other) == wanted, "two threads differ from one");
+
+    for (threads, step) in [(1, per_epoch + 3), (2, per_epoch + 3), (2, 2)] {
+        let out = scratch.path().join(format!("killed-{threads}-{step}"));
+        let mut child = train_until(&recipe, threads, &out, step);
+        child.kill().unwrap(); // SIGKILL
+        child.wait().unwrap();
+        assert!(steps(&out).len() < wanted.1.len(), "killed in the middle");
+        resume(&out, threads);
+        assert!(outcome(&out) == wanted, "{method}, {threads} threads, killed after step {step}");
+    }
+}
+
+#[test]
+fn batch_hard_killed_and_resumed_ends_with_the_same_bits() {
+    killed_runs_end_with_the_same_bits("batch-hard");
+}
+
+#[test]
+fn simclr_killed_and_resumed_ends_with_the_same_bits() {
+    killed_runs_end_with_the_same_bits("simclr");
+}
+
+#[test]
+fn ctrl_c_saves_the_step_and_says_how_to_go_on() {
+    let scratch = tempfile::tempdir().unwrap();
+    let recipe = write_recipe(scratch.path(), "supcon");
+    let whole = scratch.path().join("whole");
+    assert!(train(&recipe, 2, &whole).output().unwrap().status.success());
+
+    let out = scratch.path().join("interrupted");
+    let mut child = train_until(&recipe, 2, &out, 6);
+    let interrupt = Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap();
+    assert!(interrupt.success());
+    assert_eq!(child.wait().unwrap().code(), Some(130));
+    let stopped = steps(&out).len();
+    assert!((6..outcome(&whole).1.len()).contains(&stopped));
+    // Nothing of the steps done is lost.
+    assert!(out.join(format!("checkpoints/step-{stopped:08}")).is_dir());
+    resume(&out, 2);
+    assert!(outcome(&out) == outcome(&whole));
+}
