@@ -79,12 +79,12 @@ pub fn decode(bytes: &[u8], limits: Limits) -> Result<Image, DecodeError> {
 }
 
 fn decode_unguarded(bytes: &[u8], limits: Limits) -> Result<Image, DecodeError> {
-    let (mut decoder, _) = open_decoder(bytes, limits)?;
-    let orientation = decoder.orientation().map_err(problem)?;
-    let mut image = DynamicImage::from_decoder(decoder).map_err(problem)?;
     if jpeg_lacks_its_end(bytes) {
         return Err(DecodeError::Truncated("no end-of-image marker".into()));
     }
+    let (mut decoder, _) = open_decoder(bytes, limits)?;
+    let orientation = decoder.orientation().map_err(problem)?;
+    let mut image = DynamicImage::from_decoder(decoder).map_err(problem)?;
     image.apply_orientation(orientation);
     Ok(to_eight_bits_on_white(image))
 }
@@ -144,8 +144,8 @@ fn problem(error: ImageError) -> DecodeError {
         ImageError::IoError(error) if error.kind() == std::io::ErrorKind::UnexpectedEof => {
             DecodeError::Truncated(error.to_string())
         }
-        ImageError::Unsupported(error) => DecodeError::Unsupported(error.to_string()),
-        other => DecodeError::Damaged(other.to_string()),
+        ImageError::Unsupported(error) => DecodeError::Unsupported(error.to_string().trim_end().to_owned()),
+        other => DecodeError::Damaged(other.to_string().trim_end().to_owned()),
     }
 }
 

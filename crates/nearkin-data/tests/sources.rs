@@ -218,6 +218,19 @@ fn idx_pairs_are_splits_with_training_first() {
 }
 
 #[test]
+fn a_names_file_beside_idx_files_names_the_classes() {
+    let dir = folder();
+    write(dir.path().join("train-images-idx3-ubyte"), idx(0x803, &[2, 1, 1], &[5, 6]));
+    write(dir.path().join("train-labels-idx1-ubyte"), idx(0x801, &[2], &[1, 0]));
+    write(dir.path().join("classes.txt"), "cup\n\nfork \n");
+    assert_eq!(open(dir.path()).classes(), ["cup", "fork"]);
+    assert_eq!(open(dir.path().join("train-images-idx3-ubyte")).classes(), ["cup", "fork"]);
+    write(dir.path().join("classes.txt"), "cup\n");
+    let text = problem(dir.path());
+    assert!(text.contains("classes.txt: number of class names: found 1, wanted 2, one a line"), "{text}");
+}
+
+#[test]
 fn idx_without_labels_is_unlabelled_with_a_warning() {
     let dir = folder();
     let path = dir.path().join("photos.dat");

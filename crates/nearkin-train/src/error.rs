@@ -50,6 +50,15 @@ pub enum TrainError {
         /// The method.
         method: &'static str,
     },
+    /// A method that tells classes apart on data with a single one.
+    #[error(
+        "all samples are of one class, and {method} learns by telling classes apart: give it at least 2, or use a \
+         method without labels such as simclr"
+    )]
+    OneClass {
+        /// The method.
+        method: &'static str,
+    },
     /// Too little data.
     #[error("{found} usable samples, but at least {wanted} are needed: {why}")]
     TooFewSamples {
@@ -150,6 +159,7 @@ impl TrainError {
             Self::Toml { .. }
                 | Self::Setting { .. }
                 | Self::NeedsLabels { .. }
+                | Self::OneClass { .. }
                 | Self::Network(_)
                 | Self::RunExists(_)
                 | Self::NotARun { .. }

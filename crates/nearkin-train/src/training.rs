@@ -188,7 +188,8 @@ impl Training {
                 listed.join("; ")
             )));
         }
-        if self.method.selection() == Selection::HeldOut && self.held_out.is_empty() {
+        let wanted = self.method.selection() == Selection::HeldOut && self.file.recipe.hold_out > 0.0;
+        if wanted && self.held_out.is_empty() {
             observer(Event::Warning(
                 "no class can spare samples to hold out, so the last epoch is kept rather than the best"
                     .into(),
@@ -420,6 +421,7 @@ impl Training {
 
     fn card(&self, epoch: usize) -> ModelCard {
         let network = network_config(&self.file.recipe);
+        let needs_labels = self.file.recipe.method.card().needs_labels;
         ModelCard {
             nearkin: env!("CARGO_PKG_VERSION").to_owned(),
             method: self.file.recipe.method.card().name.to_owned(),
@@ -427,7 +429,7 @@ impl Training {
             metric: self.method.metric(),
             epoch,
             data: self.file.fingerprint.clone(),
-            classes: if self.labels.is_some() { self.file.classes.clone() } else { Vec::new() },
+            classes: if needs_labels { self.file.classes.clone() } else { Vec::new() },
             network,
             normalize: self.views.config().normalize.clone(),
         }

@@ -3,7 +3,7 @@
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
-use super::{check_split, open_maybe_gzip, without_gz};
+use super::{check_split, class_names, open_maybe_gzip, without_gz};
 use crate::dataset::{Block, Kind, Pixels, Sample, Source};
 use crate::error::DataError;
 
@@ -110,7 +110,7 @@ pub(super) fn open(path: &Path, files: Vec<PathBuf>, wanted: Option<&str>) -> Re
         kind: Kind::Cifar,
         path: path.to_owned(),
         samples,
-        classes: class_names(folder.unwrap_or(Path::new("")), layout)?,
+        classes: class_names(&folder.unwrap_or(Path::new("")).join(layout.names_file()), layout.classes())?,
         pixels: Pixels::Blocks { blocks, rows },
         warnings: Vec::new(),
     })
@@ -164,24 +164,4 @@ fn interleave(bytes: &[u8], layout: Layout) -> Vec<u8> {
         }
     }
     pixels
-}
-
-/// The names file beside the data if it is there, else the numbers.
-fn class_names(folder: &Path, layout: Layout) -> Result<Vec<String>, DataError> {
-    let path = folder.join(layout.names_file());
-    if !path.is_file() {
-        return Ok((0..layout.classes()).map(|label| label.to_string()).collect());
-    }
-    let text = std::fs::read_to_string(&path).map_err(|source| DataError::read(&path, source))?;
-    let names: Vec<String> =
-        text.lines().map(str::trim).filter(|line| !line.is_empty()).map(str::to_owned).collect();
-    if names.len() != layout.classes() {
-        return Err(DataError::malformed(
-            path,
-            "number of class names",
-            names.len().to_string(),
-            layout.classes().to_string(),
-        ));
-    }
-    Ok(names)
 }

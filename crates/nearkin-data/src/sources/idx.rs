@@ -6,12 +6,14 @@
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
-use super::{check_split, open_maybe_gzip, without_gz};
+use super::{check_split, class_names, open_maybe_gzip, without_gz};
 use crate::dataset::{Block, Kind, Pixels, Sample, Source};
 use crate::error::DataError;
 
 pub(super) const IMAGES_MAGIC: u32 = 0x0803;
 const LABELS_MAGIC: u32 = 0x0801;
+/// A file of our own convention: IDX has no place for names.
+const NAMES: &str = "classes.txt";
 
 /// Whether a file is named as IDX images are: `train-images-idx3-ubyte`, `t10k-images.idx3-ubyte.gz`.
 pub(super) fn is_images_name(name: &str) -> bool {
@@ -72,11 +74,12 @@ pub(super) fn open(path: &Path, images: Vec<PathBuf>, wanted: Option<&str>) -> R
         }
         blocks.push(block);
     }
+    let folder = if path.is_dir() { path } else { path.parent().unwrap_or(Path::new("")) };
     Ok(Source {
         kind: Kind::Idx,
         path: path.to_owned(),
         samples,
-        classes: (0..class_count).map(|label| label.to_string()).collect(),
+        classes: class_names(&folder.join(NAMES), class_count)?,
         pixels: Pixels::Blocks { blocks, rows },
         warnings,
     })

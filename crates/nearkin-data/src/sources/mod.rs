@@ -109,3 +109,22 @@ fn starts_like_idx_images(path: &Path) -> Result<bool, DataError> {
     // A damaged gzip is simply not an IDX file here.
     Ok(reader.read_to_end(&mut magic).is_ok() && magic == idx::IMAGES_MAGIC.to_be_bytes())
 }
+
+/// The names of `classes` classes, one a line of `file`; their numbers if there is no such file.
+fn class_names(file: &Path, classes: usize) -> Result<Vec<String>, DataError> {
+    if !file.is_file() {
+        return Ok((0..classes).map(|label| label.to_string()).collect());
+    }
+    let text = std::fs::read_to_string(file).map_err(|source| DataError::read(file, source))?;
+    let names: Vec<String> =
+        text.lines().map(str::trim).filter(|line| !line.is_empty()).map(str::to_owned).collect();
+    if names.len() != classes {
+        return Err(DataError::malformed(
+            file,
+            "number of class names",
+            names.len().to_string(),
+            format!("{classes}, one a line"),
+        ));
+    }
+    Ok(names)
+}

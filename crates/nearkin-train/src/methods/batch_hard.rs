@@ -9,7 +9,9 @@ use nearkin_net::Network;
 use nearkin_sweep::{Metric, SameLabel};
 use serde::{Deserialize, Serialize};
 
-use super::{BatchKin, Labels, Method, MethodCard, Selection, class_batches, same_class_views};
+use super::{
+    BatchKin, Labels, Method, MethodCard, Selection, check_class_batches, class_batches, same_class_views,
+};
 use crate::error::TrainError;
 
 pub(super) const CARD: MethodCard = MethodCard {
@@ -42,6 +44,7 @@ impl Default for BatchHardMethod {
 
 impl BatchHardMethod {
     pub(super) fn build(&self) -> Result<impl Method + use<>, TrainError> {
+        check_class_batches(self.classes, self.per_class)?;
         Ok(Ready { config: self.clone(), loss: BatchHard::new(self.margin, self.metric)? })
     }
 }

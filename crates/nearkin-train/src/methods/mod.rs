@@ -143,6 +143,16 @@ impl MethodConfig {
     }
 }
 
+/// Checks P and K of a method.
+fn check_class_batches(p: usize, k: usize) -> Result<(), TrainError> {
+    for (field, found) in [("method.classes", p), ("method.per-class", k)] {
+        if found < 2 {
+            return Err(TrainError::setting(field, found, "at least 2: kin and strangers in every batch"));
+        }
+    }
+    Ok(())
+}
+
 /// Batches of `p` classes × `k` samples (as many classes as there are, if fewer).
 fn class_batches(
     method: &'static str,
@@ -154,6 +164,9 @@ fn class_batches(
     let mut classes = labels.to_vec();
     classes.sort_unstable();
     classes.dedup();
+    if classes.len() < 2 {
+        return Err(TrainError::OneClass { method });
+    }
     Ok(Box::new(PkSampler::new(labels, p.min(classes.len()), k)?))
 }
 

@@ -9,7 +9,9 @@ use nearkin_net::{MlpConfig, Network};
 use nearkin_sweep::{Metric, SameLabel};
 use serde::{Deserialize, Serialize};
 
-use super::{BatchKin, Labels, Method, MethodCard, Selection, class_batches, same_class_views};
+use super::{
+    BatchKin, Labels, Method, MethodCard, Selection, check_class_batches, class_batches, same_class_views,
+};
 use crate::error::TrainError;
 
 pub(super) const CARD: MethodCard = MethodCard {
@@ -50,6 +52,7 @@ impl SupConMethod {
     }
 
     pub(super) fn build(&self) -> Result<impl Method + use<>, TrainError> {
+        check_class_batches(self.classes, self.per_class)?;
         Ok(Ready { config: self.clone(), loss: SupCon::new(self.temperature)? })
     }
 }

@@ -3,7 +3,7 @@
 mod measures;
 mod page;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use nearkin_data::Dataset;
 use nearkin_train::Model;
@@ -55,7 +55,7 @@ pub fn run(args: Args, ui: &Ui) -> Result<(), Failure> {
     let model = Model::open(&args.model, &args.device.open()?)?;
     let open = |path| Set::read(&model, path, ui);
     let query = open(&args.data)?;
-    let reference = args.reference.as_ref().map(open).transpose()?;
+    let reference = args.reference.as_deref().map(open).transpose()?;
     let found = measure(&model, &query, reference.as_ref(), args.knn)?;
     for note in &found.notes {
         ui.warn(note);

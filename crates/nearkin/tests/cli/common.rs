@@ -30,6 +30,7 @@ pub fn run<S: AsRef<std::ffi::OsStr>>(arguments: impl IntoIterator<Item = S>) ->
 
 /// How the program ended.
 #[derive(Debug)]
+#[expect(dead_code, reason = "the command is there to be printed when a test fails")]
 pub struct Ended {
     pub command: String,
     pub code: Option<i32>,

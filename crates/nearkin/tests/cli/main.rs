@@ -1,0 +1,7 @@
+//! The command line from outside, as a user types it.
+
+mod bad_input;
+mod common;
+#[cfg(unix)]
+mod resume;
+mod whole_way;
