@@ -1,21 +1,37 @@
 //! Losses as springs.
 //!
-//! A loss says which springs join a query to the references of its row and what each does; see
-//! [`nearkin_sweep::Springs`]. Everything else is shared: the engine never stores the matrix of scores, the metric's
-//! derivative is taken outside, and [`evaluate`] makes any [`Loss`] a differentiable scalar for Burn.
+//! A loss says which springs join a query to the references of its row and what each does: [`Springs`]. Everything else is
+//! shared: the engine never stores the matrix of scores, the metric's derivative is taken outside, reducers and miners go
+//! with any loss, and `evaluate` makes any [`Loss`] a differentiable scalar for Burn.
 //!
-//! One file a loss: [`BatchHard`], [`NtXent`], [`SupCon`].
+//! | | |
+//! |---|---|
+//! | [`losses`] | one file a loss |
+//! | [`miners`] | one file a miner; [`Mined`] puts one in front of a loss |
+//! | [`Reducer`] | how terms become one number |
+//! | [`Sides`] | what a loss is evaluated on: queries, references, kin |
 
 #![forbid(unsafe_code)]
 
-mod batch_hard;
+#[cfg(feature = "burn")]
 mod bridge;
+mod exps;
 mod loss;
-mod nt_xent;
-mod sup_con;
+pub mod losses;
+pub mod miners;
+mod reducer;
+mod springs;
+mod triplets;
+mod tuples;
+mod unit;
 
-pub use batch_hard::{BatchHard, Margin};
+#[cfg(feature = "burn")]
 pub use bridge::{Evaluated, evaluate};
-pub use loss::{Loss, LossError};
-pub use nt_xent::NtXent;
-pub use sup_con::SupCon;
+pub use exps::{Exps, exps, sigmoid, softplus};
+pub use loss::{Loss, LossError, Pull, Sides};
+pub use miners::{Mined, Miner};
+pub use reducer::{Reducer, Terms};
+pub use springs::{Springs, SumSprings, pull_springs, pull_sums};
+pub use triplets::{TripletSprings, pull_all, pull_triplets};
+pub use tuples::Tuples;
+pub use unit::OnSphere;

@@ -5,10 +5,10 @@ use rayon::prelude::*;
 use crate::metric::{Metric, Ready, score_tile};
 use crate::vectors::{SweepError, Vectors};
 
-/// Queries a panel: with a tile's width it bounds a thread's memory to 512 KiB, which stays in cache.
-const PANEL: usize = 64;
-/// References a tile.
-const TILE: usize = 2048;
+/// Queries a panel, and references a tile: 512 KiB of scores a thread, near enough to square that packing the vectors costs
+/// little beside multiplying them.
+const PANEL: usize = 128;
+const TILE: usize = 1024;
 
 /// A function of one row of the score matrix, fed tile by tile.
 pub trait RowFold: Sync {

@@ -1,0 +1,29 @@
+//! One file a loss: its paper, its formula, its hyper-parameters, its springs.
+
+mod contrastive;
+mod drlim;
+mod multi_similarity;
+mod normalized_softmax;
+mod nt_xent;
+mod sup_con;
+mod triplet_margin;
+
+pub use contrastive::Contrastive;
+pub use drlim::DrLim;
+pub use multi_similarity::MultiSimilarity;
+pub use normalized_softmax::NormalizedSoftmax;
+pub use nt_xent::NtXent;
+pub use sup_con::SupCon;
+pub use triplet_margin::{Margin, TripletMargin};
+
+use crate::loss::LossError;
+
+/// `1/τ` of a temperature in range.
+fn sharpness(temperature: f32) -> Result<f32, LossError> {
+    let sharpness = 1.0 / temperature;
+    if temperature > 0.0 && sharpness < 1e30 {
+        Ok(sharpness)
+    } else {
+        Err(LossError::OutOfRange { name: "temperature", found: temperature.into(), wanted: "above 1e-30" })
+    }
+}

@@ -1,0 +1,14 @@
+//! Every loss and miner against three judges: its formula in f64 on the whole matrix, finite differences of that formula, and
+//! what pytorch-metric-learning 2.9.0 and lightly 1.5.26 compute (`../golden`).
+
+mod formula;
+mod golden;
+
+mod contrastive;
+mod drlim;
+mod multi_similarity;
+mod normalized_softmax;
+mod nt_xent;
+mod reducers;
+mod sup_con;
+mod triplet_margin;
