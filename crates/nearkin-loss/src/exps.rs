@@ -52,7 +52,7 @@ pub fn sigmoid(x: f64) -> f64 {
 ///
 /// `∂ log Σ/∂x_j` is then the value left in place `j` over `sum`.
 pub fn exps(exponents: &mut [f32]) -> Exps {
-    wide(|| {
+    wide(#[inline(always)] || {
         let highest = max(exponents);
         if highest == f32::NEG_INFINITY {
             // None takes part, or none is a number, which must not go unseen.

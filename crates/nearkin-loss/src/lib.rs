@@ -30,7 +30,7 @@ pub use bridge::{Evaluated, evaluate};
 pub use exps::{Exps, exps, sigmoid, softplus};
 pub use loss::{Loss, LossError, Pull, Sides};
 pub use miners::{Mined, Miner};
-pub use reducer::{Reducer, Terms};
+pub use reducer::{Reduced, Reducer, Terms};
 pub use springs::{Springs, SumSprings, pull_springs, pull_sums};
 pub use triplets::{TripletSprings, pull_all, pull_triplets};
 pub use tuples::Tuples;

@@ -92,6 +92,16 @@ pub trait Loss: Send + Sync {
     }
 }
 
+impl<L: Loss + ?Sized> Loss for Box<L> {
+    fn pull(&self, sides: &Sides<'_>) -> Result<Pull, LossError> {
+        (**self).pull(sides)
+    }
+
+    fn pull_mined(&self, sides: &Sides<'_>, tuples: &Tuples) -> Result<Pull, LossError> {
+        (**self).pull_mined(sides, tuples)
+    }
+}
+
 /// Why a loss could not be evaluated.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]

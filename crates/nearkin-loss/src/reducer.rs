@@ -2,6 +2,9 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::loss::{Loss, LossError, Pull, Sides};
+use crate::tuples::Tuples;
+
 /// How terms become one number. A loss of two kinds of terms (contrastive: kin and strangers) reduces each, and adds.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -34,6 +37,25 @@ impl Reducer {
             Reducer::Threshold { low, high } => !(energy <= low || energy >= high),
             _ => true,
         }
+    }
+}
+
+/// A loss with another reducer than its own.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Reduced<L> {
+    /// The loss.
+    pub loss: L,
+    /// How its terms become one number.
+    pub reducer: Reducer,
+}
+
+impl<L: Loss> Loss for Reduced<L> {
+    fn pull(&self, sides: &Sides<'_>) -> Result<Pull, LossError> {
+        self.loss.pull(&Sides { reducer: Some(&self.reducer), ..*sides })
+    }
+
+    fn pull_mined(&self, sides: &Sides<'_>, tuples: &Tuples) -> Result<Pull, LossError> {
+        self.loss.pull_mined(&Sides { reducer: Some(&self.reducer), ..*sides }, tuples)
     }
 }
 
@@ -102,6 +124,14 @@ impl<'a> Terms<'a> {
     /// Takes in a term; returns what its force on a pair, `∂energy/∂s`, is to be multiplied by.
     pub fn add(&mut self, energy: f64) -> f32 {
         self.add_part(0, energy, 1.0)
+    }
+
+    /// The same for a term whose report as active is another matter than its being above zero: a soft margin's never is zero.
+    pub fn add_as(&mut self, energy: f64, active: bool) -> f32 {
+        let before = self.tallies[0].active;
+        let coefficient = self.add_part(0, energy, 1.0);
+        self.tallies[0].active = before + f64::from(u8::from(active || energy.is_nan()));
+        coefficient
     }
 
     /// The same for a term of kind `part` (0 or 1) that counts `weight` times.

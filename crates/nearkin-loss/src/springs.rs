@@ -32,7 +32,7 @@ pub fn pull_springs<S: Springs>(
     let reducer = sides.reducer.unwrap_or(reducer);
     let &Sides { queries, references, kin, .. } = sides;
     let pulled = |scales: &(dyn Fn(usize) -> [f64; PARTS] + Sync)| {
-        pull_rows(queries, references, metric, kin, &Reduced { springs, reducer, sides, scales })
+        pull_rows(queries, references, metric, kin, &Pulling { springs, reducer, sides, scales })
     };
     // What a term counts depends on all terms: with one kind that is one factor for the whole gradient, applied last. With
     // two kinds, or a mean by anchor, the counts must come first.
@@ -86,14 +86,14 @@ fn counts(total: &[Tally; PARTS]) -> Pull {
 }
 
 /// Springs with their reducer, as the engine wants them.
-struct Reduced<'a, S> {
+struct Pulling<'a, S> {
     springs: &'a S,
     reducer: &'a Reducer,
     sides: &'a Sides<'a>,
     scales: &'a (dyn Fn(usize) -> [f64; PARTS] + Sync),
 }
 
-impl<S: Springs> RowSprings for Reduced<'_, S> {
+impl<S: Springs> RowSprings for Pulling<'_, S> {
     type Kept = [Tally; PARTS];
 
     fn pull(&self, row: &Row<'_>, forces: &mut [f32]) -> Self::Kept {

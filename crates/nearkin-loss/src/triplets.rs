@@ -13,6 +13,11 @@ pub trait TripletSprings: Sync {
         false
     }
 
+    /// Whether a triplet of these scores and this energy counts as active in reports.
+    fn is_active(&self, _scores: [f32; 3], energy: f64) -> bool {
+        energy > 0.0
+    }
+
     /// The energy of a triplet, and its derivative for each score: anchor–kin, anchor–stranger, kin–stranger (0 unless it
     /// is needed).
     fn triplet(&self, scores: [f32; 3]) -> (f64, [f32; 3]);
@@ -96,8 +101,9 @@ impl<T: TripletSprings> Springs for ByRows<'_, T> {
     fn row(&self, row: &Row<'_>, terms: &mut Terms<'_>, forces: &mut [f32]) {
         for &[_, kin, stranger] in &self.triplets[self.starts[row.query]..self.starts[row.query + 1]] {
             let (kin, stranger) = (kin as usize, stranger as usize);
-            let (energy, [near, far, _]) = self.springs.triplet([row.scores[kin], row.scores[stranger], 0.0]);
-            let c = terms.add(energy);
+            let scores = [row.scores[kin], row.scores[stranger], 0.0];
+            let (energy, [near, far, _]) = self.springs.triplet(scores);
+            let c = terms.add_as(energy, self.springs.is_active(scores, energy));
             forces[kin] += c * near;
             forces[stranger] += c * far;
         }
@@ -164,8 +170,9 @@ impl Listing {
             let mut terms = Terms::new(reducer, sides.kin.label(group[0][0] as usize), [factor; PARTS]);
             for i in first..first + group.len() {
                 let third = third_scores.get(i).copied().unwrap_or(0.0);
-                let (energy, slopes) = springs.triplet([scores[2 * i], scores[2 * i + 1], third]);
-                let c = terms.add(energy);
+                let scores = [scores[2 * i], scores[2 * i + 1], third];
+                let (energy, slopes) = springs.triplet(scores);
+                let c = terms.add_as(energy, springs.is_active(scores, energy));
                 forces.extend([c * slopes[0], c * slopes[1]]);
                 third_forces.push(c * slopes[2]);
             }

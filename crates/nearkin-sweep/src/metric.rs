@@ -164,6 +164,15 @@ impl<'a> Ready<'a> {
         Vectors::new(&self.data, self.dim).expect("same shape as the vectors it was made from")
     }
 
+    /// Some of the vectors, in the order of `rows`.
+    pub(crate) fn gather(&self, rows: &[u32]) -> Ready<'static> {
+        let vectors = self.vectors();
+        let data: Vec<f32> = rows.iter().flat_map(|&i| vectors.row(i as usize)).copied().collect();
+        let norms = if self.norms.is_empty() { &[][..] } else { rows };
+        let norms = norms.iter().map(|&i| self.norms[i as usize]).collect();
+        Ready { data: Cow::Owned(data), dim: self.dim, norms }
+    }
+
     pub(crate) fn len(&self) -> usize {
         self.data.len() / self.dim
     }
@@ -196,15 +205,18 @@ pub(crate) fn score_tile(
     let reference_norms = &references.norms[reference..reference + width];
     for (i, row) in out.chunks_exact_mut(width).enumerate() {
         let query_norm = queries.norms[query + i];
-        let near = wide(|| {
-            let mut near = false;
-            for (s, reference_norm) in row.iter_mut().zip(reference_norms) {
-                let norms = query_norm + reference_norm;
-                *s = norms - 2.0 * *s;
-                near |= *s < NEAR * norms;
-            }
-            near
-        });
+        let near = wide(
+            #[inline(always)]
+            || {
+                let mut near = false;
+                for (s, reference_norm) in row.iter_mut().zip(reference_norms) {
+                    let norms = query_norm + reference_norm;
+                    *s = norms - 2.0 * *s;
+                    near |= *s < NEAR * norms;
+                }
+                near
+            },
+        );
         if near {
             let a = queries.vectors().row(query + i);
             for (j, s) in row.iter_mut().enumerate() {
@@ -215,7 +227,10 @@ pub(crate) fn score_tile(
             }
         }
         if metric == Metric::Euclidean {
-            wide(|| row.iter_mut().for_each(|s| *s = s.sqrt()));
+            wide(
+                #[inline(always)]
+                || row.iter_mut().for_each(|s| *s = s.sqrt()),
+            );
         }
     }
 }

@@ -58,13 +58,16 @@ pub fn sum_pairs<P: PairSprings<SUMS, ENDS>, K: Kin + ?Sized, const SUMS: usize,
     let league = League::new(vectors.len());
     let sums: Vec<Mutex<Vec<[f64; SUMS]>>> =
         (0..league.blocks()).map(|b| Mutex::new(vec![[0.0; SUMS]; league.len(b)])).collect();
-    league.play(&ready, metric, kin, |tile| {
+    league.play(&ready, metric, Some(kin), |tile| {
         let width = tile.width;
         let mut of_columns = vec![[[0.0f32; LANES]; SUMS]; width.div_ceil(LANES)];
         let mut of_rows = vec![[0.0f64; SUMS]; tile.scores.len() / width];
         for (i, own) in of_rows.iter_mut().enumerate() {
             let (scores, bonds) = tile.row(i);
-            wide(|| add_row(springs, scores, bonds, own, &mut of_columns));
+            wide(
+                #[inline(always)]
+                || add_row(springs, scores, bonds, own, &mut of_columns),
+            );
         }
         let add = |block: usize, found: &[[f64; SUMS]]| {
             for (sum, found) in lock(&sums[block]).iter_mut().zip(found) {
@@ -90,7 +93,10 @@ pub fn sum_row<P: PairSprings<SUMS, ENDS>, const SUMS: usize, const ENDS: usize>
     row: &Row<'_>,
 ) -> [f64; SUMS] {
     let mut sums = [0.0; SUMS];
-    wide(|| add_row(springs, row.scores, Bonds::of(row), &mut sums, &mut []));
+    wide(
+        #[inline(always)]
+        || add_row(springs, row.scores, Bonds::of(row), &mut sums, &mut []),
+    );
     sums
 }
 
@@ -102,11 +108,22 @@ pub fn pull_row<P: PairSprings<SUMS, ENDS>, const SUMS: usize, const ENDS: usize
     forces: &mut [f32],
 ) {
     let bonds = Bonds::of(row);
-    wide(|| {
-        for (j, (force, score)) in forces.iter_mut().zip(row.scores).enumerate() {
-            *force = springs.force(*score, bonds.get(j), end);
-        }
-    });
+    wide(
+        #[inline(always)]
+        || {
+            for (chunk, (forces, scores)) in
+                forces.chunks_mut(LANES).zip(row.scores.chunks(LANES)).enumerate()
+            {
+                let (kin, stranger) = bonds.chunk(chunk * LANES);
+                let mut found = padded(scores);
+                for lane in 0..LANES {
+                    found[lane] =
+                        springs.force(found[lane], Bond { kin: kin[lane], stranger: stranger[lane] }, end);
+                }
+                forces.copy_from_slice(&found[..forces.len()]);
+            }
+        },
+    );
 }
 
 /// Values of a row that are added up side by side.
@@ -121,42 +138,53 @@ fn add_row<P: PairSprings<SUMS, ENDS>, const SUMS: usize, const ENDS: usize>(
     own: &mut [f64; SUMS],
     of_columns: &mut [[[f32; LANES]; SUMS]],
 ) {
-    // Short enough for f32; what is long is added up in f64.
-    const STRETCH: usize = 4096;
-    for (first, scores) in (0..).step_by(STRETCH).zip(scores.chunks(STRETCH)) {
-        let mut lanes = [[0.0f32; LANES]; SUMS];
-        for (chunk, scores) in scores.chunks(LANES).enumerate() {
-            let mut found = [[0.0f32; LANES]; SUMS];
-            if let Ok(scores) = <&[f32; LANES]>::try_from(scores) {
-                for lane in 0..LANES {
-                    let added = springs.add(scores[lane], bonds.get(first + chunk * LANES + lane));
-                    for s in 0..SUMS {
-                        found[s][lane] = added[s];
-                    }
-                }
-            } else {
-                for (lane, score) in scores.iter().enumerate() {
-                    let added = springs.add(*score, bonds.get(first + chunk * LANES + lane));
-                    for s in 0..SUMS {
-                        found[s][lane] = added[s];
-                    }
-                }
+    // Chunks that may be added up in f32; what is long is added up in f64.
+    const STRETCH: usize = 256;
+    let mut lanes = [[0.0f32; LANES]; SUMS];
+    let mut settle = |lanes: &mut [[f32; LANES]; SUMS]| {
+        for (own, lanes) in own.iter_mut().zip(lanes) {
+            *own += lanes.iter().map(|lane| f64::from(*lane)).sum::<f64>();
+            *lanes = [0.0; LANES];
+        }
+    };
+    for (chunk, scores) in scores.chunks(LANES).enumerate() {
+        let scores = padded(scores);
+        let (kin, stranger) = bonds.chunk(chunk * LANES);
+        let mut found = [[0.0f32; LANES]; SUMS];
+        for lane in 0..LANES {
+            let added = springs.add(scores[lane], Bond { kin: kin[lane], stranger: stranger[lane] });
+            for s in 0..SUMS {
+                found[s][lane] = added[s];
             }
+        }
+        for s in 0..SUMS {
+            for lane in 0..LANES {
+                lanes[s][lane] += found[s][lane];
+            }
+        }
+        if let Some(columns) = of_columns.get_mut(chunk) {
             for s in 0..SUMS {
                 for lane in 0..LANES {
-                    lanes[s][lane] += found[s][lane];
-                }
-            }
-            if let Some(columns) = of_columns.get_mut(first / LANES + chunk) {
-                for s in 0..SUMS {
-                    for lane in 0..LANES {
-                        columns[s][lane] += found[s][lane];
-                    }
+                    columns[s][lane] += found[s][lane];
                 }
             }
         }
-        for (own, lanes) in own.iter_mut().zip(lanes) {
-            *own += lanes.into_iter().map(f64::from).sum::<f64>();
+        if chunk % STRETCH == STRETCH - 1 {
+            settle(&mut lanes);
+        }
+    }
+    settle(&mut lanes);
+}
+
+/// The last chunk of a row may be short: the rest takes part in nothing.
+#[inline(always)]
+fn padded(values: &[f32]) -> [f32; LANES] {
+    match <[f32; LANES]>::try_from(values) {
+        Ok(values) => values,
+        Err(_) => {
+            let mut padded = [0.0; LANES];
+            padded[..values.len()].copy_from_slice(values);
+            padded
         }
     }
 }
@@ -184,7 +212,7 @@ pub fn pull_pairs<P: PairSprings<SUMS, ENDS>, K: Kin + ?Sized, const SUMS: usize
     let sums: Vec<Mutex<(Vec<f32>, Vec<f64>)>> = (0..league.blocks())
         .map(|b| Mutex::new((vec![0.0; league.len(b) * dim], vec![0.0; league.len(b)])))
         .collect();
-    league.play(&ready, metric, kin, |mut tile| {
+    league.play(&ready, metric, Some(kin), |mut tile| {
         let (first_row, first_column, width) =
             (league.first(tile.row_block), league.first(tile.column_block), tile.width);
         let of_columns: [&[f32]; ENDS] =
@@ -197,7 +225,10 @@ pub fn pull_pairs<P: PairSprings<SUMS, ENDS>, K: Kin + ?Sized, const SUMS: usize
                 kept.clear();
                 kept.extend_from_slice(scores);
             }
-            wide(|| force_row(springs, scores, bonds, ends[first_row + i], of_columns));
+            wide(
+                #[inline(always)]
+                || force_row(springs, scores, bonds, ends[first_row + i], of_columns),
+            );
             if metric == Metric::Euclidean {
                 per_squared_distance(scores, &kept);
             }
@@ -208,14 +239,20 @@ pub fn pull_pairs<P: PairSprings<SUMS, ENDS>, K: Kin + ?Sized, const SUMS: usize
             let (sums, weights) = &mut *lock(&sums[tile.row_block]);
             add_weighted_rows(forces, vectors.block(first_column, width), sums);
             for (weight, row) in weights.iter_mut().zip(forces.chunks_exact(width)) {
-                *weight += wide(|| crate::wide::sum(row));
+                *weight += wide(
+                    #[inline(always)]
+                    || crate::wide::sum(row),
+                );
             }
         }
         if tile.row_block != tile.column_block {
             let (sums, weights) = &mut *lock(&sums[tile.column_block]);
             add_weighted_columns(forces, width, 0, vectors.block(first_row, rows), sums);
             for row in forces.chunks_exact(width) {
-                wide(|| weights.iter_mut().zip(row).for_each(|(w, g)| *w += f64::from(*g)));
+                wide(
+                    #[inline(always)]
+                    || weights.iter_mut().zip(row).for_each(|(w, g)| *w += f64::from(*g)),
+                );
             }
         }
     });
@@ -239,12 +276,18 @@ fn force_row<P: PairSprings<SUMS, ENDS>, const SUMS: usize, const ENDS: usize>(
     row: [f32; ENDS],
     columns: [&[f32]; ENDS],
 ) {
-    let width = scores.len();
-    let columns: [&[f32]; ENDS] = columns.map(|column| &column[..width]);
-    for (j, score) in scores.iter_mut().enumerate() {
-        let (s, bond) = (*score, bonds.get(j));
-        let column: [f32; ENDS] = std::array::from_fn(|e| columns[e][j]);
-        *score = springs.force(s, bond, row) + springs.force(s, bond, column);
+    for (chunk, scores) in scores.chunks_mut(LANES).enumerate() {
+        let first = chunk * LANES;
+        let (kin, stranger) = bonds.chunk(first);
+        let columns: [[f32; LANES]; ENDS] =
+            std::array::from_fn(|e| padded(&columns[e][first..first + scores.len()]));
+        let mut forces = padded(scores);
+        for lane in 0..LANES {
+            let bond = Bond { kin: kin[lane], stranger: stranger[lane] };
+            let column: [f32; ENDS] = std::array::from_fn(|e| columns[e][lane]);
+            forces[lane] = springs.force(forces[lane], bond, row) + springs.force(forces[lane], bond, column);
+        }
+        scores.copy_from_slice(&forces[..scores.len()]);
     }
 }
 
@@ -266,26 +309,38 @@ impl<'a> Bonds<'a> {
         Self { relations: row.relations, weights: row.weights }
     }
 
+    /// How much the pairs of a chunk count, as kin and as strangers; nothing beyond the row's end.
     #[inline(always)]
-    fn get(&self, j: usize) -> Bond {
-        let relation = self.relations[j] as u8;
-        let bond = Bond {
-            kin: f32::from(u8::from(relation == Relation::Kin as u8)),
-            stranger: f32::from(u8::from(relation == Relation::Stranger as u8)),
+    fn chunk(&self, first: usize) -> ([f32; LANES], [f32; LANES]) {
+        let relations = &self.relations[first..];
+        let relations = match relations.first_chunk::<LANES>() {
+            Some(relations) => *relations,
+            None => {
+                let mut padded = [Relation::Excluded; LANES];
+                padded[..relations.len()].copy_from_slice(relations);
+                padded
+            }
         };
-        match self.weights.get(j) {
-            Some(weight) => Bond { kin: bond.kin * weight, stranger: bond.stranger * weight },
-            None => bond,
+        let of = |wanted: Relation| relations.map(|r| f32::from(u8::from(r as u8 == wanted as u8)));
+        let (mut kin, mut stranger) = (of(Relation::Kin), of(Relation::Stranger));
+        if !self.weights.is_empty() {
+            let weights = &self.weights[first..];
+            let weights = padded(&weights[..weights.len().min(LANES)]);
+            for lane in 0..LANES {
+                kin[lane] *= weights[lane];
+                stranger[lane] *= weights[lane];
+            }
         }
+        (kin, stranger)
     }
 }
 
 /// The scores of two blocks.
-struct Meeting<'a> {
-    row_block: usize,
-    column_block: usize,
-    width: usize,
-    scores: &'a mut [f32],
+pub(crate) struct Meeting<'a> {
+    pub(crate) row_block: usize,
+    pub(crate) column_block: usize,
+    pub(crate) width: usize,
+    pub(crate) scores: &'a mut [f32],
     relations: &'a [Relation],
     weights: &'a [f32],
 }
@@ -352,11 +407,12 @@ impl League {
         }))
     }
 
-    fn play<K: Kin + ?Sized>(
+    /// Plays all meetings. Without `kin`, relations and weights are left empty.
+    pub(crate) fn play<K: Kin + ?Sized>(
         &self,
         ready: &Ready<'_>,
         metric: Metric,
-        kin: &K,
+        kin: Option<&K>,
         meet: impl Fn(Meeting<'_>) + Sync,
     ) {
         for round in self.rounds() {
@@ -365,15 +421,17 @@ impl League {
                 |(scores, relations, weights), (row_block, column_block)| {
                     let (rows, width) = (self.len(row_block), self.len(column_block));
                     scores.resize(rows * width, 0.0);
-                    relations.resize(rows * width, Relation::default());
-                    weights.resize(rows * width, 1.0);
                     let (query, first) = (self.first(row_block), self.first(column_block));
                     score_tile(metric, ready, query, ready, first, width, scores);
                     let mut weighed = false;
-                    for i in 0..rows {
-                        let row = i * width..(i + 1) * width;
-                        kin.relate(query + i, first, &mut relations[row.clone()]);
-                        weighed = kin.weigh(query + i, first, &mut weights[row]);
+                    if let Some(kin) = kin {
+                        relations.resize(rows * width, Relation::default());
+                        weights.resize(rows * width, 1.0);
+                        for i in 0..rows {
+                            let row = i * width..(i + 1) * width;
+                            kin.relate(query + i, first, &mut relations[row.clone()]);
+                            weighed = kin.weigh(query + i, first, &mut weights[row]);
+                        }
                     }
                     let weights = if weighed { &weights[..] } else { &[] };
                     meet(Meeting { row_block, column_block, width, scores, relations, weights });

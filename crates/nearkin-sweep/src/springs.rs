@@ -55,10 +55,13 @@ impl Row<'_> {
 
     /// How many references are kin and how many are strangers.
     pub fn counts(&self) -> (usize, usize) {
-        wide(|| {
-            let count = |wanted| self.relations.iter().filter(|r| **r == wanted).count();
-            (count(Relation::Kin), count(Relation::Stranger))
-        })
+        wide(
+            #[inline(always)]
+            || {
+                let count = |wanted| self.relations.iter().filter(|r| **r == wanted).count();
+                (count(Relation::Kin), count(Relation::Stranger))
+            },
+        )
     }
 }
 
@@ -211,11 +214,14 @@ fn sweep<T: Send, K: Kin + ?Sized>(
 
 /// With `h = g / 2s`, the gradient of `√(d²)` is that of `d²` under `h`; 0 at distance 0 by definition.
 pub(crate) fn per_squared_distance(forces: &mut [f32], scores: &[f32]) {
-    wide(|| {
-        for (g, s) in forces.iter_mut().zip(scores) {
-            *g = if *s > 0.0 { *g / (2.0 * *s) } else { 0.0 };
-        }
-    });
+    wide(
+        #[inline(always)]
+        || {
+            for (g, s) in forces.iter_mut().zip(scores) {
+                *g = if *s > 0.0 { *g / (2.0 * *s) } else { 0.0 };
+            }
+        },
+    );
 }
 
 /// The two ends of the springs, and the gradient that gathers at each.
@@ -272,9 +278,20 @@ impl<'a> Ends<'a> {
                 add_weighted_columns(forces, width, 0, band, at_references);
                 let mut query_weights = Vec::new();
                 if distances {
-                    query_weights = forces.chunks_exact(width).map(|row| wide(|| sum(row))).collect();
+                    query_weights = forces
+                        .chunks_exact(width)
+                        .map(|row| {
+                            wide(
+                                #[inline(always)]
+                                || sum(row),
+                            )
+                        })
+                        .collect();
                     for row in forces.chunks_exact(width) {
-                        wide(|| weights.iter_mut().zip(row).for_each(|(w, g)| *w += f64::from(*g)));
+                        wide(
+                            #[inline(always)]
+                            || weights.iter_mut().zip(row).for_each(|(w, g)| *w += f64::from(*g)),
+                        );
                     }
                 }
                 (share, query_weights)
@@ -283,7 +300,10 @@ impl<'a> Ends<'a> {
         debug_assert_eq!(shares.len(), m.div_ceil(TILE));
         let at_queries = &mut self.at_queries[first_query * dim..(first_query + count) * dim];
         for (share, query_weights) in &shares {
-            wide(|| at_queries.iter_mut().zip(share).for_each(|(q, s)| *q += s));
+            wide(
+                #[inline(always)]
+                || at_queries.iter_mut().zip(share).for_each(|(q, s)| *q += s),
+            );
             let weights = &mut self.query_weights[first_query..first_query + count];
             weights.iter_mut().zip(query_weights).for_each(|(w, share)| *w += share);
         }

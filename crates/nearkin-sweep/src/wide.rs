@@ -7,7 +7,7 @@ static WIDEST: LazyLock<pulp::Arch> = LazyLock::new(pulp::Arch::new);
 
 /// Runs `work` compiled for AVX-512, AVX2 with FMA, NEON or plain instructions, whichever this processor has.
 ///
-/// Only what is inlined into `work` is compiled so. No operation is fused or reordered, so the bits are the same with
+/// Only what is inlined is compiled so: write `wide(#[inline(always)] || …)`, and mark what it calls. No operation is fused or reordered, so the bits are the same with
 /// every instruction set.
 #[inline(always)]
 pub fn wide<R>(work: impl FnOnce() -> R) -> R {
@@ -62,10 +62,22 @@ mod tests {
 
     #[test]
     fn a_sum_of_every_length_adds_each_value_once() {
-        for n in (0..70).chain([4095, 4096, 4097, 9000]) {
+        for n in (0..70usize).chain([4095, 4096, 4097, 9000]) {
             let values: Vec<f32> = (0..n).map(|i| i as f32).collect();
-            assert_eq!(wide(|| sum(&values)), (n * n.saturating_sub(1) / 2) as f64);
-            assert_eq!(wide(|| max(&values)), values.last().copied().unwrap_or(f32::NEG_INFINITY));
+            assert_eq!(
+                wide(
+                    #[inline(always)]
+                    || sum(&values)
+                ),
+                (n * n.saturating_sub(1) / 2) as f64
+            );
+            assert_eq!(
+                wide(
+                    #[inline(always)]
+                    || max(&values)
+                ),
+                values.last().copied().unwrap_or(f32::NEG_INFINITY)
+            );
         }
     }
 }

@@ -33,7 +33,7 @@ pub enum Margin {
 
 /// The triplet loss over all triplets of a batch, or mined ones. Reduced to the mean over active triplets.
 ///
-/// All triplets are never listed: with a hinge, an anchor's `P` kin and `N` strangers cost `O(N log N + P log N)`.
+/// With a soft margin a triplet counts as active while its stranger is not farther than its kin. All triplets are never listed: with a hinge, an anchor's `P` kin and `N` strangers cost `O(N log N + P log N)`.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct TripletMargin {
     metric: Metric,
@@ -63,7 +63,7 @@ impl TripletMargin {
         Self { swap: true, ..self }
     }
 
-    /// `φ(x)`, its derivative, and whether the stranger is nearer than wanted.
+    /// `φ(x)` and its derivative.
     fn term(&self, x: f64) -> (f64, f64) {
         match self.margin {
             Margin::Hinge(m) => {
@@ -92,6 +92,15 @@ impl Loss for TripletMargin {
 impl TripletSprings for TripletMargin {
     fn needs_third_side(&self) -> bool {
         self.swap
+    }
+
+    /// A soft margin's energy is never zero: what a reader wants to know is whether the stranger is not yet farther than the kin.
+    fn is_active(&self, [near, far, third]: [f32; 3], energy: f64) -> bool {
+        let gap = self.sign * (far - near);
+        match self.margin {
+            Margin::Hinge(_) => energy > 0.0,
+            Margin::Soft => gap <= 0.0 || (self.swap && self.sign * (third - near) <= 0.0),
+        }
     }
 
     fn triplet(&self, [near, far, third]: [f32; 3]) -> (f64, [f32; 3]) {
@@ -125,8 +134,9 @@ impl Springs for TripletMargin {
             _ => {
                 for (p, near) in row.kin() {
                     for (n, far) in row.strangers() {
-                        let (energy, [g, h, _]) = self.triplet([near, far, 0.0]);
-                        let c = terms.add(energy);
+                        let scores = [near, far, 0.0];
+                        let (energy, [g, h, _]) = self.triplet(scores);
+                        let c = terms.add_as(energy, self.is_active(scores, energy));
                         forces[p] += c * g;
                         forces[n] += c * h;
                     }
@@ -142,7 +152,7 @@ impl TripletMargin {
         let (mut energy, mut active) = (0.0, 0);
         for (p, near) in row.kin() {
             let threshold = self.sign * near + margin;
-            let (sum, count) = nearkin_sweep::wide(|| {
+            let (sum, count) = nearkin_sweep::wide(#[inline(always)] || {
                 let (mut total, mut counted) = (0.0f64, 0);
                 let tiles = row.scores.chunks(256).zip(row.relations.chunks(256)).zip(forces.chunks_mut(256));
                 for ((scores, relations), forces) in tiles {

@@ -1,27 +1,10 @@
 //! Every reducer, on losses of triplets, pairs, anchors and samples.
 
 use nearkin_loss::losses::{MultiSimilarity, NtXent};
-use nearkin_loss::{Loss, Reducer, Sides};
+use nearkin_loss::{Loss, Reduced, Reducer};
 
 use crate::golden::{Given, Settings, compare};
 use crate::{contrastive, triplet_margin};
-
-/// A loss with another reducer than its own.
-struct With(Box<dyn Loss>, Reducer);
-
-impl Loss for With {
-    fn pull(&self, sides: &Sides<'_>) -> Result<nearkin_loss::Pull, nearkin_loss::LossError> {
-        self.0.pull(&Sides { reducer: Some(&self.1), ..*sides })
-    }
-
-    fn pull_mined(
-        &self,
-        sides: &Sides<'_>,
-        tuples: &nearkin_loss::Tuples,
-    ) -> Result<nearkin_loss::Pull, nearkin_loss::LossError> {
-        self.0.pull_mined(&Sides { reducer: Some(&self.1), ..*sides }, tuples)
-    }
-}
 
 fn reducer(s: &Settings) -> Reducer {
     match s.text("reducer") {
@@ -53,5 +36,7 @@ fn loss(given: &Given<'_>) -> Option<Box<dyn Loss>> {
 
 #[test]
 fn every_reducer_agrees_with_its_peer() {
-    compare("reducers.json", 60, |given| Some(Box::new(With(loss(given)?, reducer(given.settings()))) as _));
+    compare("reducers.json", 60, |given| {
+        Some(Box::new(Reduced { loss: loss(given)?, reducer: reducer(given.settings()) }) as _)
+    });
 }
