@@ -26,6 +26,7 @@ mod pairs;
 mod product;
 mod ranks;
 mod rows;
+mod scan;
 mod springs;
 mod top_k;
 mod vectors;

@@ -12,6 +12,7 @@ use crate::kin::SameLabel;
 use crate::metric::{Metric, Ready, score_tile};
 use crate::pairs::League;
 use crate::rows::{RowFold, fold_ready};
+use crate::scan::{COLUMN, ROW, within};
 use crate::vectors::{SweepError, Vectors};
 use crate::wide::wide;
 
@@ -132,6 +133,8 @@ struct Counting {
     /// The distance beyond which a stranger comes before no live kin.
     bound: f32,
     not_finite: bool,
+    /// Room to work in.
+    flags: Vec<u8>,
 }
 
 impl Counting {
@@ -142,8 +145,15 @@ impl Counting {
             a.0.partial_cmp(&b.0).unwrap_or(std::cmp::Ordering::Equal).then(a.1.cmp(&b.1))
         });
         let live = kin.len();
-        let mut counting =
-            Self { before: vec![0; live], live, depth: live.max(deepest), bound: 0.0, not_finite, kin };
+        let mut counting = Self {
+            before: vec![0; live],
+            live,
+            depth: live.max(deepest),
+            bound: 0.0,
+            not_finite,
+            flags: Vec::new(),
+            kin,
+        };
         counting.set_bound();
         counting
     }
@@ -182,8 +192,13 @@ impl Counting {
     }
 }
 
-/// Scores looked at together: of a good embedding, most hold no stranger that is near.
-const LANES: usize = 32;
+/// Whether all are finite; without a short cut, so that it runs as wide as the machine.
+fn all_finite(scores: &[f32]) -> bool {
+    wide(
+        #[inline(always)]
+        || scores.iter().fold(true, |all, s| all & s.is_finite()),
+    )
+}
 
 impl Ranking<'_> {
     /// The scores of each of some queries with its kin, and nothing counted yet.
@@ -258,43 +273,27 @@ impl Ranking<'_> {
             let mut rows = lock(meeting.row_block);
             let mut columns = if alone { None } else { Some(lock(meeting.column_block)) };
             let width = meeting.width;
+            let (mut flags, mut hits) = (Vec::new(), Vec::new());
             for (i, scores) in meeting.scores.chunks_exact(width).enumerate() {
-                let mut finite = true;
-                for (chunk, scores) in scores.chunks(LANES).enumerate() {
-                    let (first, bound) = (chunk * LANES, rows.bounds[i]);
-                    let bounds = columns.as_ref().map_or(&[][..], |c| &c.bounds[first..first + scores.len()]);
-                    let (any, all_finite) = wide(
-                        #[inline(always)]
-                        || {
-                            let finite = scores.iter().fold(true, |all, s| all & s.is_finite());
-                            let any = scores.iter().fold(false, |any, s| any | (sign * s <= bound));
-                            (
-                                bounds.iter().zip(scores).fold(any, |any, (b, s)| any | (sign * s <= *b)),
-                                finite,
-                            )
-                        },
-                    );
-                    finite &= all_finite;
-                    if !any {
-                        continue;
+                rows.rows[i].not_finite |= !all_finite(scores);
+                let (bound, row) = (rows.bounds[i], first_row + i);
+                let bounds = columns.as_ref().map_or(&[][..], |c| &c.bounds);
+                hits.clear();
+                within(scores, sign, bound, bounds, &mut flags, |j, distance, flag| {
+                    if labels[row] != labels[first_column + j] {
+                        hits.push((j, distance, flag));
                     }
-                    for (lane, score) in scores.iter().enumerate() {
-                        let (distance, j) = (sign * score, first + lane);
-                        let (row, column) = (first_row + i, first_column + j);
-                        if labels[row] == labels[column] {
-                            continue;
-                        }
-                        if distance <= bound {
-                            rows.rows[i].stranger((distance, column as u32));
-                        }
-                        if let Some(columns) = &mut columns
-                            && distance <= columns.bounds[j]
-                        {
-                            columns.rows[j].stranger((distance, row as u32));
-                        }
+                });
+                for &(j, distance, flag) in &hits {
+                    if flag & ROW != 0 {
+                        rows.rows[i].stranger((distance, (first_column + j) as u32));
+                    }
+                    if flag & COLUMN != 0
+                        && let Some(columns) = &mut columns
+                    {
+                        columns.rows[j].stranger((distance, row as u32));
                     }
                 }
-                rows.rows[i].not_finite |= !finite;
             }
             for block in [Some(&mut rows), columns.as_mut()].into_iter().flatten() {
                 let Block { rows, bounds } = &mut **block;
@@ -345,26 +344,14 @@ impl RowFold for Strangers<'_> {
         let Some(row) = row else { return };
         let (sign, label) = (self.ranking.sign, self.labels[query]);
         let labels = &self.ranking.reference_labels[first..first + scores.len()];
-        for (chunk, scores) in scores.chunks(LANES).enumerate() {
-            let bound = row.bound;
-            let (any, finite) = wide(
-                #[inline(always)]
-                || {
-                    let finite = scores.iter().fold(true, |all, s| all & s.is_finite());
-                    (scores.iter().fold(false, |any, s| any | (sign * s <= bound)), finite)
-                },
-            );
-            row.not_finite |= !finite;
-            if !any {
-                continue;
+        row.not_finite |= !all_finite(scores);
+        let mut flags = std::mem::take(&mut row.flags);
+        within(scores, sign, row.bound, &[], &mut flags, |place, distance, _| {
+            if labels[place] != label {
+                row.stranger((distance, (first + place) as u32));
             }
-            for (lane, score) in scores.iter().enumerate() {
-                let place = chunk * LANES + lane;
-                if sign * score <= bound && labels[place] != label {
-                    row.stranger((sign * score, (first + place) as u32));
-                }
-            }
-        }
+        });
+        row.flags = flags;
         row.prune();
     }
 }

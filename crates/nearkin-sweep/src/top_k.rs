@@ -7,8 +7,8 @@ use crate::kin::SameLabel;
 use crate::metric::{Metric, Ready};
 use crate::pairs::League;
 use crate::rows::{RowFold, fold_rows};
+use crate::scan::{COLUMN, ROW, within};
 use crate::vectors::{SweepError, Vectors};
-use crate::wide::wide;
 
 /// A reference found near a query.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -53,6 +53,8 @@ struct Nearest {
     worst: f32,
     /// Fewer than `2 k`, in no order; the k nearest are among them.
     found: Vec<(f32, u32)>,
+    /// Room to work in.
+    flags: Vec<u8>,
 }
 
 fn by_distance(a: &(f32, u32), b: &(f32, u32)) -> Ordering {
@@ -61,7 +63,12 @@ fn by_distance(a: &(f32, u32), b: &(f32, u32)) -> Ordering {
 
 impl Nearest {
     fn new(k: usize) -> Self {
-        Self { k, worst: if k == 0 { f32::NEG_INFINITY } else { f32::INFINITY }, found: Vec::new() }
+        Self {
+            k,
+            worst: if k == 0 { f32::NEG_INFINITY } else { f32::INFINITY },
+            found: Vec::new(),
+            flags: Vec::new(),
+        }
     }
 
     /// Takes in a candidate that is not farther than `worst`.
@@ -85,9 +92,6 @@ impl Nearest {
     }
 }
 
-/// Scores looked at together: most of them hold nothing near.
-const LANES: usize = 32;
-
 struct TopK {
     k: usize,
     /// 1 for distances, −1 for similarities.
@@ -103,22 +107,14 @@ impl RowFold for TopK {
     }
 
     fn tile(&self, query: usize, first: usize, scores: &[f32], row: &mut Nearest) {
-        for (chunk, scores) in scores.chunks(LANES).enumerate() {
-            let (worst, sign) = (row.worst, self.sign);
-            if !wide(
-                #[inline(always)]
-                || scores.iter().fold(false, |any, s| any | (sign * s <= worst)),
-            ) {
-                continue;
+        let mut flags = std::mem::take(&mut row.flags);
+        within(scores, self.sign, row.worst, &[], &mut flags, |place, distance, _| {
+            let index = first + place;
+            if distance <= row.worst && !(self.exclude_self && index == query) {
+                row.take(distance, index as u32);
             }
-            for (lane, score) in scores.iter().enumerate() {
-                // 0.0 + normalises −0, so that equal scores tie.
-                let (distance, index) = (0.0 + sign * score, first + chunk * LANES + lane);
-                if distance <= row.worst && !(self.exclude_self && index == query) {
-                    row.take(distance, index as u32);
-                }
-            }
-        }
+        });
+        row.flags = flags;
     }
 }
 
@@ -152,39 +148,24 @@ fn among_one_set(
         let alone = meeting.row_block == meeting.column_block;
         let mut columns = if alone { None } else { Some(lock(meeting.column_block)) };
         let width = meeting.width;
+        let (mut flags, mut bounds) = (Vec::new(), Vec::new());
         for (i, scores) in meeting.scores.chunks_exact(width).enumerate() {
-            for (chunk, scores) in scores.chunks(LANES).enumerate() {
-                let first = chunk * LANES;
-                let worst = rows.worst[i];
-                let worst_of_columns =
-                    columns.as_ref().map_or(&[][..], |c| &c.worst[first..first + scores.len()]);
-                let any = wide(
-                    #[inline(always)]
-                    || {
-                        if worst_of_columns.is_empty() {
-                            scores.iter().fold(false, |any, s| any | (sign * s <= worst))
-                        } else {
-                            let pairs = scores.iter().zip(worst_of_columns);
-                            pairs.fold(false, |any, (s, w)| any | (sign * s <= worst) | (sign * s <= *w))
-                        }
-                    },
-                );
-                if !any {
-                    continue;
+            let bound = rows.worst[i];
+            // A copy: the bounds shrink while the row is gone through.
+            bounds.clear();
+            bounds.extend(columns.iter().flat_map(|c| &c.worst));
+            within(scores, sign, bound, &bounds, &mut flags, |j, distance, flag| {
+                let (row, column) = (first_row + i, first_column + j);
+                if flag & ROW != 0 && distance <= rows.worst[i] && !(exclude_self && row == column) {
+                    rows.take(i, distance, column);
                 }
-                for (lane, score) in scores.iter().enumerate() {
-                    let (distance, j) = (0.0 + sign * score, first + lane);
-                    let (row, column) = (first_row + i, first_column + j);
-                    if distance <= rows.worst[i] && !(exclude_self && row == column) {
-                        rows.take(i, distance, column);
-                    }
-                    if let Some(columns) = &mut columns
-                        && distance <= columns.worst[j]
-                    {
-                        columns.take(j, distance, row);
-                    }
+                if flag & COLUMN != 0
+                    && let Some(columns) = &mut columns
+                    && distance <= columns.worst[j]
+                {
+                    columns.take(j, distance, row);
                 }
-            }
+            });
         }
     });
     let rows = blocks.into_iter().map(|b| b.into_inner().unwrap_or_else(PoisonError::into_inner).rows);
