@@ -52,17 +52,20 @@ pub fn sigmoid(x: f64) -> f64 {
 ///
 /// `∂ log Σ/∂x_j` is then the value left in place `j` over `sum`.
 pub fn exps(exponents: &mut [f32]) -> Exps {
-    wide(#[inline(always)] || {
-        let highest = max(exponents);
-        if highest == f32::NEG_INFINITY {
-            // None takes part, or none is a number, which must not go unseen.
-            let unseen = exponents.iter().any(|x| x.is_nan());
-            exponents.fill(0.0);
-            return Exps { highest: f64::NEG_INFINITY, sum: if unseen { f64::NAN } else { 0.0 } };
-        }
-        exponents.iter_mut().for_each(|x| *x = exp(*x - highest));
-        Exps { highest: highest.into(), sum: sum(exponents) }
-    })
+    wide(
+        #[inline(always)]
+        || {
+            let highest = max(exponents);
+            if highest == f32::NEG_INFINITY {
+                // None takes part, or none is a number, which must not go unseen.
+                let unseen = exponents.iter().any(|x| x.is_nan());
+                exponents.fill(0.0);
+                return Exps { highest: f64::NEG_INFINITY, sum: if unseen { f64::NAN } else { 0.0 } };
+            }
+            exponents.iter_mut().for_each(|x| *x = exp(*x - highest));
+            Exps { highest: highest.into(), sum: sum(exponents) }
+        },
+    )
 }
 
 #[cfg(test)]
@@ -84,5 +87,38 @@ mod tests {
         assert!(none.is_empty() && none.log_with_one() == (0.0, 0.0));
         assert!(exps(&mut [f32::NAN, 1.0]).log().is_nan());
         assert!(exps(&mut [f32::NAN]).log().is_nan() && softplus(f64::NAN).is_nan());
+    }
+
+    /// Zeros, denormals, infinities, what is not a number, and the usual.
+    fn adversarial(n: usize, seed: usize) -> Vec<f32> {
+        let special = [0.0, -0.0, 1e-40, -1e-40, f32::MIN_POSITIVE, 1e30, -1e30, f32::NEG_INFINITY];
+        let value = |i: usize| match (i * 7 + seed) % 23 {
+            k if k < special.len() => special[k],
+            k => (k as f32 - 14.0) * 1.37 + i as f32 * 1e-3,
+        };
+        (0..n).map(value).collect()
+    }
+
+    #[test]
+    fn the_widest_instructions_and_plain_ones_give_the_same_bits() {
+        for n in 1..=1025 {
+            for seed in 0..3 {
+                let mut values = adversarial(n, seed);
+                if seed == 2 {
+                    values[n / 2] = if n % 2 == 0 { f32::NAN } else { f32::INFINITY };
+                }
+                let (mut wide, mut plain) = (values.clone(), values.clone());
+                let highest = max(&plain);
+                let found = exps(&mut wide);
+                // The same steps without the dispatch.
+                if highest == f32::NEG_INFINITY {
+                    continue;
+                }
+                plain.iter_mut().for_each(|x| *x = exp(*x - highest));
+                let bits = |x: &[f32]| x.iter().map(|x| x.to_bits()).collect::<Vec<u32>>();
+                assert_eq!(bits(&wide), bits(&plain), "{n} {seed}");
+                assert_eq!(found.sum.to_bits(), sum(&plain).to_bits(), "{n} {seed}");
+            }
+        }
     }
 }

@@ -8,6 +8,8 @@
 //!   them.
 //! - [`sum_pairs`] and [`pull_pairs`] do the same among one set for springs that need only sums of a row
 //!   ([`PairSprings`]), at two thirds of the cost, since they visit each pair once.
+//! - [`kin_ranks`] counts the ranks of kin for retrieval metrics, [`score_histogram`] the scores of kin and strangers for
+//!   verification; [`assign`] and [`k_means`] find the nearest centres.
 //! - [`pair_scores`] and [`pull_list`] are for the few pairs that a miner picks.
 //!
 //! Memory is a fixed number of tiles plus what a row keeps, whatever the number of vectors. Work is cut into panels
@@ -18,7 +20,9 @@
 
 #![deny(unsafe_code)]
 
+mod assign;
 mod exp;
+mod histogram;
 mod kin;
 mod list;
 mod metric;
@@ -32,7 +36,9 @@ mod top_k;
 mod vectors;
 mod wide;
 
+pub use assign::{Assigned, assign, k_means};
 pub use exp::exp;
+pub use histogram::{ScoreHistogram, score_histogram};
 pub use kin::{Graph, Kin, Listed, Lists, Relation, SameLabel};
 pub use list::{pair_scores, pull_list};
 pub use metric::{Metric, ParseMetricError};

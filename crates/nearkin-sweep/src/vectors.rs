@@ -41,6 +41,26 @@ pub enum SweepError {
         /// Its weight.
         found: f32,
     },
+    /// More clusters than vectors, or none.
+    #[error("{wanted} clusters of {vectors} vectors: wanted at least 1, and at most one a vector")]
+    Clusters {
+        /// Clusters asked for.
+        wanted: usize,
+        /// Vectors given.
+        vectors: usize,
+    },
+    /// A histogram without bins or without width.
+    #[error(
+        "a histogram of {bins} bins from {low} to {high}: wanted at least one bin, and the first end below the second"
+    )]
+    Bins {
+        /// Bins asked for.
+        bins: usize,
+        /// Where they begin.
+        low: f32,
+        /// Where they end.
+        high: f32,
+    },
     /// A list that must name every vector does not.
     #[error("{found} labels for {wanted} vectors")]
     LabelCount {

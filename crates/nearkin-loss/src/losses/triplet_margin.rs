@@ -152,25 +152,29 @@ impl TripletMargin {
         let (mut energy, mut active) = (0.0, 0);
         for (p, near) in row.kin() {
             let threshold = self.sign * near + margin;
-            let (sum, count) = nearkin_sweep::wide(#[inline(always)] || {
-                let (mut total, mut counted) = (0.0f64, 0);
-                let tiles = row.scores.chunks(256).zip(row.relations.chunks(256)).zip(forces.chunks_mut(256));
-                for ((scores, relations), forces) in tiles {
-                    let (mut sums, mut count) = ([0.0f32; 16], 0u32);
-                    for (lane, ((score, relation), force)) in
-                        scores.iter().zip(relations).zip(forces).enumerate()
-                    {
-                        let short = threshold - self.sign * score;
-                        let pulls = (*relation == Relation::Stranger) & !(short <= 0.0);
-                        *force -= if pulls { self.sign } else { 0.0 };
-                        sums[lane % 16] += if pulls { short } else { 0.0 };
-                        count += u32::from(pulls);
+            let (sum, count) = nearkin_sweep::wide(
+                #[inline(always)]
+                || {
+                    let (mut total, mut counted) = (0.0f64, 0);
+                    let tiles =
+                        row.scores.chunks(256).zip(row.relations.chunks(256)).zip(forces.chunks_mut(256));
+                    for ((scores, relations), forces) in tiles {
+                        let (mut sums, mut count) = ([0.0f32; 16], 0u32);
+                        for (lane, ((score, relation), force)) in
+                            scores.iter().zip(relations).zip(forces).enumerate()
+                        {
+                            let short = threshold - self.sign * score;
+                            let pulls = (*relation == Relation::Stranger) & !(short <= 0.0);
+                            *force -= if pulls { self.sign } else { 0.0 };
+                            sums[lane % 16] += if pulls { short } else { 0.0 };
+                            count += u32::from(pulls);
+                        }
+                        total += sums.iter().map(|s| f64::from(*s)).sum::<f64>();
+                        counted += count as usize;
                     }
-                    total += sums.iter().map(|s| f64::from(*s)).sum::<f64>();
-                    counted += count as usize;
-                }
-                (total, counted)
-            });
+                    (total, counted)
+                },
+            );
             energy += sum;
             active += count;
             forces[p] += self.sign * count as f32;
