@@ -15,10 +15,12 @@
 
 #[cfg(feature = "burn")]
 mod bridge;
+mod classes;
 mod exps;
 mod loss;
 pub mod losses;
 pub mod miners;
+mod random;
 mod reducer;
 mod springs;
 mod triplets;
@@ -27,6 +29,7 @@ mod unit;
 
 #[cfg(feature = "burn")]
 pub use bridge::{Evaluated, evaluate};
+pub use classes::{ProxyInit, Spread};
 pub use exps::{Exps, exps, sigmoid, softplus};
 pub use loss::{Loss, LossError, Pull, Sides};
 pub use miners::{Mined, Miner};

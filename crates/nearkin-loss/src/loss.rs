@@ -2,6 +2,7 @@
 
 use nearkin_sweep::{Kin, SweepError, Vectors};
 
+use crate::classes::ProxyInit;
 use crate::reducer::Reducer;
 use crate::tuples::Tuples;
 
@@ -89,6 +90,11 @@ pub trait Loss: Send + Sync {
     fn pull_mined(&self, sides: &Sides<'_>, tuples: &Tuples) -> Result<Pull, LossError> {
         let listed = tuples.as_kin(sides)?;
         self.pull(&Sides { kin: &listed, ..*sides })
+    }
+
+    /// How the class vectors that it takes as references begin; `None` when it needs none.
+    fn proxies(&self) -> Option<ProxyInit> {
+        None
     }
 }
 
