@@ -121,7 +121,7 @@ pub(crate) fn margin_row(
 pub(crate) fn check_blocks(sides: &Sides<'_>, per_class: usize) -> Result<(), LossError> {
     let rows = class_vectors(sides)?.len();
     let refuse = |why: String| Err(LossError::undefined("a loss of several centres a class", why));
-    if rows % per_class != 0 {
+    if !rows.is_multiple_of(per_class) {
         return refuse(format!("{rows} class vectors are no whole number of classes of {per_class}"));
     }
     let class = |row: usize| sides.kin.reference_label(row);

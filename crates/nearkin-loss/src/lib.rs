@@ -7,6 +7,7 @@
 //! | | |
 //! |---|---|
 //! | [`losses`] | one file a loss |
+//! | [`memory`] | one file a memory: vectors of earlier batches |
 //! | [`miners`] | one file a miner; [`Mined`] puts one in front of a loss |
 //! | [`Reducer`] | how terms become one number |
 //! | [`Sides`] | what a loss is evaluated on: queries, references, kin |
@@ -19,6 +20,7 @@ mod classes;
 mod exps;
 mod loss;
 pub mod losses;
+pub mod memory;
 pub mod miners;
 mod random;
 mod reducer;

@@ -3,6 +3,7 @@
 use nearkin_sweep::{Kin, SweepError, Vectors};
 
 use crate::classes::ProxyInit;
+use crate::memory::MemoryError;
 use crate::reducer::Reducer;
 use crate::tuples::Tuples;
 
@@ -115,6 +116,9 @@ pub enum LossError {
     /// Embeddings that do not fit together.
     #[error(transparent)]
     Sweep(#[from] SweepError),
+    /// A memory that cannot take something in.
+    #[error(transparent)]
+    Memory(#[from] MemoryError),
     /// A loss, a miner or a reducer on sides that it is not defined for.
     #[error("{what} cannot be taken here: {why}")]
     Undefined {

@@ -1,6 +1,6 @@
 //! The large-margin softmax.
 //!
-//! W. Liu, Y. Wen, Z. Yu, M. Yang, "Large-Margin Softmax Loss for Convolutional Neural Networks", 2016, eq. 4–6. With the angle
+//! W. Liu, Y. Wen, Z. Yu, M. Yang, "Large-Margin Softmax Loss for Convolutional Neural Networks", 2016. With the angle
 //! `θ_c` between a sample of class `y` and the vector of class `c`, lengths included:
 //!
 //! ```text

@@ -1,7 +1,7 @@
 //! Proxy-NCA.
 //!
-//! Y. Movshovitz-Attias, A. Toshev, T. Leung, S. Ioffe, S. Singh, "No Fuss Distance Metric Learning using Proxies", 2017,
-//! eq. 5. For a sample of class `y` and proxies `p`:
+//! Y. Movshovitz-Attias, A. Toshev, T. Leung, S. Ioffe, S. Singh, "No Fuss Distance Metric Learning using Proxies", 2017.
+//! For a sample of class `y` and proxies `p`:
 //!
 //! ```text
 //! ℓ = −ln( e^{−α‖x − p_y‖²} / Σ_c e^{−α‖x − p_c‖²} )

@@ -1,7 +1,7 @@
 //! The SoftTriple loss.
 //!
-//! Q. Qian, L. Shang, B. Sun, J. Hu, H. Li, R. Jin, "SoftTriple Loss: Deep Metric Learning Without Triplet Sampling", 2019, eq. 6
-//! and 10. With the cosines `s_ck` of a sample of class `y` with the `K` centres of class `c`:
+//! Q. Qian, L. Shang, B. Sun, J. Hu, H. Li, R. Jin, "SoftTriple Loss: Deep Metric Learning Without Triplet Sampling", 2019. With
+//! the cosines `s_ck` of a sample of class `y` with the `K` centres of class `c`:
 //!
 //! ```text
 //! S_c = Σ_k q_ck s_ck,   q_ck = e^{s_ck/γ} / Σ_l e^{s_cl/γ}

@@ -1,6 +1,6 @@
 //! SphereFace.
 //!
-//! W. Liu, Y. Wen, Z. Yu, M. Li, B. Raj, L. Song, "SphereFace: Deep Hypersphere Embedding for Face Recognition", 2017, eq. 6:
+//! W. Liu, Y. Wen, Z. Yu, M. Li, B. Raj, L. Song, "SphereFace: Deep Hypersphere Embedding for Face Recognition", 2017:
 //! [`LargeMarginSoftmax`] with class vectors of unit length,
 //!
 //! ```text

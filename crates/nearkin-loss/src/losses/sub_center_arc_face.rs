@@ -1,7 +1,7 @@
 //! Sub-centre ArcFace.
 //!
 //! J. Deng, J. Guo, T. Liu, M. Gong, S. Zafeiriou, "Sub-center ArcFace: Boosting Face Recognition by Large-Scale Noisy Web
-//! Faces", 2020, eq. 3: [`ArcFace`](super::ArcFace) with `K` vectors a class, of which the nearest counts:
+//! Faces", 2020: [`ArcFace`](super::ArcFace) with `K` vectors a class, of which the nearest counts:
 //!
 //! ```text
 //! cos θ_c = max_k cos(x, w_ck)
