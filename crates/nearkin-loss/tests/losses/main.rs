@@ -17,6 +17,7 @@ mod nt_xent;
 mod proxy_anchor;
 mod proxy_nca;
 mod reducers;
+mod regularizers;
 mod soft_triple;
 mod sphere_face;
 mod sub_center_arc_face;
