@@ -7,7 +7,11 @@
 //! | | |
 //! |---|---|
 //! | [`losses`] | one file a loss |
+//! | [`memory`] | one file a memory: vectors of earlier batches |
 //! | [`miners`] | one file a miner; [`Mined`] puts one in front of a loss |
+//! | [`regularizers`] | one file a regulariser: functions of vectors alone |
+//! | [`WeightedSum`] | several losses as one |
+//! | [`pull_matrix`] | springs on a matrix of scores that is given |
 //! | [`Reducer`] | how terms become one number |
 //! | [`Sides`] | what a loss is evaluated on: queries, references, kin |
 
@@ -15,23 +19,32 @@
 
 #[cfg(feature = "burn")]
 mod bridge;
+mod classes;
 mod exps;
 mod loss;
 pub mod losses;
+mod matrix;
+pub mod memory;
 pub mod miners;
+mod random;
 mod reducer;
+pub mod regularizers;
 mod springs;
+mod sum;
 mod triplets;
 mod tuples;
 mod unit;
 
 #[cfg(feature = "burn")]
 pub use bridge::{Evaluated, evaluate};
+pub use classes::{ProxyInit, Spread};
 pub use exps::{Exps, exps, sigmoid, softplus};
 pub use loss::{Loss, LossError, Pull, Sides};
+pub use matrix::{MatrixPull, pull_matrix};
 pub use miners::{Mined, Miner};
 pub use reducer::{Reduced, Reducer, Terms};
 pub use springs::{Springs, SumSprings, pull_springs, pull_sums};
+pub use sum::WeightedSum;
 pub use triplets::{TripletSprings, pull_all, pull_triplets};
 pub use tuples::Tuples;
 pub use unit::OnSphere;

@@ -2,6 +2,8 @@
 
 use nearkin_sweep::{Kin, SweepError, Vectors};
 
+use crate::classes::ProxyInit;
+use crate::memory::MemoryError;
 use crate::reducer::Reducer;
 use crate::tuples::Tuples;
 
@@ -90,6 +92,11 @@ pub trait Loss: Send + Sync {
         let listed = tuples.as_kin(sides)?;
         self.pull(&Sides { kin: &listed, ..*sides })
     }
+
+    /// How the class vectors that it takes as references begin; `None` when it needs none.
+    fn proxies(&self) -> Option<ProxyInit> {
+        None
+    }
 }
 
 impl<L: Loss + ?Sized> Loss for Box<L> {
@@ -119,6 +126,9 @@ pub enum LossError {
     /// Embeddings that do not fit together.
     #[error(transparent)]
     Sweep(#[from] SweepError),
+    /// A memory that cannot take something in.
+    #[error(transparent)]
+    Memory(#[from] MemoryError),
     /// A loss, a miner or a reducer on sides that it is not defined for.
     #[error("{what} cannot be taken here: {why}")]
     Undefined {

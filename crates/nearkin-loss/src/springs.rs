@@ -53,15 +53,8 @@ pub fn pull_springs<S: Springs>(
         springs.row(row, &mut terms, forces);
         terms.tallies
     })?;
-    let scales = total(&counted).map(|tally| tally.scale(reducer, queries.len()));
-    let by_anchor = *reducer == Reducer::PerAnchor;
-    let (gradients, rows) = pulled(&|query| {
-        let of_row = |part: usize| match counted[query][part].terms {
-            terms if by_anchor && terms > 0.0 => scales[part] / terms,
-            _ => scales[part],
-        };
-        std::array::from_fn(of_row)
-    })?;
+    let scales = scales(&counted, reducer, queries.len());
+    let (gradients, rows) = pulled(&scales)?;
     let total = total(&rows);
     let (query_gradient, reference_gradient) = gradients.scaled(1.0);
     Ok(Pull {
@@ -72,7 +65,24 @@ pub fn pull_springs<S: Springs>(
     })
 }
 
-fn total(rows: &[[Tally; PARTS]]) -> [Tally; PARTS] {
+/// What the terms of each row are multiplied by, once all are counted.
+pub(crate) fn scales(
+    counted: &[[Tally; PARTS]],
+    reducer: &Reducer,
+    anchors: usize,
+) -> impl Fn(usize) -> [f64; PARTS] + Sync {
+    let scales = total(counted).map(|tally| tally.scale(reducer, anchors));
+    let by_anchor = *reducer == Reducer::PerAnchor;
+    move |query| {
+        let of_row = |part: usize| match counted[query][part].terms {
+            terms if by_anchor && terms > 0.0 => scales[part] / terms,
+            _ => scales[part],
+        };
+        std::array::from_fn(of_row)
+    }
+}
+
+pub(crate) fn total(rows: &[[Tally; PARTS]]) -> [Tally; PARTS] {
     let mut total = [Tally::default(); PARTS];
     for row in rows {
         total.iter_mut().zip(row).for_each(|(total, row)| total.add(row));
@@ -80,7 +90,7 @@ fn total(rows: &[[Tally; PARTS]]) -> [Tally; PARTS] {
     total
 }
 
-fn counts(total: &[Tally; PARTS]) -> Pull {
+pub(crate) fn counts(total: &[Tally; PARTS]) -> Pull {
     let count = |of: fn(&Tally) -> f64| total.iter().map(of).sum::<f64>().round() as usize;
     Pull { terms: count(|t| t.terms), active: count(|t| t.active), ..Pull::default() }
 }

@@ -3,6 +3,7 @@
 use nearkin_sweep::Vectors;
 use rayon::prelude::*;
 
+use crate::classes::ProxyInit;
 use crate::loss::{Loss, LossError, Pull, Sides};
 use crate::tuples::Tuples;
 
@@ -45,6 +46,10 @@ impl<L: Loss> Loss for OnSphere<L> {
 
     fn pull_mined(&self, sides: &Sides<'_>, tuples: &Tuples) -> Result<Pull, LossError> {
         Self::through(sides, |sides| self.0.pull_mined(sides, tuples))
+    }
+
+    fn proxies(&self) -> Option<ProxyInit> {
+        self.0.proxies()
     }
 }
 

@@ -12,10 +12,10 @@
 use nearkin_sweep::{Metric, Row};
 
 use super::sharpness;
-use crate::exps::exps;
+use crate::classes::{ProxyInit, Spread, margin_row, pull_classes};
 use crate::loss::{Loss, LossError, Pull, Sides};
-use crate::reducer::{Reducer, Terms};
-use crate::springs::{Springs, pull_springs};
+use crate::reducer::Terms;
+use crate::springs::Springs;
 use crate::tuples::Tuples;
 
 /// The normalised softmax. Reduced to the mean over samples.
@@ -36,35 +36,22 @@ impl NormalizedSoftmax {
 
 impl Loss for NormalizedSoftmax {
     fn pull(&self, sides: &Sides<'_>) -> Result<Pull, LossError> {
-        pull_springs(&Weighted { loss: self, weights: &[] }, Metric::Cosine, &Reducer::Mean, sides)
+        pull_classes(self, Metric::Cosine, sides, &[])
     }
 
     fn pull_mined(&self, sides: &Sides<'_>, tuples: &Tuples) -> Result<Pull, LossError> {
         let weights = tuples.sample_weights(sides.queries.len(), false);
-        pull_springs(&Weighted { loss: self, weights: &weights }, Metric::Cosine, &Reducer::Mean, sides)
+        pull_classes(self, Metric::Cosine, sides, &weights)
+    }
+
+    fn proxies(&self) -> Option<ProxyInit> {
+        Some(ProxyInit { per_class: 1, spread: Spread::Normal })
     }
 }
 
-/// The loss with a weight a sample.
-struct Weighted<'a> {
-    loss: &'a NormalizedSoftmax,
-    /// Empty when all weigh 1.
-    weights: &'a [f32],
-}
-
-impl Springs for Weighted<'_> {
+impl Springs for NormalizedSoftmax {
     fn row(&self, row: &Row<'_>, terms: &mut Terms<'_>, forces: &mut [f32]) {
-        let sharpness = self.loss.sharpness;
-        let weight = self.weights.get(row.query).copied().unwrap_or(1.0);
-        // A sample whose class has no vector has no term.
-        let Some((own, score)) = row.kin().next() else { return };
-        forces.iter_mut().zip(row.scores).for_each(|(x, s)| *x = sharpness * s);
-        let all = exps(forces);
-        let energy = all.log() - f64::from(sharpness * score);
-        let c = terms.add(f64::from(weight) * energy) * weight * sharpness;
-        let share = c / all.sum as f32;
-        forces.iter_mut().for_each(|x| *x *= share);
-        forces[own] -= c;
+        margin_row(row, terms, forces, self.sharpness, |cos| (cos, 1.0));
     }
 }
 

@@ -4,6 +4,7 @@ mod batch_hard;
 
 pub use batch_hard::BatchHardMiner;
 
+use crate::classes::ProxyInit;
 use crate::loss::{Loss, LossError, Pull, Sides};
 use crate::tuples::Tuples;
 
@@ -28,5 +29,9 @@ pub struct Mined<M, L> {
 impl<M: Miner, L: Loss> Loss for Mined<M, L> {
     fn pull(&self, sides: &Sides<'_>) -> Result<Pull, LossError> {
         self.loss.pull_mined(sides, &self.miner.mine(sides)?)
+    }
+
+    fn proxies(&self) -> Option<ProxyInit> {
+        self.loss.proxies()
     }
 }

@@ -139,28 +139,46 @@ pub fn between(loss: &dyn Loss, formula: impl Fn(&Dense<'_>) -> f64) {
     let shapes: [(&[u32], &[u32]); 3] =
         [(&[0, 1, 2, 1, 4], &[0, 0, 1, 1, 2, 3, 2]), (&[0, 1, 2], &[0, 1, 2]), (&[0, 0], &[1, 1, 1])];
     for (seed, (labels, reference_labels)) in (20..).zip(shapes) {
-        let dim = 4;
-        let (q, r) = (random(labels.len() * dim, seed), random(reference_labels.len() * dim, seed + 100));
-        let kin = SameLabel::between(labels, reference_labels);
-        let sides = Sides::between(Vectors::new(&q, dim).unwrap(), Vectors::new(&r, dim).unwrap(), &kin);
-        let found = loss.pull(&sides).unwrap();
-        let at = |q: &[f64], r: &[f64]| {
-            formula(&Dense { dim, queries: q, references: r, labels, reference_labels, within: false })
-        };
-        let wide = |x: &[f32]| x.iter().map(|x| f64::from(*x)).collect::<Vec<f64>>();
-        let (q, r) = (wide(&q), wide(&r));
-        let name = format!("labels {labels:?} against {reference_labels:?}");
-        assert_value(&name, &found, at(&q, &r));
-        assert_gradient(&name, &found.query_gradient, &slopes(&|q| at(q, &r), &q));
-        assert_gradient(
-            &format!("{name}, references"),
-            &found.reference_gradient,
-            &slopes(&|r| at(&q, r), &r),
-        );
+        one_between(loss, labels, reference_labels, seed, &formula);
     }
 }
 
-fn assert_value(name: &str, found: &Pull, wanted: f64) {
+/// The same between samples and class vectors, `per_class` in sequence for each class.
+#[track_caller]
+pub fn of_classes(loss: &dyn Loss, per_class: usize, formula: impl Fn(&Dense<'_>) -> f64) {
+    let shapes: [(&[u32], u32); 3] = [(&[0, 1, 2, 1, 4, 3], 4), (&[0, 1, 2], 3), (&[1, 1], 1)];
+    for (seed, (labels, classes)) in (30..).zip(shapes) {
+        let of_rows: Vec<u32> = (0..classes).flat_map(|c| vec![c; per_class]).collect();
+        one_between(loss, labels, &of_rows, seed, &formula);
+    }
+}
+
+#[track_caller]
+fn one_between(
+    loss: &dyn Loss,
+    labels: &[u32],
+    reference_labels: &[u32],
+    seed: u64,
+    formula: &impl Fn(&Dense<'_>) -> f64,
+) {
+    let dim = 4;
+    let (q, r) = (random(labels.len() * dim, seed), random(reference_labels.len() * dim, seed + 100));
+    let kin = SameLabel::between(labels, reference_labels);
+    let sides = Sides::between(Vectors::new(&q, dim).unwrap(), Vectors::new(&r, dim).unwrap(), &kin);
+    let found = loss.pull(&sides).unwrap();
+    let at = |q: &[f64], r: &[f64]| {
+        formula(&Dense { dim, queries: q, references: r, labels, reference_labels, within: false })
+    };
+    let wide = |x: &[f32]| x.iter().map(|x| f64::from(*x)).collect::<Vec<f64>>();
+    let (q, r) = (wide(&q), wide(&r));
+    let name = format!("labels {labels:?} against {reference_labels:?}");
+    assert_value(&name, &found, at(&q, &r));
+    assert_gradient(&name, &found.query_gradient, &slopes(&|q| at(q, &r), &q));
+    assert_gradient(&format!("{name}, references"), &found.reference_gradient, &slopes(&|r| at(&q, r), &r));
+}
+
+#[track_caller]
+pub fn assert_value(name: &str, found: &Pull, wanted: f64) {
     assert!(
         (found.loss - wanted).abs() <= 1e-5 * wanted.abs().max(1e-2),
         "{name}: {} for {wanted}",
@@ -169,7 +187,7 @@ fn assert_value(name: &str, found: &Pull, wanted: f64) {
 }
 
 /// Central differences.
-fn slopes(f: &impl Fn(&[f64]) -> f64, x: &[f64]) -> Vec<f64> {
+pub fn slopes(f: &impl Fn(&[f64]) -> f64, x: &[f64]) -> Vec<f64> {
     let h = 1e-6;
     let at = |i: usize, d: f64| {
         let mut moved = x.to_vec();
@@ -205,4 +223,43 @@ pub fn is_sound(loss: &dyn Loss) {
     let mut points = random(12, 5);
     points[5] = f32::NAN;
     assert!(!pull(&points).loss.is_finite(), "a value that is not a number went unseen");
+}
+
+/// What [`is_sound`] asks, of a loss of samples and class vectors.
+#[track_caller]
+pub fn is_sound_of_classes(loss: &dyn Loss) {
+    let per_class = loss.proxies().unwrap().per_class;
+    let of_rows = |classes: u32| (0..classes).flat_map(|c| vec![c; per_class]).collect::<Vec<u32>>();
+    let pull = |q: &[f32], r: &[f32], labels: &[u32], classes: u32, dim: usize| {
+        let of_rows = of_rows(classes);
+        let kin = SameLabel::between(labels, &of_rows);
+        loss.pull(&Sides::between(Vectors::new(q, dim).unwrap(), Vectors::new(r, dim).unwrap(), &kin))
+            .unwrap()
+    };
+    let finite = |found: &Pull| {
+        let mut all = found.query_gradient.iter().chain(&found.reference_gradient);
+        found.loss.is_finite() && all.all(|g| g.is_finite())
+    };
+    let labels: Vec<u32> = (0..150).map(|i| i * i % 37).collect();
+    let (q, r) = (random(150 * 24, 99), random(37 * per_class * 24, 98));
+    let run = |threads: usize| {
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+        pool.install(|| pull(&q, &r, &labels, 37, 24))
+    };
+    let one = run(1);
+    assert!(one == run(2) && one == run(4), "bits depend on the number of threads");
+    assert!(finite(&one));
+
+    let labels = [0, 1, 1, 0];
+    let rows = 2 * per_class * 2;
+    for samples in [0.0, 0.7, 1e-20] {
+        for classes in [0.0, 0.7, 1e-20, -0.7] {
+            let found = pull(&[samples; 8], &vec![classes; rows], &labels, 2, 2);
+            assert!(finite(&found), "{samples} against {classes}: {found:?}");
+        }
+    }
+    let mut points = random(8, 5);
+    points[5] = f32::NAN;
+    let found = pull(&points, &random(rows, 6), &labels, 2, 2);
+    assert!(!found.loss.is_finite(), "a value that is not a number went unseen");
 }

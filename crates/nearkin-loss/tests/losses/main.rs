@@ -4,11 +4,22 @@
 mod formula;
 mod golden;
 
+mod arc_face;
 mod contrastive;
+mod cos_face;
+mod cross_batch_memory;
 mod drlim;
+mod large_margin_softmax;
 mod multi_similarity;
+mod non_parametric_softmax;
 mod normalized_softmax;
 mod nt_xent;
+mod proxy_anchor;
+mod proxy_nca;
 mod reducers;
+mod regularizers;
+mod soft_triple;
+mod sphere_face;
+mod sub_center_arc_face;
 mod sup_con;
 mod triplet_margin;
