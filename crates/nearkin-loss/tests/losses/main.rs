@@ -6,6 +6,7 @@ mod golden;
 
 mod contrastive;
 mod drlim;
+mod miners;
 mod multi_similarity;
 mod normalized_softmax;
 mod nt_xent;
