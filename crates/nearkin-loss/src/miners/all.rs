@@ -28,7 +28,7 @@ impl Miner for AllPairsMiner {
             for (found, others, salt) in [(&mut kin, of_kin, 0), (&mut strangers, of_strangers, 1 << 63)] {
                 let cap = self.cap.map(|cap| Cap { seed: cap.seed ^ salt, ..cap });
                 let chosen = Cap::of(cap, others.len() as u64, anchor);
-                found.extend(chosen.into_iter().map(|place| (anchor as u32, others[place as usize])));
+                found.extend(chosen.map(|place| (anchor as u32, others[place as usize])));
             }
         })?;
         Ok(Tuples::Pairs { kin, strangers })
@@ -44,7 +44,7 @@ impl Miner for AllTripletsMiner {
             let triplet = |place: u64| {
                 [anchor as u32, kin[(place / width) as usize], strangers[(place % width) as usize]]
             };
-            found.extend(chosen.into_iter().map(triplet));
+            found.extend(chosen.map(triplet));
         })?;
         Ok(Tuples::Triplets(found))
     }

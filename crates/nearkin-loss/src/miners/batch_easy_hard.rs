@@ -27,6 +27,22 @@ pub enum Strategy {
 /// The batch-easy-hard miner: a pair of each kind for each anchor that has both.
 ///
 /// Of a kind that is taken all, anchors that lack the other kind give their pairs too.
+///
+/// ```
+/// use nearkin_loss::losses::NtXent;
+/// use nearkin_loss::miners::{BatchEasyHardMiner, Strategy};
+/// use nearkin_loss::{Loss, Mined, Sides};
+/// use nearkin_sweep::{Metric, SameLabel, Vectors};
+///
+/// // Only the nearest kin, against all strangers.
+/// let miner = BatchEasyHardMiner::new(Metric::Cosine, Strategy::Easy, Strategy::All)?;
+/// let loss = Mined { miner, loss: NtXent::new(0.1)? };
+/// let kin = SameLabel::within(&[0, 0, 0, 1, 1]);
+/// let points = [1.0, 0.0, 0.9, 0.1, 0.5, 0.5, 0.0, 1.0, -0.5, 0.5];
+/// let found = loss.pull(&Sides::within(Vectors::new(&points, 2)?, &kin))?;
+/// assert_eq!(found.terms, 5);
+/// # Ok::<(), nearkin_loss::LossError>(())
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct BatchEasyHardMiner {
     metric: Metric,
@@ -75,7 +91,7 @@ impl BatchEasyHardMiner {
     /// When a bound is not a number, or a low one is above its high one.
     pub fn with_ranges(self, kin: [f32; 2], strangers: [f32; 2]) -> Result<Self, LossError> {
         for (name, [low, high]) in [("kin range", kin), ("stranger range", strangers)] {
-            if !(low <= high) {
+            if low.is_nan() || high.is_nan() || low > high {
                 return Err(LossError::OutOfRange {
                     name,
                     found: low.into(),

@@ -15,11 +15,14 @@ pub struct Cap {
 
 impl Cap {
     /// Which of an anchor's `count` tuples stay, in ascending order; all without a cap.
-    pub(super) fn of(cap: Option<Cap>, count: u64, anchor: usize) -> Vec<u64> {
-        match cap {
-            Some(Cap { per_anchor, seed }) => draws::choose(count, per_anchor as u64, seed, anchor as u64),
-            None => (0..count).collect(),
-        }
+    pub(super) fn of(cap: Option<Cap>, count: u64, anchor: usize) -> impl Iterator<Item = u64> {
+        let (all, chosen) = match cap {
+            Some(Cap { per_anchor, seed }) => {
+                (0..0, draws::choose(count, per_anchor as u64, seed, anchor as u64))
+            }
+            None => (0..count, Vec::new()),
+        };
+        all.chain(chosen)
     }
 }
 

@@ -19,6 +19,20 @@ use crate::tuples::Tuples;
 /// The distance-weighted miner: a triplet for every pair of kin, with a stranger drawn by its distance to the anchor.
 ///
 /// Distances are those of the vectors scaled to unit length. Draws hang on the seed and the pair alone.
+///
+/// ```
+/// use nearkin_loss::miners::DistanceWeightedMiner;
+/// use nearkin_loss::{Miner, Sides};
+/// use nearkin_sweep::{SameLabel, Vectors};
+///
+/// let kin = SameLabel::within(&[0, 0, 1, 2]);
+/// let points = [1.0, 0.0, 0.9, 0.1, 0.7, 0.7, -1.0, 0.0];
+/// let sides = Sides::within(Vectors::new(&points, 2)?, &kin);
+/// // The last point is beyond 1.4.
+/// let found = DistanceWeightedMiner::published(7).mine(&sides)?;
+/// assert_eq!(found.triplets(), [[0, 1, 2], [1, 0, 2]]);
+/// # Ok::<(), nearkin_loss::LossError>(())
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct DistanceWeightedMiner {
     cutoff: f32,

@@ -62,7 +62,8 @@ use crate::tuples::Tuples;
 pub trait Miner: Send + Sync {
     /// The tuples of these sides. Ties go to the lowest index; an anchor without what is wanted gives none.
     ///
-    /// A score that is not a number is not passed over: its anchor gives a tuple with it, so that the loss shows it.
+    /// A score that is not a number is not passed over: its anchor gives a tuple with it, so that the loss shows it. (Only a
+    /// cap may drop it by chance.)
     ///
     /// # Errors
     /// When the two sides differ in dimension, or the miner is not defined for them.

@@ -46,7 +46,7 @@ impl SemiHardMiner {
     /// # Errors
     /// When the margin is not above zero.
     pub fn new(metric: Metric, margin: f32) -> Result<Self, LossError> {
-        if !(margin > 0.0) {
+        if margin.is_nan() || margin <= 0.0 {
             return Err(LossError::OutOfRange { name: "margin", found: margin.into(), wanted: "above zero" });
         }
         Ok(Self { metric, margin, seed: None, otherwise: Otherwise::Nothing })

@@ -33,6 +33,21 @@ pub enum Difficulty {
 /// Every triplet of one difficulty, or with a cap some an anchor, without listing the others.
 ///
 /// An anchor with `P` kin and `N` strangers costs `O((N + P) log N)`, and what it gives.
+///
+/// ```
+/// use nearkin_loss::miners::{Cap, Difficulty, TripletMarginMiner};
+/// use nearkin_loss::{Miner, Sides};
+/// use nearkin_sweep::{Metric, SameLabel, Vectors};
+///
+/// let hard = TripletMarginMiner::new(Metric::Euclidean, 0.2, Difficulty::Hard)?;
+/// let kin = SameLabel::within(&[0, 0, 1, 1]);
+/// let points = [0.0, 3.0, 1.0, 7.0];
+/// let sides = Sides::within(Vectors::new(&points, 1)?, &kin);
+/// assert_eq!(hard.mine(&sides)?.triplets(), [[0, 1, 2], [1, 0, 2], [2, 3, 0], [2, 3, 1], [3, 2, 1]]);
+/// let few = hard.with_cap(Cap { per_anchor: 1, seed: 7 });
+/// assert_eq!(few.mine(&sides)?.len(), 4);
+/// # Ok::<(), nearkin_loss::LossError>(())
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct TripletMarginMiner {
     metric: Metric,

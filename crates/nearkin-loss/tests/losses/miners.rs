@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use nearkin_loss::losses::{MultiSimilarity, NtXent, SupCon};
+use nearkin_loss::losses::{Contrastive, Margin, MultiSimilarity, NtXent, SupCon, TripletMargin};
 use nearkin_loss::miners::{
     AllPairsMiner, AllTripletsMiner, AngularMiner, BatchEasyHardMiner, BatchHardMiner, Cap, Capped,
     Difficulty, DistanceWeightedMiner, HardnessRangeMiner, HdcMiner, MultiSimilarityMiner, Otherwise,
@@ -14,7 +14,7 @@ use nearkin_sweep::{SameLabel, Vectors};
 use proptest::prelude::{Just, ProptestConfig, Strategy as _, any, prop_oneof, proptest};
 use serde::Deserialize;
 
-use crate::formula::{label_shapes, random};
+use crate::formula::{is_sound, label_shapes, random};
 use crate::golden::{self, Batch, Listed, Settings, batches, compare_with};
 use crate::{contrastive, triplet_margin};
 
@@ -737,4 +737,27 @@ fn what_is_not_a_number_is_mined_and_makes_few_tuples() {
             }
         }
     }
+}
+
+#[test]
+fn mined_losses_are_sound() {
+    let triplets = TripletMargin::new(Euclidean, Margin::Hinge(0.3)).unwrap();
+    let miners: [Box<dyn Miner>; 5] = [
+        Box::new(BatchHardMiner { metric: Euclidean }),
+        Box::new(SemiHardMiner::tensorflow(Euclidean)),
+        Box::new(TripletMarginMiner::new(Euclidean, 0.3, Difficulty::All).unwrap()),
+        Box::new(HardnessRangeMiner::new(Euclidean, [1, 2], [1, 2]).unwrap()),
+        Box::new(AngularMiner::new(20.0).unwrap()),
+    ];
+    for miner in miners {
+        is_sound(&Mined { miner, loss: triplets });
+    }
+    is_sound(&OnSphere(Mined { miner: SemiHardMiner::new(Euclidean, 0.3).unwrap(), loss: triplets }));
+    is_sound(&Mined { miner: DistanceWeightedMiner::published(1), loss: SupCon::new(0.1).unwrap() });
+    is_sound(&Mined { miner: MultiSimilarityMiner::default(), loss: MultiSimilarity::default() });
+    is_sound(&Mined { miner: BatchEasyHardMiner::default(), loss: NtXent::new(0.1).unwrap() });
+    let pairs = Contrastive::new(Euclidean, 0.1, 1.0).unwrap();
+    is_sound(&Mined { miner: PairMarginMiner::new(Euclidean, 0.1, 1.0).unwrap(), loss: pairs });
+    is_sound(&Mined { miner: HdcMiner::new(Euclidean, 0.5).unwrap(), loss: pairs });
+    is_sound(&Mined { miner: UniformHistogramMiner::new(Euclidean, 9, 5, 5, 2).unwrap(), loss: pairs });
 }
