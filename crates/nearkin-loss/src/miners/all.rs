@@ -1,8 +1,8 @@
 //! Every pair, or every triplet, as tuples: for losses that have no other way to take them all, and to check miners by.
 
-use nearkin_sweep::{Relation, SweepError};
+use nearkin_sweep::Relation;
 
-use super::{Cap, Miner};
+use super::{Cap, Miner, check_same_dim};
 use crate::loss::{LossError, Sides};
 use crate::tuples::Tuples;
 
@@ -52,11 +52,8 @@ impl Miner for AllTripletsMiner {
 
 /// Calls `of_anchor` with each anchor, its kin and its strangers. Needs no scores.
 fn each_anchor(sides: &Sides<'_>, mut of_anchor: impl FnMut(usize, &[u32], &[u32])) -> Result<(), LossError> {
+    check_same_dim(sides)?;
     let (queries, others) = (sides.queries, sides.others());
-    if queries.dim() != others.dim() {
-        let (queries, references) = (queries.dim(), others.dim());
-        return Err(SweepError::DimensionMismatch { queries, references }.into());
-    }
     let mut relations = vec![Relation::default(); others.len()];
     let (mut kin, mut strangers) = (Vec::new(), Vec::new());
     for anchor in 0..queries.len() {

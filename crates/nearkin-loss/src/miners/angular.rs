@@ -12,7 +12,7 @@
 
 use nearkin_sweep::{Metric, Relation, Vectors, map_rows};
 
-use super::{Miner, OfAnchors, has_nan};
+use super::{Miner, OfAnchors, check_same_dim, has_nan};
 use crate::loss::{LossError, Sides, check};
 use crate::tuples::Tuples;
 
@@ -66,6 +66,7 @@ impl AngularMiner {
 
 impl Miner for AngularMiner {
     fn mine(&self, sides: &Sides<'_>) -> Result<Tuples, LossError> {
+        check_same_dim(sides)?;
         let mut relations = vec![Relation::default(); sides.others().len()];
         let (mut held, mut found) = (Vec::new(), Vec::new());
         for anchor in 0..sides.queries.len() {

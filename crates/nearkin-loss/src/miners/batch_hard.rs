@@ -51,12 +51,14 @@ struct Hardest<'a> {
 }
 
 /// The hardest of a row so far, the higher the harder. What is not a number, once found, is hardest.
-#[derive(Default)]
+#[derive(Debug, Clone, Copy, Default)]
 struct Pair {
     kin: Option<(f32, u32)>,
     stranger: Option<(f32, u32)>,
-    relations: Vec<Relation>,
 }
+
+/// References whose relations are held at once.
+const HELD: usize = 1024;
 
 impl RowFold for Hardest<'_> {
     type Row = Pair;
@@ -66,23 +68,21 @@ impl RowFold for Hardest<'_> {
     }
 
     fn tile(&self, query: usize, first: usize, scores: &[f32], row: &mut Pair) {
-        row.relations.resize(scores.len(), Relation::default());
-        self.kin.relate(query, first, &mut row.relations);
-        let relations = &row.relations[..];
-        let hardest = wide(|| hardest(scores, relations, self.sign));
-        let take = |best: &mut Option<(f32, u32)>, relation: Relation, sign: f32, of_tile: OfTile| {
-            let harder = of_tile.nan || best.is_none_or(|(hardest, _)| of_tile.hardest > hardest);
-            if of_tile.any && harder {
-                let place = wide(|| first_place(scores, relations, relation, sign, &of_tile));
-                let hardest = if of_tile.nan { f32::NAN } else { of_tile.hardest };
-                *best = place.map(|place| (hardest, (first + place) as u32)).or(*best);
+        let mut relations = [Relation::default(); HELD];
+        for (first, scores) in (first..).step_by(HELD).zip(scores.chunks(HELD)) {
+            let relations = &mut relations[..scores.len()];
+            self.kin.relate(query, first, relations);
+            let [kin, stranger] = wide(|| hardest(scores, relations, self.sign));
+            let place = |wanted, sign, of_tile: &OfTile| {
+                let place = wide(|| first_place(scores, relations, wanted, sign, of_tile))?;
+                Some((if of_tile.nan { f32::NAN } else { of_tile.hardest }, (first + place) as u32))
+            };
+            if kin.is_harder(row.kin) {
+                row.kin = place(Relation::Kin, self.sign, &kin).or(row.kin);
             }
-        };
-        if !row.kin.is_some_and(|(hardest, _)| hardest.is_nan()) {
-            take(&mut row.kin, Relation::Kin, self.sign, hardest[0]);
-        }
-        if !row.stranger.is_some_and(|(hardest, _)| hardest.is_nan()) {
-            take(&mut row.stranger, Relation::Stranger, -self.sign, hardest[1]);
+            if stranger.is_harder(row.stranger) {
+                row.stranger = place(Relation::Stranger, -self.sign, &stranger).or(row.stranger);
+            }
         }
     }
 }
@@ -95,6 +95,12 @@ struct OfTile {
     any: bool,
     /// Whether a score is not a number.
     nan: bool,
+}
+
+impl OfTile {
+    fn is_harder(&self, than: Option<(f32, u32)>) -> bool {
+        self.any && than.is_none_or(|(hardest, _)| !hardest.is_nan() && (self.nan || self.hardest > hardest))
+    }
 }
 
 /// Values that are compared side by side.

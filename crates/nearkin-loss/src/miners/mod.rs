@@ -91,6 +91,15 @@ impl<M: Miner, L: Loss> Loss for Mined<M, L> {
     }
 }
 
+/// For miners that do not begin with scores.
+fn check_same_dim(sides: &Sides<'_>) -> Result<(), LossError> {
+    let (queries, references) = (sides.queries.dim(), sides.others().dim());
+    match queries == references {
+        true => Ok(()),
+        false => Err(SweepError::DimensionMismatch { queries, references }.into()),
+    }
+}
+
 /// What turns a score into a distance: 1 for distances, −1 for similarities.
 fn sign(metric: Metric) -> f32 {
     if metric.larger_is_nearer() { -1.0 } else { 1.0 }

@@ -27,7 +27,7 @@ impl UniformHistogramMiner {
     /// pytorch-metric-learning has 100 bins with 10 pairs of each kind. Give each step its own seed.
     ///
     /// # Errors
-    /// When there are no bins.
+    /// When there is no bin, or more than 65,536.
     pub fn new(
         metric: Metric,
         bins: usize,
@@ -35,8 +35,8 @@ impl UniformHistogramMiner {
         strangers_per_bin: usize,
         seed: u64,
     ) -> Result<Self, LossError> {
-        if bins == 0 {
-            return Err(LossError::OutOfRange { name: "bins", found: 0.0, wanted: "1 or more" });
+        if bins == 0 || bins > 1 << 16 {
+            return Err(LossError::OutOfRange { name: "bins", found: bins as f64, wanted: "1 to 65,536" });
         }
         Ok(Self { metric, bins, kin_per_bin, strangers_per_bin, seed })
     }
@@ -170,6 +170,8 @@ mod tests {
         let sides = Sides::within(Vectors::new(&[1.0; 6], 1).unwrap(), &kin);
         let miner = UniformHistogramMiner::new(Metric::Euclidean, 5, 4, 4, 1).unwrap();
         assert_eq!(miner.mine(&sides).unwrap().len(), 4);
-        assert!(UniformHistogramMiner::new(Metric::Euclidean, 0, 4, 4, 1).is_err());
+        for bins in [0, usize::MAX] {
+            assert!(UniformHistogramMiner::new(Metric::Euclidean, bins, 4, 4, 1).is_err());
+        }
     }
 }

@@ -206,11 +206,13 @@ impl Loss for Boxed {
     }
 }
 
+type OfSettings = fn(&Settings) -> Option<Box<dyn Loss>>;
+
 #[test]
 fn mined_losses_agree_with_their_peers() {
-    let losses: [(&str, usize, fn(&Settings) -> Option<Box<dyn Loss>>); 5] = [
+    let losses: [(&str, usize, OfSettings); 5] = [
         ("contrastive.json", 6, |s| Some(contrastive::of(s))),
-        ("triplet_margin.json", 16, triplet_margin::of),
+        ("triplet_margin.json", 18, triplet_margin::of),
         ("multi_similarity.json", 6, |s| {
             let loss = MultiSimilarity::new(s.number("alpha"), s.number("beta"), s.number("base")).unwrap();
             Some(Box::new(loss))
@@ -712,6 +714,18 @@ fn tuples_do_not_depend_on_the_number_of_threads() {
             assert!(!one.is_empty(), "{metric} {place}");
             assert!(one == run(2) && one == run(4), "{metric} {place}");
         }
+    }
+}
+
+#[test]
+fn sides_of_two_dimensions_are_refused() {
+    let (queries, references) = (random(12, 1), random(12, 2));
+    let kin = SameLabel::between(&[0, 0, 1, 1], &[0, 1, 1, 0, 1, 0]);
+    let sides =
+        Sides::between(Vectors::new(&queries, 3).unwrap(), Vectors::new(&references, 2).unwrap(), &kin);
+    for miner in every_miner(Euclidean) {
+        let error = miner.mine(&sides).unwrap_err();
+        assert!(error.to_string().contains("3 dimensions"), "{error}");
     }
 }
 
