@@ -1,7 +1,7 @@
 //! The hardest fraction of all pairs of a batch.
 //!
-//! Y. Yuan, K. Yang, C. Zhang, "Hard-Aware Deeply Cascaded Embedding", 2017, sec. 3: each model of a cascade takes the
-//! hardest pairs of those that the one before it took, first all, then half, then a fifth.
+//! Y. Yuan, K. Yang, C. Zhang, "Hard-Aware Deeply Cascaded Embedding", 2017, where each model of a cascade is given the hard
+//! pairs of the one before it.
 
 use nearkin_sweep::{Metric, Relation, Row};
 

@@ -12,7 +12,8 @@ use crate::tuples::Tuples;
 /// The uniform-histogram miner: the range of the scores of all kin is cut into bins of equal width, and from each as many
 /// pairs are drawn, if it has as many; the same for strangers.
 ///
-/// All pairs of a bin are equally likely, and none is drawn twice. Draws hang on the seed and the pair alone. Takes two
+/// All pairs of a bin are equally likely, and none is drawn twice: a bin of few pairs gives these few, where
+/// pytorch-metric-learning repeats them. Draws hang on the seed and the pair alone. Takes two
 /// passes; memory beside what is found is a band of rows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct UniformHistogramMiner {
