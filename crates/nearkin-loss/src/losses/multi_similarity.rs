@@ -1,7 +1,7 @@
 //! The multi-similarity loss.
 //!
 //! X. Wang, X. Han, W. Huang, D. Dong, M. Scott, "Multi-Similarity Loss with General Pair Weighting for Deep Metric
-//! Learning", 2019, eq. 15, without its miner ([`MultiSimilarityMiner`](crate::MultiSimilarityMiner)). For an anchor with kin
+//! Learning", 2019, eq. 15, without its miner ([`MultiSimilarityMiner`](crate::miners::MultiSimilarityMiner)). For an anchor with kin
 //! `p` and strangers `n`, with cosine similarities `s`:
 //!
 //! ```text

@@ -10,6 +10,7 @@ mod cos_face;
 mod cross_batch_memory;
 mod drlim;
 mod large_margin_softmax;
+mod miners;
 mod multi_similarity;
 mod non_parametric_softmax;
 mod normalized_softmax;
