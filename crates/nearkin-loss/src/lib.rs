@@ -48,3 +48,8 @@ pub use sum::WeightedSum;
 pub use triplets::{TripletSprings, pull_all, pull_triplets};
 pub use tuples::Tuples;
 pub use unit::OnSphere;
+
+/// The code of the book's page "Write your own loss" is a test.
+#[cfg(doctest)]
+#[doc = include_str!("../../../docs/guides/your-own-loss.md")]
+pub struct YourOwnLoss;

@@ -107,6 +107,10 @@ impl<L: Loss + ?Sized> Loss for Box<L> {
     fn pull_mined(&self, sides: &Sides<'_>, tuples: &Tuples) -> Result<Pull, LossError> {
         (**self).pull_mined(sides, tuples)
     }
+
+    fn proxies(&self) -> Option<ProxyInit> {
+        (**self).proxies()
+    }
 }
 
 /// Why a loss could not be evaluated.

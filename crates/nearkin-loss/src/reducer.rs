@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::classes::ProxyInit;
 use crate::loss::{Loss, LossError, Pull, Sides};
 use crate::tuples::Tuples;
 
@@ -33,8 +34,8 @@ impl Reducer {
     /// Whether a term of this energy is taken in. One that is not a number is, so that it is seen.
     fn takes(&self, energy: f64) -> bool {
         match *self {
-            Reducer::MeanActive => !(energy <= 0.0),
-            Reducer::Threshold { low, high } => !(energy <= low || energy >= high),
+            Reducer::MeanActive => energy > 0.0 || energy.is_nan(),
+            Reducer::Threshold { low, high } => (energy > low && energy < high) || energy.is_nan(),
             _ => true,
         }
     }
@@ -56,6 +57,10 @@ impl<L: Loss> Loss for Reduced<L> {
 
     fn pull_mined(&self, sides: &Sides<'_>, tuples: &Tuples) -> Result<Pull, LossError> {
         self.loss.pull_mined(&Sides { reducer: Some(&self.reducer), ..*sides }, tuples)
+    }
+
+    fn proxies(&self) -> Option<ProxyInit> {
+        self.loss.proxies()
     }
 }
 

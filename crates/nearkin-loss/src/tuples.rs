@@ -4,6 +4,9 @@ use nearkin_sweep::{Listed, Lists};
 
 use crate::loss::{LossError, Sides};
 
+/// Pairs of an anchor and another.
+pub type Pairs = Vec<(u32, u32)>;
+
 /// What a miner picks: pairs of kin and of strangers, or triplets of an anchor, a kin and a stranger.
 ///
 /// The first of a pair or triplet is a query, the others are references (of the same set, if there is only one). Tuples may
@@ -36,7 +39,7 @@ impl Tuples {
     }
 
     /// As pairs: a triplet becomes the pair of its kin and that of its stranger.
-    pub fn pairs(&self) -> (Vec<(u32, u32)>, Vec<(u32, u32)>) {
+    pub fn pairs(&self) -> (Pairs, Pairs) {
         match self {
             Tuples::Pairs { kin, strangers } => (kin.clone(), strangers.clone()),
             Tuples::Triplets(triplets) => {

@@ -164,7 +164,7 @@ impl TripletMargin {
                             scores.iter().zip(relations).zip(forces).enumerate()
                         {
                             let short = threshold - self.sign * score;
-                            let pulls = (*relation == Relation::Stranger) & !(short <= 0.0);
+                            let pulls = (*relation == Relation::Stranger) & ((short > 0.0) | short.is_nan());
                             *force -= if pulls { self.sign } else { 0.0 };
                             sums[lane % 16] += if pulls { short } else { 0.0 };
                             count += u32::from(pulls);
