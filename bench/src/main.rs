@@ -8,7 +8,7 @@ use std::time::Instant;
 
 use nearkin_eval::{Labeled, RetrievalOptions, retrieval};
 use nearkin_loss::losses::{Contrastive, Margin, MultiSimilarity, NtXent, SupCon, TripletMargin};
-use nearkin_loss::miners::{BatchHardMiner, Mined};
+use nearkin_loss::miners::{BatchHardMiner, Difficulty, Mined, TripletMarginMiner};
 use nearkin_loss::{Loss, OnSphere, Sides};
 use nearkin_sweep::{Metric, SameLabel, Vectors, top_k};
 use rayon::prelude::*;
@@ -76,6 +76,10 @@ fn loss(what: &str) -> Result<Box<dyn Loss>, Box<dyn std::error::Error>> {
             Box::new(OnSphere(Mined { miner: BatchHardMiner { metric: Metric::Euclidean }, loss: triplets }))
         }
         "triplet_batch_all" => Box::new(OnSphere(triplets)),
+        "triplet_semi_hard" => {
+            let miner = TripletMarginMiner::new(Metric::Euclidean, 0.2, Difficulty::SemiHard)?;
+            Box::new(OnSphere(Mined { miner, loss: triplets }))
+        }
         other => return Err(format!("no case is called {other}").into()),
     })
 }
@@ -151,7 +155,8 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let mut last: Option<(Case, Vec<f32>, Vec<u32>)> = None;
     for line in std::io::stdin().lock().lines() {
         let case: Case = serde_json::from_str(&line?)?;
-        let same = last.as_ref().is_some_and(|(l, ..)| (l.n, l.d, l.classes) == (case.n, case.d, case.classes));
+        let same =
+            last.as_ref().is_some_and(|(l, ..)| (l.n, l.d, l.classes) == (case.n, case.d, case.classes));
         let (x, labels) = match last.take() {
             Some((_, x, labels)) if same => (x, labels),
             _ => points(&case),

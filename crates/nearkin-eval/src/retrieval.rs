@@ -120,7 +120,8 @@ impl Outcome {
     fn of(KinRanks { kin, ranks, .. }: &KinRanks) -> Option<Self> {
         (*kin > 0).then(|| {
             let share = 1.0 / *kin as f64;
-            let within = || ranks.iter().map(|&rank| rank as usize).take_while(|rank| rank <= kin).enumerate();
+            let within =
+                || ranks.iter().map(|&rank| rank as usize).take_while(|rank| rank <= kin).enumerate();
             Self {
                 best_rank: ranks.first().map(|&rank| rank as usize),
                 r_precision: within().count() as f64 * share,

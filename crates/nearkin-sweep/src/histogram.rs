@@ -54,7 +54,7 @@ pub fn score_histogram(
     (low, high): (f32, f32),
     bins: usize,
 ) -> Result<ScoreHistogram, SweepError> {
-    if bins == 0 || !(low < high) {
+    if bins == 0 || low >= high || !(high - low).is_finite() {
         return Err(SweepError::Bins { bins, low, high });
     }
     let others = references.unwrap_or(queries);

@@ -31,7 +31,7 @@ pub(crate) fn within(
             } else {
                 for ((flag, score), of_column) in flags.iter_mut().zip(scores).zip(bounds) {
                     let distance = sign * score;
-                    *flag = u8::from(distance <= bound) * ROW | u8::from(distance <= *of_column) * COLUMN;
+                    *flag = (u8::from(distance <= bound) * ROW) | (u8::from(distance <= *of_column) * COLUMN);
                 }
             }
         },

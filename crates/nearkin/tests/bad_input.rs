@@ -61,12 +61,17 @@ fn broken_images_are_skipped_and_listed_until_there_are_too_many() {
     let bytes = fs::read(&jpeg).unwrap();
     fs::write(&jpeg, &bytes[..bytes.len() * 2 / 3]).unwrap();
     let ended = scene.train(&scene.photos).well();
-    assert!(ended.stderr.contains("skipped 1 unreadable images") && ended.stderr.contains("cup/cut.jpg"), "{ended:#?}");
+    assert!(
+        ended.stderr.contains("skipped 1 unreadable images") && ended.stderr.contains("cup/cut.jpg"),
+        "{ended:#?}"
+    );
     assert!(ended.stderr.contains("truncated"), "{ended:#?}");
 
     fs::remove_dir_all(&scene.out).unwrap();
     fs::write(scene.photos.join("fork/text.png"), "not a picture at all").unwrap();
-    scene.train(&scene.photos).with(1, &["more than 1 broken images", "cut.jpg", "fork/text.png: not an image"]);
+    scene
+        .train(&scene.photos)
+        .with(1, &["more than 1 broken images", "cut.jpg", "fork/text.png: not an image"]);
     assert!(!scene.out.exists(), "a training that never began left a run folder");
 }
 
@@ -169,8 +174,14 @@ fn a_corrupt_checkpoint_is_refused_and_the_one_before_it_offered() {
     scene.resume().well();
 
     fs::write(scene.out.join("model/model.safetensors"), "torn").unwrap();
-    run(["embed".as_ref(), scene.out.as_os_str(), "--data".as_ref(), scene.photos.as_os_str(), "--out".as_ref(),
-        scene.folder.path().join("x.npy").as_os_str()])
+    run([
+        "embed".as_ref(),
+        scene.out.as_os_str(),
+        "--data".as_ref(),
+        scene.photos.as_os_str(),
+        "--out".as_ref(),
+        scene.folder.path().join("x.npy").as_os_str(),
+    ])
     .with(1, &["model.safetensors"]);
 }
 
@@ -190,7 +201,8 @@ fn vectors_of_another_model_are_refused() {
     run(["embed", &at(&scene.out), "--data", photos, "--out", &at(&vectors)]).well();
     run(["index", &at(&vectors), "--out", &at(&index)]).well();
     let other = Scene::new();
-    fs::write(&other.recipe, fs::read_to_string(&other.recipe).unwrap().replace("seed = 5", "seed = 6")).unwrap();
+    fs::write(&other.recipe, fs::read_to_string(&other.recipe).unwrap().replace("seed = 5", "seed = 6"))
+        .unwrap();
     let other = other.trained();
     let query = at(&scene.photos.join("cup/000.png"));
     run(["search", &at(&index), "--model", &at(&other.out), "--query", &query]).with(1, &["another model"]);
@@ -255,7 +267,8 @@ fn a_full_disk_is_said_and_the_run_goes_on_once_there_is_space() {
 
 #[test]
 fn a_reader_that_goes_away_is_no_error() {
-    let mut child = nearkin().args(["--json", "methods"]).stdout(std::process::Stdio::piped()).spawn().unwrap();
+    let mut child =
+        nearkin().args(["--json", "methods"]).stdout(std::process::Stdio::piped()).spawn().unwrap();
     drop(child.stdout.take());
     assert!(child.wait().unwrap().success());
 }

@@ -21,7 +21,8 @@ fn the_whole_way_from_images_to_a_search_result() {
     let seen = run(["--json", "data", &photos]).well().json();
     assert_eq!((seen[0]["count"].as_u64(), seen[0]["kind"].as_str()), (Some(36), Some("folder")), "{seen:?}");
 
-    let train = ["--json", "train", "--data", &photos, "--recipe", recipe.to_str().unwrap(), "--out", &at("run")];
+    let train =
+        ["--json", "train", "--data", &photos, "--recipe", recipe.to_str().unwrap(), "--out", &at("run")];
     let events = run(train).well().json();
     let kinds: Vec<&str> = events.iter().map(|e| e["event"].as_str().unwrap()).collect();
     assert_eq!((kinds[0], kinds[kinds.len() - 1]), ("plan", "done"));
@@ -37,7 +38,10 @@ fn the_whole_way_from_images_to_a_search_result() {
     assert!(learned["precision_at_1"].as_f64().unwrap() > 0.9, "{learned}");
     let page = fs::read_to_string(at("run/report.html")).unwrap();
     assert!(page.contains("mean_average_precision_at_r") && page.contains("nearkin eval"));
-    assert!(!page.contains("http://") && !page.contains("src=\"https"), "the page needs nothing from elsewhere");
+    assert!(
+        !page.contains("http://") && !page.contains("src=\"https"),
+        "the page needs nothing from elsewhere"
+    );
 
     for name in ["v.parquet", "v.npy", "v.safetensors"] {
         let (vectors, index) = (at(name), at(&format!("{name}.index")));
@@ -45,7 +49,19 @@ fn the_whole_way_from_images_to_a_search_result() {
         run(["index", &vectors, "--out", &index]).well();
         let query = format!("{more}/fork/002.png");
         let sheet = at(&format!("{name}.png"));
-        let search = ["--json", "search", &index, "--model", &at("run"), "--query", &query, "-k", "4", "--sheet", &sheet];
+        let search = [
+            "--json",
+            "search",
+            &index,
+            "--model",
+            &at("run"),
+            "--query",
+            &query,
+            "-k",
+            "4",
+            "--sheet",
+            &sheet,
+        ];
         let found = run(search).well().json();
         let hits = found[0]["hits"].as_array().unwrap();
         assert_eq!(hits.len(), 4);
@@ -54,7 +70,10 @@ fn the_whole_way_from_images_to_a_search_result() {
     }
     let search = run(["search", &at("v.npy.index"), "--query", "cup/003.png", "-k", "2"]).well();
     assert!(search.stdout.contains("nearest to cup/003.png (cup)"), "{search:#?}");
-    assert!(!search.stdout.lines().skip(1).any(|line| line.contains("cup/003.png")), "an item is not its own neighbour");
+    assert!(
+        !search.stdout.lines().skip(1).any(|line| line.contains("cup/003.png")),
+        "an item is not its own neighbour"
+    );
 }
 
 #[test]
@@ -102,10 +121,12 @@ fn what_cannot_be_asked_ends_with_2() {
     assert_eq!(nearkin().output().unwrap().status.code(), Some(2));
     run(["trian"]).with(2, &["trian", "train"]);
     run(["train", "--data", "data"]).with(2, &["--out"]);
-    run(["train", "--data", "data", "--out", "x", "--method", "batch-heard"]).with(2, &["batch-heard", "batch-hard, supcon"]);
+    run(["train", "--data", "data", "--out", "x", "--method", "batch-heard"])
+        .with(2, &["batch-heard", "batch-hard, supcon"]);
     run(["train", "--resume", "x", "--data", "data"]).with(2, &["--resume"]);
     run(["--threads", "0", "methods"]).with(2, &["--threads"]);
     run(["train", "--resume", "docs"]).with(2, &["docs is not a run"]);
     run(["embed", "docs", "--data", "data", "--out", "x.npy"]).with(2, &["docs"]);
-    run(["train", "--data", "data", "--method", "supcon", "--out", "x", "--device", "abacus"]).with(2, &["abacus"]);
+    run(["train", "--data", "data", "--method", "supcon", "--out", "x", "--device", "abacus"])
+        .with(2, &["abacus"]);
 }

@@ -15,7 +15,8 @@ const DATA: &str = "data/fashion-mnist#0..500";
 /// What must be the same: the model's weights, the loss of every step.
 fn outcome(run: &Path) -> (Vec<u8>, Vec<(u64, f64)>) {
     let weights = fs::read(run.join("model/model.safetensors")).unwrap();
-    let losses = steps(run).iter().map(|s| (s["step"].as_u64().unwrap(), s["loss"].as_f64().unwrap())).collect();
+    let losses =
+        steps(run).iter().map(|s| (s["step"].as_u64().unwrap(), s["loss"].as_f64().unwrap())).collect();
     (weights, losses)
 }
 
