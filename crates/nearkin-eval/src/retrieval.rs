@@ -1,19 +1,13 @@
-//! Ranks of every same-class reference, and the retrieval metrics read off them.
+//! The retrieval metrics, read off the ranks of every same-class reference.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 
-use nearkin_sweep::{Metric, RowFold, fold_rows};
-use rayon::prelude::*;
+use nearkin_sweep::{KinRanks, Metric, kin_ranks};
 use serde::Serialize;
 
 use crate::bootstrap;
 use crate::error::EvalError;
-use crate::labeled::{Labeled, rows, sides};
-
-/// Positives held at once, 12 bytes each: about 200 MB.
-const POSITIVES_HELD: usize = 1 << 24;
-/// Queries ranked together at least, so that a pass over the references is worth its cost.
-const FEWEST_QUERIES: usize = 64;
+use crate::labeled::{Labeled, sides};
 
 /// How to rank.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -77,12 +71,8 @@ pub struct ClassRetrieval {
 
 /// Measures retrieval of `query` among `reference`, or, without one, of each query among all the others.
 ///
-/// Ranks are exact for classes of any size: a first sweep collects each query's same-class scores, a second
-/// counts, for each of them, the other classes' scores that are nearer. Nothing is limited to the k nearest.
-///
-/// Cost: two sweeps of queries × references. Memory beside the sweep's: 12 bytes a same-class pair for as
-/// many queries at once as fit in about 200 MB, but at least 64 queries, so `12 · max(2^24, 64 R)` bytes for
-/// the largest class.
+/// Ranks are exact for classes of any size, and nothing is limited to the k nearest: see [`kin_ranks`] for how they are
+/// counted, and at what cost.
 ///
 /// With a single class every value is 1: there is nothing to confuse it with.
 ///
@@ -94,16 +84,7 @@ pub fn retrieval(
     reference: Option<Labeled<'_>>,
     options: &RetrievalOptions,
 ) -> Result<Retrieval, EvalError> {
-    retrieval_in_blocks(query, reference, options, POSITIVES_HELD)
-}
-
-fn retrieval_in_blocks(
-    query: Labeled<'_>,
-    reference: Option<Labeled<'_>>,
-    options: &RetrievalOptions,
-    positives_held: usize,
-) -> Result<Retrieval, EvalError> {
-    let leave_one_out = reference.is_none();
+    let searched = reference;
     let reference = sides(query, reference)?;
     if options.recall_at.contains(&0) {
         return Err(EvalError::Setting {
@@ -115,215 +96,15 @@ fn retrieval_in_blocks(
     if u32::try_from(reference.labels.len()).is_err() {
         return Err(EvalError::TooManyReferences { found: reference.labels.len() });
     }
-
-    let ranking = Ranking {
-        members: members(reference.labels),
-        reference_labels: reference.labels,
-        leave_one_out,
-        deepest: options.recall_at.iter().copied().max().unwrap_or(1),
-        sign: if options.metric.larger_is_nearer() { 1.0 } else { -1.0 },
-    };
-    let mut found = Vec::with_capacity(query.labels.len());
-    let mut first = 0;
-    while first < query.labels.len() {
-        let end = ranking.block_end(query.labels, first, positives_held);
-        let block = Block { ranking: &ranking, first, labels: &query.labels[first..end] };
-        let queries = rows(query.vectors, first, end)?;
-        let collected = fold_rows(queries, reference.vectors, options.metric, &Positives(&block))?;
-        if let Some(at) = collected.iter().position(|row| row.overflow) {
-            return Err(EvalError::ScoreOverflow { metric: options.metric, query: first + at });
-        }
-        let mut positives: Vec<Vec<Ranked>> = collected.into_iter().map(|row| row.positives).collect();
-        positives.par_iter_mut().for_each(|row| row.sort_unstable_by(Ranked::nearest_first));
-        let counted = fold_rows(
-            queries,
-            reference.vectors,
-            options.metric,
-            &Negatives { block: &block, positives: &positives },
-        )?;
-        found.extend(
-            block
-                .labels
-                .iter()
-                .zip(&positives)
-                .zip(&counted)
-                .map(|((&label, positives), row)| (label, row.outcome(positives.len()))),
-        );
-        first = end;
+    let deepest = options.recall_at.iter().copied().max().unwrap_or(1);
+    let searched = searched.map(|r| (r.vectors, r.labels));
+    let ranks = kin_ranks((query.vectors, query.labels), searched, options.metric, deepest)?;
+    if let Some(query) = ranks.iter().position(|row| row.not_finite) {
+        return Err(EvalError::ScoreOverflow { metric: options.metric, query });
     }
+    let found: Vec<(u32, Option<Outcome>)> =
+        query.labels.iter().zip(&ranks).map(|(&label, ranks)| (label, Outcome::of(ranks))).collect();
     summarise(&found, reference.labels.len(), &options.recall_at)
-}
-
-/// References of each label, in ascending order.
-fn members(labels: &[u32]) -> HashMap<u32, Vec<u32>> {
-    let mut members: HashMap<u32, Vec<u32>> = HashMap::new();
-    for (index, &label) in (0u32..).zip(labels) {
-        members.entry(label).or_default().push(index);
-    }
-    members
-}
-
-/// What every query's ranking shares.
-struct Ranking<'a> {
-    members: HashMap<u32, Vec<u32>>,
-    reference_labels: &'a [u32],
-    leave_one_out: bool,
-    /// Largest `k` of `recall_at_k`: ranks beyond it and beyond R matter to no metric.
-    deepest: usize,
-    /// Turns a score into a nearness: larger is nearer.
-    sign: f32,
-}
-
-impl Ranking<'_> {
-    fn members_of(&self, label: u32) -> &[u32] {
-        self.members.get(&label).map_or(&[], Vec::as_slice)
-    }
-
-    /// End of the block of queries that starts at `first`.
-    fn block_end(&self, labels: &[u32], first: usize, positives_held: usize) -> usize {
-        let mut held = 0;
-        for (count, &label) in labels[first..].iter().enumerate() {
-            held += self.members_of(label).len();
-            if held > positives_held && count >= FEWEST_QUERIES {
-                return first + count;
-            }
-        }
-        labels.len()
-    }
-}
-
-/// Consecutive queries ranked together.
-struct Block<'a> {
-    ranking: &'a Ranking<'a>,
-    first: usize,
-    labels: &'a [u32],
-}
-
-/// A reference as its query sees it.
-#[derive(Debug, Clone, Copy)]
-struct Ranked {
-    nearness: f32,
-    index: u32,
-}
-
-impl Ranked {
-    fn is_nearer_than(&self, other: &Ranked) -> bool {
-        self.nearness > other.nearness || (self.nearness == other.nearness && self.index < other.index)
-    }
-
-    fn nearest_first(&self, other: &Ranked) -> std::cmp::Ordering {
-        // Not `total_cmp`: 0 and -0 are a tie. Finite by then, so never unordered.
-        other
-            .nearness
-            .partial_cmp(&self.nearness)
-            .unwrap_or(std::cmp::Ordering::Equal)
-            .then(self.index.cmp(&other.index))
-    }
-}
-
-/// First sweep: the references of the query's own class.
-struct Positives<'a>(&'a Block<'a>);
-
-struct PositiveRow {
-    positives: Vec<Ranked>,
-    /// Members of the class met so far.
-    met: usize,
-    overflow: bool,
-}
-
-impl RowFold for Positives<'_> {
-    type Row = PositiveRow;
-
-    fn start(&self, query: usize) -> PositiveRow {
-        let size = self.0.ranking.members_of(self.0.labels[query]).len();
-        PositiveRow { positives: Vec::with_capacity(size), met: 0, overflow: false }
-    }
-
-    fn tile(&self, query: usize, first: usize, scores: &[f32], row: &mut PositiveRow) {
-        let ranking = self.0.ranking;
-        // Without a short cut, so that it runs as wide as the machine.
-        row.overflow |= !scores.iter().fold(true, |finite, s| finite & s.is_finite());
-        for &index in &ranking.members_of(self.0.labels[query])[row.met..] {
-            let Some(&score) = scores.get(index as usize - first) else { break };
-            row.met += 1;
-            if !(ranking.leave_one_out && index as usize == self.0.first + query) {
-                row.positives.push(Ranked { nearness: ranking.sign * score, index });
-            }
-        }
-    }
-}
-
-/// Second sweep: for each positive, the references of other classes that are nearer.
-struct Negatives<'a> {
-    block: &'a Block<'a>,
-    /// Of each query, nearest first.
-    positives: &'a [Vec<Ranked>],
-}
-
-struct NegativeRow {
-    /// `nearer[p]`: negatives nearer than positive `p` but not nearer than positive `p - 1`.
-    nearer: Vec<u32>,
-    /// Positives that may still rank within `depth`; those behind them no metric reads.
-    live: usize,
-    depth: usize,
-}
-
-impl RowFold for Negatives<'_> {
-    type Row = NegativeRow;
-
-    fn start(&self, query: usize) -> NegativeRow {
-        let live = self.positives[query].len();
-        NegativeRow { nearer: vec![0; live], live, depth: live.max(self.block.ranking.deepest) }
-    }
-
-    fn tile(&self, query: usize, first: usize, scores: &[f32], row: &mut NegativeRow) {
-        let positives = &self.positives[query][..row.live];
-        let Some(&farthest) = positives.last() else { return };
-        let (ranking, label) = (self.block.ranking, self.block.labels[query]);
-        let mut counted = false;
-        for (offset, &score) in scores.iter().enumerate() {
-            let nearness = ranking.sign * score;
-            // Most references of a good embedding end here.
-            if nearness < farthest.nearness || ranking.reference_labels[first + offset] == label {
-                continue;
-            }
-            let negative = Ranked { nearness, index: (first + offset) as u32 };
-            let ahead = positives.partition_point(|positive| positive.is_nearer_than(&negative));
-            if ahead < positives.len() {
-                row.nearer[ahead] += 1;
-                counted = true;
-            }
-        }
-        if counted {
-            let beyond = row.ranks().position(|rank| rank > row.depth);
-            row.live = beyond.unwrap_or(row.live);
-        }
-    }
-}
-
-impl NegativeRow {
-    /// Ranks of the live positives, from 1, nearest first.
-    fn ranks(&self) -> impl Iterator<Item = usize> + '_ {
-        let mut ahead = 0;
-        self.nearer[..self.live].iter().enumerate().map(move |(p, &nearer)| {
-            ahead += nearer as usize;
-            p + 1 + ahead
-        })
-    }
-
-    /// `None` for a lone query.
-    fn outcome(&self, positives: usize) -> Option<Outcome> {
-        (positives > 0).then(|| {
-            let share = 1.0 / positives as f64;
-            let within = || self.ranks().take_while(|&rank| rank <= positives).enumerate();
-            Outcome {
-                best_rank: self.ranks().next(),
-                r_precision: within().count() as f64 * share,
-                average_precision: within().map(|(p, rank)| (p + 1) as f64 / rank as f64).sum::<f64>()
-                    * share,
-            }
-        })
-    }
 }
 
 /// One query's values.
@@ -335,6 +116,21 @@ struct Outcome {
 }
 
 impl Outcome {
+    /// `None` for a lone query.
+    fn of(KinRanks { kin, ranks, .. }: &KinRanks) -> Option<Self> {
+        (*kin > 0).then(|| {
+            let share = 1.0 / *kin as f64;
+            let within =
+                || ranks.iter().map(|&rank| rank as usize).take_while(|rank| rank <= kin).enumerate();
+            Self {
+                best_rank: ranks.first().map(|&rank| rank as usize),
+                r_precision: within().count() as f64 * share,
+                average_precision: within().map(|(p, rank)| (p + 1) as f64 / rank as f64).sum::<f64>()
+                    * share,
+            }
+        })
+    }
+
     fn hit_within(&self, k: usize) -> f64 {
         f64::from(u8::from(self.best_rank.is_some_and(|rank| rank <= k)))
     }
@@ -386,26 +182,4 @@ fn summarise(
         mean_average_precision_at_r_interval,
         per_class,
     })
-}
-
-#[cfg(test)]
-mod tests {
-    use nearkin_sweep::Vectors;
-
-    use super::*;
-
-    #[test]
-    fn blocks_of_queries_do_not_change_a_bit() {
-        let data: Vec<f32> = (0..3 * 300u64).map(|i| (i * 2_654_435_761 % 31) as f32 - 15.0).collect();
-        let labels: Vec<u32> = (0..300).map(|i| i * i % 23).collect();
-        let set = Labeled { vectors: Vectors::new(&data, 3).unwrap(), labels: &labels };
-        let half = Labeled { vectors: rows(set.vectors, 100, 290).unwrap(), labels: &labels[100..290] };
-        let options = RetrievalOptions::default();
-        for reference in [None, Some(half)] {
-            let whole = retrieval(set, reference, &options).unwrap();
-            for held in [0, 1_500] {
-                assert_eq!(retrieval_in_blocks(set, reference, &options, held).unwrap(), whole);
-            }
-        }
-    }
 }

@@ -14,7 +14,7 @@ use burn::tensor::{Shape, Tensor, TensorData};
 use burn_cubecl::CubeBackend;
 use nearkin_sweep::{Kin, Vectors};
 
-use crate::loss::{Loss, LossError};
+use crate::loss::{Loss, LossError, Sides};
 
 /// A loss on the tape.
 #[derive(Debug, Clone)]
@@ -57,7 +57,7 @@ pub fn evaluate(
             (Some(values), Some(tensor)) => Some(Vectors::new(values, tensor.dims()[1])?),
             _ => None,
         };
-        loss.pull(q, r, kin)?
+        loss.pull(&Sides { queries: q, references: r, kin, reducer: None })?
     };
     let mut tensor = on_tape(queries, pull.loss as f32, pull.query_gradient);
     if let Some(references) = references {
@@ -145,7 +145,8 @@ impl<B: Backend, C: CheckpointStrategy> KnownGradient for Autodiff<B, C> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{BatchHard, Margin, NtXent};
+    use crate::losses::{Margin, NtXent, TripletMargin};
+    use crate::miners::{BatchHardMiner, Mined};
     use burn::tensor::Device;
     use nearkin_sweep::{Metric, SameLabel};
 
@@ -188,7 +189,10 @@ mod tests {
     #[test]
     fn references_get_their_gradient_unless_they_are_detached() {
         let device = Device::flex().autodiff();
-        let loss = BatchHard::new(Margin::Soft, Metric::Euclidean).unwrap();
+        let loss = Mined {
+            miner: BatchHardMiner { metric: Metric::Euclidean },
+            loss: TripletMargin::new(Metric::Euclidean, Margin::Soft).unwrap(),
+        };
         let labels = [0, 0, 1, 1];
         let kin = SameLabel::between(&labels, &labels);
         let q = Tensor::<2>::from_data(points(), &device).require_grad();

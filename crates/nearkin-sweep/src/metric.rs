@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::product::scores_into;
 use crate::vectors::Vectors;
+use crate::wide::wide;
 
 /// The score `s(a, b)` of a pair.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
@@ -45,8 +46,8 @@ impl Metric {
 
     /// The score of one pair, accumulated in f64 and rounded once.
     ///
-    /// Distances are summed over differences, so near-duplicates keep full precision; the engine's tiles use
-    /// `‖a‖² + ‖b‖² − 2 a·b`, whose error is about `1e-7 (‖a‖² + ‖b‖²)`.
+    /// The engine's tiles take distances from `‖a‖² + ‖b‖² − 2 a·b`, whose error is about `1e-7 (‖a‖² + ‖b‖²)`, but those
+    /// below a hundredth of `‖a‖² + ‖b‖²` from the differences, as here: near-duplicates keep their precision.
     pub fn score(self, a: &[f32], b: &[f32]) -> f32 {
         let dot =
             |a: &[f32], b: &[f32]| a.iter().zip(b).map(|(x, y)| f64::from(*x) * f64::from(*y)).sum::<f64>();
@@ -63,7 +64,7 @@ impl Metric {
             Metric::Dot => dot(a, b),
             Metric::Cosine => {
                 let norms = (dot(a, a) * dot(b, b)).sqrt();
-                if norms > 0.0 { dot(a, b) / norms } else { 0.0 }
+                if norms == 0.0 { 0.0 } else { dot(a, b) / norms }
             }
             Metric::Euclidean => squared().sqrt(),
             Metric::SquaredEuclidean => squared(),
@@ -127,6 +128,7 @@ impl FromStr for Metric {
 }
 
 /// Vectors made ready for tiles of one metric: unit length for cosine, squared norms for distances.
+#[derive(Debug)]
 pub(crate) struct Ready<'a> {
     data: Cow<'a, [f32]>,
     dim: usize,
@@ -162,6 +164,15 @@ impl<'a> Ready<'a> {
         Vectors::new(&self.data, self.dim).expect("same shape as the vectors it was made from")
     }
 
+    /// Some of the vectors, in the order of `rows`.
+    pub(crate) fn gather(&self, rows: &[u32]) -> Ready<'static> {
+        let vectors = self.vectors();
+        let data: Vec<f32> = rows.iter().flat_map(|&i| vectors.row(i as usize)).copied().collect();
+        let norms = if self.norms.is_empty() { &[][..] } else { rows };
+        let norms = norms.iter().map(|&i| self.norms[i as usize]).collect();
+        Ready { data: Cow::Owned(data), dim: self.dim, norms }
+    }
+
     pub(crate) fn len(&self) -> usize {
         self.data.len() / self.dim
     }
@@ -170,6 +181,10 @@ impl<'a> Ready<'a> {
         self.norms[i]
     }
 }
+
+/// Below this part of `‖a‖² + ‖b‖²`, `‖a‖² + ‖b‖² − 2 a·b` has lost too many digits, and a squared distance is taken from
+/// the differences.
+const NEAR: f32 = 0.01;
 
 /// Scores of queries `query..` (as many as `out` has rows of `width`) with references `reference..reference + width`,
 /// row-major into `out`.
@@ -190,11 +205,32 @@ pub(crate) fn score_tile(
     let reference_norms = &references.norms[reference..reference + width];
     for (i, row) in out.chunks_exact_mut(width).enumerate() {
         let query_norm = queries.norms[query + i];
-        for (s, reference_norm) in row.iter_mut().zip(reference_norms) {
-            *s = (query_norm + reference_norm - 2.0 * *s).max(0.0);
+        let near = wide(
+            #[inline(always)]
+            || {
+                let mut near = false;
+                for (s, reference_norm) in row.iter_mut().zip(reference_norms) {
+                    let norms = query_norm + reference_norm;
+                    *s = norms - 2.0 * *s;
+                    near |= *s < NEAR * norms;
+                }
+                near
+            },
+        );
+        if near {
+            let a = queries.vectors().row(query + i);
+            for (j, s) in row.iter_mut().enumerate() {
+                if *s < NEAR * (query_norm + reference_norms[j]) {
+                    let b = references.vectors().row(reference + j);
+                    *s = a.iter().zip(b).map(|(x, y)| (x - y) * (x - y)).sum();
+                }
+            }
         }
         if metric == Metric::Euclidean {
-            row.iter_mut().for_each(|s| *s = s.sqrt());
+            wide(
+                #[inline(always)]
+                || row.iter_mut().for_each(|s| *s = s.sqrt()),
+            );
         }
     }
 }

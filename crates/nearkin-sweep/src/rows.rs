@@ -5,10 +5,10 @@ use rayon::prelude::*;
 use crate::metric::{Metric, Ready, score_tile};
 use crate::vectors::{SweepError, Vectors};
 
-/// Queries a panel: with a tile's width it bounds a thread's memory to 512 KiB, which stays in cache.
-const PANEL: usize = 64;
-/// References a tile.
-const TILE: usize = 2048;
+/// Queries a panel, and references a tile: 512 KiB of scores a thread, near enough to square that packing the vectors costs
+/// little beside multiplying them.
+const PANEL: usize = 128;
+const TILE: usize = 1024;
 
 /// A function of one row of the score matrix, fed tile by tile.
 pub trait RowFold: Sync {
@@ -37,7 +37,16 @@ pub fn fold_rows<F: RowFold>(
     fold: &F,
 ) -> Result<Vec<F::Row>, SweepError> {
     queries.check_same_dim(&references)?;
-    let (queries, references) = (Ready::new(queries, metric), Ready::new(references, metric));
+    Ok(fold_ready(&Ready::new(queries, metric), &Ready::new(references, metric), metric, fold))
+}
+
+/// The same for vectors made ready already.
+pub(crate) fn fold_ready<F: RowFold>(
+    queries: &Ready<'_>,
+    references: &Ready<'_>,
+    metric: Metric,
+    fold: &F,
+) -> Vec<F::Row> {
     let panels: Vec<Vec<F::Row>> = (0..queries.len().div_ceil(PANEL))
         .into_par_iter()
         .map_init(Vec::new, |scores: &mut Vec<f32>, panel| {
@@ -47,7 +56,7 @@ pub fn fold_rows<F: RowFold>(
             for first in (0..references.len()).step_by(TILE) {
                 let width = TILE.min(references.len() - first);
                 scores.resize(count * width, 0.0);
-                score_tile(metric, &queries, first_query, &references, first, width, scores);
+                score_tile(metric, queries, first_query, references, first, width, scores);
                 for (i, (row, scores)) in rows.iter_mut().zip(scores.chunks_exact(width)).enumerate() {
                     fold.tile(first_query + i, first, scores, row);
                 }
@@ -55,5 +64,5 @@ pub fn fold_rows<F: RowFold>(
             rows
         })
         .collect();
-    Ok(panels.into_iter().flatten().collect())
+    panels.into_iter().flatten().collect()
 }

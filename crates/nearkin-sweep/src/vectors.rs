@@ -1,7 +1,7 @@
 //! Borrowed row-major vectors, checked once at the door.
 
 /// What can be wrong with the input of a sweep.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
 #[non_exhaustive]
 pub enum SweepError {
     /// The dimension is zero.
@@ -24,6 +24,42 @@ pub enum SweepError {
         queries: usize,
         /// Dimensions of a reference.
         references: usize,
+    },
+    /// A pair names a query that does not exist.
+    #[error("a pair names query {found}, but there are {queries}, counted from 0")]
+    NoSuchQuery {
+        /// The query named.
+        found: usize,
+        /// Queries given.
+        queries: usize,
+    },
+    /// A pair's weight is negative or not finite.
+    #[error("a pair of query {query} weighs {found}, but a weight must be zero or more, and finite")]
+    Weight {
+        /// The query.
+        query: usize,
+        /// Its weight.
+        found: f32,
+    },
+    /// More clusters than vectors, or none.
+    #[error("{wanted} clusters of {vectors} vectors: wanted at least 1, and at most one a vector")]
+    Clusters {
+        /// Clusters asked for.
+        wanted: usize,
+        /// Vectors given.
+        vectors: usize,
+    },
+    /// A histogram without bins or without width.
+    #[error(
+        "a histogram of {bins} bins from {low} to {high}: wanted at least one bin, and the first end below the second"
+    )]
+    Bins {
+        /// Bins asked for.
+        bins: usize,
+        /// Where they begin.
+        low: f32,
+        /// Where they end.
+        high: f32,
     },
     /// A list that must name every vector does not.
     #[error("{found} labels for {wanted} vectors")]

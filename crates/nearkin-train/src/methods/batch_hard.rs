@@ -4,7 +4,9 @@
 
 use burn::tensor::Tensor;
 use nearkin_data::{Sampler, ViewConfig};
-use nearkin_loss::{BatchHard, Evaluated, LossError, Margin, evaluate};
+use nearkin_loss::losses::{Margin, TripletMargin};
+use nearkin_loss::miners::{BatchHardMiner, Mined};
+use nearkin_loss::{Evaluated, LossError, Reduced, Reducer, evaluate};
 use nearkin_net::Network;
 use nearkin_sweep::{Metric, SameLabel};
 use serde::{Deserialize, Serialize};
@@ -45,13 +47,16 @@ impl Default for BatchHardMethod {
 impl BatchHardMethod {
     pub(super) fn build(&self) -> Result<impl Method + use<>, TrainError> {
         check_class_batches(self.classes, self.per_class)?;
-        Ok(Ready { config: self.clone(), loss: BatchHard::new(self.margin, self.metric)? })
+        // The paper's mean is over all anchors, also those whose triplet is satisfied.
+        let loss = TripletMargin::new(self.metric, self.margin)?;
+        let loss = Mined { miner: BatchHardMiner { metric: self.metric }, loss };
+        Ok(Ready { config: self.clone(), loss: Reduced { loss, reducer: Reducer::Mean } })
     }
 }
 
 struct Ready {
     config: BatchHardMethod,
-    loss: BatchHard,
+    loss: Reduced<Mined<BatchHardMiner, TripletMargin>>,
 }
 
 impl Method for Ready {

@@ -5,7 +5,8 @@
 
 use burn::tensor::Tensor;
 use nearkin_data::{Sampler, Shuffled, ViewConfig};
-use nearkin_loss::{Evaluated, LossError, NtXent, evaluate};
+use nearkin_loss::losses::NtXent;
+use nearkin_loss::{Evaluated, LossError, evaluate};
 use nearkin_net::{MlpConfig, Network};
 use nearkin_sweep::{Metric, SameLabel};
 use serde::{Deserialize, Serialize};

@@ -4,7 +4,8 @@
 
 use burn::tensor::Tensor;
 use nearkin_data::{Sampler, ViewConfig};
-use nearkin_loss::{Evaluated, LossError, SupCon, evaluate};
+use nearkin_loss::losses::SupCon;
+use nearkin_loss::{Evaluated, LossError, evaluate};
 use nearkin_net::{MlpConfig, Network};
 use nearkin_sweep::{Metric, SameLabel};
 use serde::{Deserialize, Serialize};

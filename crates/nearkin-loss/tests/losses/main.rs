@@ -1,0 +1,26 @@
+//! Every loss and miner against three judges: its formula in f64 on the whole matrix, finite differences of that formula, and
+//! what pytorch-metric-learning 2.9.0 and lightly 1.5.26 compute (`../golden`).
+
+mod formula;
+mod golden;
+
+mod arc_face;
+mod contrastive;
+mod cos_face;
+mod cross_batch_memory;
+mod drlim;
+mod large_margin_softmax;
+mod miners;
+mod multi_similarity;
+mod non_parametric_softmax;
+mod normalized_softmax;
+mod nt_xent;
+mod proxy_anchor;
+mod proxy_nca;
+mod reducers;
+mod regularizers;
+mod soft_triple;
+mod sphere_face;
+mod sub_center_arc_face;
+mod sup_con;
+mod triplet_margin;
