@@ -13,6 +13,7 @@
 
 #![forbid(unsafe_code)]
 
+mod both_ways;
 #[cfg(feature = "burn")]
 mod bridge;
 mod exps;
@@ -25,6 +26,7 @@ mod triplets;
 mod tuples;
 mod unit;
 
+pub use both_ways::BothWays;
 #[cfg(feature = "burn")]
 pub use bridge::{Evaluated, evaluate};
 pub use exps::{Exps, exps, sigmoid, softplus};

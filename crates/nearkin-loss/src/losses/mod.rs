@@ -2,6 +2,7 @@
 
 mod contrastive;
 mod drlim;
+mod info_nce;
 mod multi_similarity;
 mod normalized_softmax;
 mod nt_xent;
@@ -10,6 +11,7 @@ mod triplet_margin;
 
 pub use contrastive::Contrastive;
 pub use drlim::DrLim;
+pub use info_nce::InfoNce;
 pub use multi_similarity::MultiSimilarity;
 pub use normalized_softmax::NormalizedSoftmax;
 pub use nt_xent::NtXent;

@@ -160,7 +160,8 @@ pub fn between(loss: &dyn Loss, formula: impl Fn(&Dense<'_>) -> f64) {
     }
 }
 
-fn assert_value(name: &str, found: &Pull, wanted: f64) {
+#[track_caller]
+pub fn assert_value(name: &str, found: &Pull, wanted: f64) {
     assert!(
         (found.loss - wanted).abs() <= 1e-5 * wanted.abs().max(1e-2),
         "{name}: {} for {wanted}",
@@ -169,7 +170,7 @@ fn assert_value(name: &str, found: &Pull, wanted: f64) {
 }
 
 /// Central differences.
-fn slopes(f: &impl Fn(&[f64]) -> f64, x: &[f64]) -> Vec<f64> {
+pub fn slopes(f: &impl Fn(&[f64]) -> f64, x: &[f64]) -> Vec<f64> {
     let h = 1e-6;
     let at = |i: usize, d: f64| {
         let mut moved = x.to_vec();

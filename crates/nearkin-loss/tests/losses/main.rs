@@ -3,9 +3,11 @@
 
 mod formula;
 mod golden;
+mod held;
 
 mod contrastive;
 mod drlim;
+mod info_nce;
 mod multi_similarity;
 mod normalized_softmax;
 mod nt_xent;
