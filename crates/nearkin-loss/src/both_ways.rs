@@ -72,8 +72,7 @@ mod tests {
         // Scores [[1, 2], [0, 0]], kin on the diagonal. Rows: ln(1 + e) and ln 2. Columns: ln(1 + 1/e) and ln(1 + e²).
         let (images, texts, labels) = ([1.0, 0.0], [1.0, 2.0], [4, 5]);
         let kin = SameLabel::between(&labels, &labels);
-        let sides =
-            Sides::between(Vectors::new(&images, 1).unwrap(), Vectors::new(&texts, 1).unwrap(), &kin);
+        let sides = Sides::between(Vectors::new(&images, 1).unwrap(), Vectors::new(&texts, 1).unwrap(), &kin);
         let found = BothWays(InfoNce::new(Metric::Dot, 1.0).unwrap()).pull(&sides).unwrap();
         let e = 1f64.exp();
         let rows = (e.ln_1p() + 1f64.ln_1p()) / 2.0;

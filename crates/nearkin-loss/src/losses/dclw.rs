@@ -30,8 +30,11 @@ impl Dclw {
     /// When τ or σ is not above zero, or so small that a similarity over it leaves the range of f32.
     pub fn new(temperature: f32, sigma: f32) -> Result<Self, LossError> {
         let wanted = "above 1e-30";
-        let steepness = sharpness(sigma)
-            .map_err(|_| LossError::OutOfRange { name: "sigma", found: sigma.into(), wanted })?;
+        let steepness = sharpness(sigma).map_err(|_| LossError::OutOfRange {
+            name: "sigma",
+            found: sigma.into(),
+            wanted,
+        })?;
         Ok(Self { unweighted: Dcl::new(temperature)?, steepness })
     }
 }

@@ -34,7 +34,10 @@ impl InfoNce {
     /// When the metric is a distance, or τ is not above zero or so small that a similarity over it leaves the range of f32.
     pub fn new(metric: Metric, temperature: f32) -> Result<Self, LossError> {
         if !metric.larger_is_nearer() {
-            return Err(LossError::undefined("InfoNCE", format!("{metric} is a distance: choose dot or cosine")));
+            return Err(LossError::undefined(
+                "InfoNCE",
+                format!("{metric} is a distance: choose dot or cosine"),
+            ));
         }
         Ok(Self { metric, sharpness: sharpness(temperature)? })
     }

@@ -76,7 +76,15 @@ impl Loss for IntraPairVariance {
             [count, sum] if count > 0.0 => self.factors[part] * sum / count,
             _ => 0.0,
         });
-        let mut springs = Pairs { loss: self, reducer, sides, counts, thresholds, scales: [1.0; PARTS], leans: [0.0; PARTS] };
+        let mut springs = Pairs {
+            loss: self,
+            reducer,
+            sides,
+            counts,
+            thresholds,
+            scales: [1.0; PARTS],
+            leans: [0.0; PARTS],
+        };
         // How the terms lean on the means depends on all of them, so they come once for that, and once to pull.
         let found = map_rows(queries, references, self.metric, kin, |row, forces| springs.pull(row, forces))?;
         let (total, leans) = total(&found);

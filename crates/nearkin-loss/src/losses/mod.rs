@@ -1,22 +1,32 @@
 //! One file a loss: its paper, its formula, its hyper-parameters, its springs.
 
 mod contrastive;
+mod dcl;
+mod dclw;
 mod drlim;
 mod info_nce;
+mod intra_pair_variance;
 mod multi_similarity;
 mod normalized_softmax;
 mod nt_xent;
+mod sig_lip;
 mod sup_con;
 mod triplet_margin;
+mod tuplet_margin;
 
 pub use contrastive::Contrastive;
+pub use dcl::Dcl;
+pub use dclw::Dclw;
 pub use drlim::DrLim;
 pub use info_nce::InfoNce;
+pub use intra_pair_variance::IntraPairVariance;
 pub use multi_similarity::MultiSimilarity;
 pub use normalized_softmax::NormalizedSoftmax;
 pub use nt_xent::NtXent;
+pub use sig_lip::{SigLip, SigLipPull};
 pub use sup_con::SupCon;
 pub use triplet_margin::{Margin, TripletMargin};
+pub use tuplet_margin::TupletMargin;
 
 use crate::loss::LossError;
 

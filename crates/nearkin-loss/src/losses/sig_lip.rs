@@ -48,7 +48,12 @@ impl SigLip {
     /// When `t'` is above 80 or either is not finite.
     pub fn new(log_temperature: f32, bias: f32) -> Result<Self, LossError> {
         Ok(Self {
-            log_temperature: check("log temperature", log_temperature, |t| t <= 80.0, "80 or less, and finite")?,
+            log_temperature: check(
+                "log temperature",
+                log_temperature,
+                |t| t <= 80.0,
+                "80 or less, and finite",
+            )?,
             bias: check("bias", bias, |_| true, "finite")?,
         })
     }
@@ -165,8 +170,7 @@ mod tests {
         let labels = [0, 1];
         let kin = SameLabel::between(&labels, &labels);
         let (images, texts) = ([1.0, 0.0, 0.0, 2.0], [3.0, 0.0, 0.0, 1.0]);
-        let sides =
-            Sides::between(Vectors::new(&images, 2).unwrap(), Vectors::new(&texts, 2).unwrap(), &kin);
+        let sides = Sides::between(Vectors::new(&images, 2).unwrap(), Vectors::new(&texts, 2).unwrap(), &kin);
         let found = SigLip::new(2f32.ln(), -1.0).unwrap().pull_all(&sides).unwrap();
         assert!((found.pull.loss - 2.0 * (-1f64).exp().ln_1p()).abs() < 1e-6, "{}", found.pull.loss);
         // With σ = σ(−1): kin give −σ s t and −σ, strangers at 0 nothing and σ.

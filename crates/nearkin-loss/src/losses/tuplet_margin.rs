@@ -33,8 +33,12 @@ impl TupletMargin {
     /// # Errors
     /// When the margin is not within 0 and 180, or the scale is not above zero.
     pub fn new(margin_in_degrees: f32, scale: f32) -> Result<Self, LossError> {
-        let margin =
-            check("margin in degrees", margin_in_degrees, |m| (0.0..=180.0).contains(&m), "within 0 and 180")?;
+        let margin = check(
+            "margin in degrees",
+            margin_in_degrees,
+            |m| (0.0..=180.0).contains(&m),
+            "within 0 and 180",
+        )?;
         Ok(Self {
             margin: f64::from(margin).to_radians(),
             scale: check("scale", scale, |s| s > 0.0, "above zero, and finite")?,

@@ -20,11 +20,16 @@ pub fn within(
         let kin = SameLabel::within(&labels);
         let found = pull(&Sides::within(Vectors::new(&points, dim).unwrap(), &kin));
         let x: Vec<f64> = points.iter().map(|x| f64::from(*x)).collect();
-        let dense =
-            |x| Dense { dim, queries: x, references: x, labels: &labels, reference_labels: &labels, within: true };
-        let at = |moved: &[f64]| {
-            formula(&Dense { queries: moved, references: moved, ..dense(&x) }, &dense(&x))
+        let dense = |x| Dense {
+            dim,
+            queries: x,
+            references: x,
+            labels: &labels,
+            reference_labels: &labels,
+            within: true,
         };
+        let at =
+            |moved: &[f64]| formula(&Dense { queries: moved, references: moved, ..dense(&x) }, &dense(&x));
         let name = format!("labels {labels:?}");
         assert_value(&name, &found, at(&x));
         assert_gradient(&name, &found.query_gradient, &slopes(&at, &x));

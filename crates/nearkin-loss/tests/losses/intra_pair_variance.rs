@@ -12,7 +12,9 @@ fn formula(metric: Metric, kin: f64, stranger: f64) -> impl Fn(&Dense<'_>) -> f6
     move |d| {
         let of = |kin: bool| -> Vec<f64> {
             let pairs = |i| if kin { d.kin(i) } else { d.strangers(i) };
-            d.anchors().flat_map(|i| pairs(i).into_iter().map(move |j| sign * d.score(metric, i, j))).collect()
+            d.anchors()
+                .flat_map(|i| pairs(i).into_iter().map(move |j| sign * d.score(metric, i, j)))
+                .collect()
         };
         let (near, far) = (of(true), of(false));
         let (near_mean, far_mean) = (mean(near.iter().copied()), mean(far.iter().copied()));
@@ -61,8 +63,7 @@ fn every_reducer_has_its_gradient() {
 fn agrees_with_its_peer() {
     compare("intra_pair_variance.json", 20, |given| {
         let s = given.settings();
-        let loss =
-            |metric| IntraPairVariance::new(metric, s.number("pos_eps"), s.number("neg_eps")).unwrap();
+        let loss = |metric| IntraPairVariance::new(metric, s.number("pos_eps"), s.number("neg_eps")).unwrap();
         Some(match s.text("distance") {
             "lp" => Box::new(OnSphere(loss(Euclidean))) as Box<dyn Loss>,
             _ => Box::new(loss(Cosine)),

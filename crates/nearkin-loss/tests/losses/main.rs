@@ -6,11 +6,16 @@ mod golden;
 mod held;
 
 mod contrastive;
+mod dcl;
+mod dclw;
 mod drlim;
 mod info_nce;
+mod intra_pair_variance;
 mod multi_similarity;
 mod normalized_softmax;
 mod nt_xent;
 mod reducers;
+mod sig_lip;
 mod sup_con;
 mod triplet_margin;
+mod tuplet_margin;

@@ -1,5 +1,5 @@
-use nearkin_loss::losses::SigLip;
 use nearkin_loss::Sides;
+use nearkin_loss::losses::SigLip;
 use nearkin_sweep::Metric::Cosine;
 use nearkin_sweep::{Graph, Lists, SameLabel, Vectors};
 
@@ -60,11 +60,11 @@ fn the_gradients_of_its_parameters_agree_with_finite_differences() {
 #[test]
 fn pairs_count_as_often_as_they_weigh() {
     let (q, r) = (random(8, 7), random(12, 8));
-    let sides = |kin| Sides::between(Vectors::new(&q, 4).unwrap(), Vectors::new(&r, 4).unwrap(), kin);
+    let (queries, references) = (Vectors::new(&q, 4).unwrap(), Vectors::new(&r, 4).unwrap());
     let loss = SigLip::new(1.0, -1.0).unwrap();
     let of = |weight: f32| {
         let kin = Graph::between(Lists::new(2, [(0, 1, weight), (1, 2, 1.0)]).unwrap());
-        loss.pull_all(&sides(&kin)).unwrap()
+        loss.pull_all(&Sides::between(queries, references, &kin)).unwrap()
     };
     // Linear in the weight.
     let (once, twice, thrice) = (of(1.0), of(2.0), of(3.0));
