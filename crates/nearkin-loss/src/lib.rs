@@ -20,6 +20,7 @@ mod exps;
 mod loss;
 pub mod losses;
 pub mod miners;
+mod ranks;
 mod reducer;
 mod springs;
 mod triplets;

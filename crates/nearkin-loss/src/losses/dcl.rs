@@ -1,6 +1,6 @@
 //! DCL, the decoupled contrastive loss.
 //!
-//! C.-H. Yeh et al., "Decoupled Contrastive Learning", 2022, eq. 6. For an anchor `i` and each of its kin `p`, with cosine
+//! C.-H. Yeh et al., "Decoupled Contrastive Learning", 2022. For an anchor `i` and each of its kin `p`, with cosine
 //! similarities `s` and the strangers `n` of `i`:
 //!
 //! ```text
@@ -26,7 +26,7 @@ pub struct Dcl {
 }
 
 impl Dcl {
-    /// With temperature τ: 0.1 is the paper's and lightly's.
+    /// With temperature τ: 0.1 is lightly's.
     ///
     /// # Errors
     /// When τ is not above zero, or so small that a similarity over it leaves the range of f32.

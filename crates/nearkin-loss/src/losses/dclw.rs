@@ -1,6 +1,6 @@
 //! DCLW, the decoupled contrastive loss with weights.
 //!
-//! C.-H. Yeh et al., "Decoupled Contrastive Learning", 2022, eq. 7 and 8. As [`Dcl`], but kin that lie far apart pull more:
+//! C.-H. Yeh et al., "Decoupled Contrastive Learning", 2022. As [`Dcl`], but kin that lie far apart pull more:
 //!
 //! ```text
 //! ℓ_ip = −w_ip s_ip/τ + ln Σ_n e^{s_in/τ},   w_ip = 2 − e^{s_ip/σ} / mean over all pairs of kin of e^{s/σ}
@@ -24,7 +24,7 @@ pub struct Dclw {
 }
 
 impl Dclw {
-    /// With temperature τ and the width σ of the weights: 0.1 and 0.5 are the paper's and lightly's.
+    /// With temperature τ and the width σ of the weights: 0.1 and 0.5 are lightly's.
     ///
     /// # Errors
     /// When τ or σ is not above zero, or so small that a similarity over it leaves the range of f32.

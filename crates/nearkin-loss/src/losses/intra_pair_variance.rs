@@ -1,6 +1,6 @@
 //! The intra-pair variance loss.
 //!
-//! B. Yu, D. Tao, "Deep Metric Learning with Tuplet Margin Loss", 2019, eq. 10 and 11, where it joins
+//! B. Yu, D. Tao, "Deep Metric Learning with Tuplet Margin Loss", 2019, where it joins
 //! [`TupletMargin`](super::TupletMargin). For a similarity `s` (a distance counts as `−d`), kin `p`, strangers `n`, and the
 //! means `s̄⁺`, `s̄⁻` over all pairs of each:
 //!

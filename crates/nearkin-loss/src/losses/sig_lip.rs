@@ -8,7 +8,7 @@
 //! ℓ_i = Σ_j ln(1 + e^{−z_ij (t s_ij + b)})
 //! ```
 //!
-//! one term a query. `t'` and `b` are trained along: [`SigLip::pull_all`] gives their gradients too.
+//! one term a query. `t'` and `b` are trained along: [`SigLip::pull_with_parameters`] gives their gradients too.
 
 use nearkin_sweep::{Metric, Relation, Row, RowSprings, exp, pull_rows, sum, wide};
 
@@ -62,7 +62,7 @@ impl SigLip {
     ///
     /// # Errors
     /// When the two sides differ in dimension.
-    pub fn pull_all(&self, sides: &Sides<'_>) -> Result<SigLipPull, LossError> {
+    pub fn pull_with_parameters(&self, sides: &Sides<'_>) -> Result<SigLipPull, LossError> {
         let reducer = sides.reducer.unwrap_or(&Reducer::Mean);
         let &Sides { queries, references, kin, .. } = sides;
         let springs = Reduced { loss: self, reducer, sides };
@@ -92,7 +92,7 @@ impl SigLip {
 
 impl Loss for SigLip {
     fn pull(&self, sides: &Sides<'_>) -> Result<Pull, LossError> {
-        Ok(self.pull_all(sides)?.pull)
+        Ok(self.pull_with_parameters(sides)?.pull)
     }
 }
 
@@ -171,13 +171,17 @@ mod tests {
         let kin = SameLabel::between(&labels, &labels);
         let (images, texts) = ([1.0, 0.0, 0.0, 2.0], [3.0, 0.0, 0.0, 1.0]);
         let sides = Sides::between(Vectors::new(&images, 2).unwrap(), Vectors::new(&texts, 2).unwrap(), &kin);
-        let found = SigLip::new(2f32.ln(), -1.0).unwrap().pull_all(&sides).unwrap();
+        let found = SigLip::new(2f32.ln(), -1.0).unwrap().pull_with_parameters(&sides).unwrap();
         assert!((found.pull.loss - 2.0 * (-1f64).exp().ln_1p()).abs() < 1e-6, "{}", found.pull.loss);
         // With σ = σ(−1): kin give −σ s t and −σ, strangers at 0 nothing and σ.
         let sigmoid = 1.0 / (1.0 + 1f64.exp());
         assert!((found.log_temperature_gradient + 2.0 * sigmoid).abs() < 1e-6);
         assert!(found.bias_gradient.abs() < 1e-6);
         assert_eq!(found.pull.terms, 2);
+        let sum = Sides { reducer: Some(&Reducer::Sum), ..sides };
+        let summed = SigLip::new(2f32.ln(), -1.0).unwrap().pull_with_parameters(&sum).unwrap();
+        assert!((summed.pull.loss - 2.0 * found.pull.loss).abs() < 1e-6);
+        assert!((summed.log_temperature_gradient - 2.0 * found.log_temperature_gradient).abs() < 1e-6);
     }
 
     #[test]

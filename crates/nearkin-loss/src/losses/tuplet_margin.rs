@@ -1,6 +1,6 @@
 //! The tuplet margin loss.
 //!
-//! B. Yu, D. Tao, "Deep Metric Learning with Tuplet Margin Loss", 2019, eq. 5. For an anchor `a`, each of its kin `p` and the
+//! B. Yu, D. Tao, "Deep Metric Learning with Tuplet Margin Loss", 2019. For an anchor `a`, each of its kin `p` and the
 //! strangers `n` of `a`, with the angles `θ` between vectors:
 //!
 //! ```text

@@ -47,7 +47,7 @@ fn the_gradients_of_its_parameters_agree_with_finite_differences() {
     let kin = SameLabel::between(&labels, &reference_labels);
     let sides = Sides::between(Vectors::new(&q, 4).unwrap(), Vectors::new(&r, 4).unwrap(), &kin);
     for [t, b] in SETTINGS {
-        let found = SigLip::new(t, b).unwrap().pull_all(&sides).unwrap();
+        let found = SigLip::new(t, b).unwrap().pull_with_parameters(&sides).unwrap();
         let (t, b, h) = (f64::from(t), f64::from(b), 1e-6);
         let of_t = (formula(t + h, b)(&dense) - formula(t - h, b)(&dense)) / (2.0 * h);
         let of_b = (formula(t, b + h)(&dense) - formula(t, b - h)(&dense)) / (2.0 * h);
@@ -64,7 +64,7 @@ fn pairs_count_as_often_as_they_weigh() {
     let loss = SigLip::new(1.0, -1.0).unwrap();
     let of = |weight: f32| {
         let kin = Graph::between(Lists::new(2, [(0, 1, weight), (1, 2, 1.0)]).unwrap());
-        loss.pull_all(&Sides::between(queries, references, &kin)).unwrap()
+        loss.pull_with_parameters(&Sides::between(queries, references, &kin)).unwrap()
     };
     // Linear in the weight.
     let (once, twice, thrice) = (of(1.0), of(2.0), of(3.0));
