@@ -17,6 +17,7 @@
 
 #![forbid(unsafe_code)]
 
+mod both_ways;
 #[cfg(feature = "burn")]
 mod bridge;
 mod classes;
@@ -27,6 +28,7 @@ mod matrix;
 pub mod memory;
 pub mod miners;
 mod random;
+mod ranks;
 mod reducer;
 pub mod regularizers;
 mod springs;
@@ -35,6 +37,7 @@ mod triplets;
 mod tuples;
 mod unit;
 
+pub use both_ways::BothWays;
 #[cfg(feature = "burn")]
 pub use bridge::{Evaluated, evaluate};
 pub use classes::{ProxyInit, Spread};

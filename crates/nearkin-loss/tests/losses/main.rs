@@ -3,24 +3,37 @@
 
 mod formula;
 mod golden;
+mod held;
 
 mod arc_face;
 mod contrastive;
 mod cos_face;
 mod cross_batch_memory;
+mod dcl;
+mod dclw;
 mod drlim;
+mod dynamic_soft_margin;
+mod fast_ap;
+mod histogram;
+mod info_nce;
+mod intra_pair_variance;
 mod large_margin_softmax;
 mod miners;
 mod multi_similarity;
 mod non_parametric_softmax;
 mod normalized_softmax;
 mod nt_xent;
+mod pnp;
 mod proxy_anchor;
 mod proxy_nca;
+mod ranked_list;
 mod reducers;
 mod regularizers;
+mod sig_lip;
+mod smooth_ap;
 mod soft_triple;
 mod sphere_face;
 mod sub_center_arc_face;
 mod sup_con;
 mod triplet_margin;
+mod tuplet_margin;
