@@ -3,6 +3,7 @@
 mod contrastive;
 mod drlim;
 mod multi_similarity;
+mod nca;
 mod normalized_softmax;
 mod nt_xent;
 mod sup_con;
@@ -11,6 +12,7 @@ mod triplet_margin;
 pub use contrastive::Contrastive;
 pub use drlim::DrLim;
 pub use multi_similarity::MultiSimilarity;
+pub use nca::Nca;
 pub use normalized_softmax::NormalizedSoftmax;
 pub use nt_xent::NtXent;
 pub use sup_con::SupCon;

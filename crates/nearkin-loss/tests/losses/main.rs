@@ -7,6 +7,7 @@ mod golden;
 mod contrastive;
 mod drlim;
 mod multi_similarity;
+mod nca;
 mod normalized_softmax;
 mod nt_xent;
 mod reducers;
