@@ -1,5 +1,6 @@
 //! One file a loss: its paper, its formula, its hyper-parameters, its springs.
 
+mod circle;
 mod contrastive;
 mod drlim;
 mod multi_similarity;
@@ -9,6 +10,7 @@ mod nt_xent;
 mod sup_con;
 mod triplet_margin;
 
+pub use circle::Circle;
 pub use contrastive::Contrastive;
 pub use drlim::DrLim;
 pub use multi_similarity::MultiSimilarity;

@@ -4,6 +4,7 @@
 mod formula;
 mod golden;
 
+mod circle;
 mod contrastive;
 mod drlim;
 mod multi_similarity;
