@@ -1,6 +1,6 @@
 //! The circle loss.
 //!
-//! Y. Sun et al., "Circle Loss: A Unified Perspective of Pair Similarity Optimization", 2020, eqs. 4 to 8. For an anchor with
+//! Y. Sun et al., "Circle Loss: A Unified Perspective of Pair Similarity Optimization", 2020. For an anchor with
 //! kin `p` and strangers `n`, with cosine similarities `s`:
 //!
 //! ```text

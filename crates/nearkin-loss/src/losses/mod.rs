@@ -3,6 +3,7 @@
 mod circle;
 mod contrastive;
 mod drlim;
+mod generalized_lifted_structure;
 mod multi_similarity;
 mod nca;
 mod normalized_softmax;
@@ -13,6 +14,7 @@ mod triplet_margin;
 pub use circle::Circle;
 pub use contrastive::Contrastive;
 pub use drlim::DrLim;
+pub use generalized_lifted_structure::GeneralizedLiftedStructure;
 pub use multi_similarity::MultiSimilarity;
 pub use nca::Nca;
 pub use normalized_softmax::NormalizedSoftmax;

@@ -7,6 +7,7 @@ mod golden;
 mod circle;
 mod contrastive;
 mod drlim;
+mod generalized_lifted_structure;
 mod multi_similarity;
 mod nca;
 mod normalized_softmax;
