@@ -8,6 +8,7 @@ mod circle;
 mod contrastive;
 mod drlim;
 mod generalized_lifted_structure;
+mod lifted_structure;
 mod multi_similarity;
 mod nca;
 mod normalized_softmax;
