@@ -9,6 +9,7 @@ mod multi_similarity;
 mod nca;
 mod normalized_softmax;
 mod nt_xent;
+mod snr_contrastive;
 mod sup_con;
 mod triplet_margin;
 
@@ -21,6 +22,7 @@ pub use multi_similarity::MultiSimilarity;
 pub use nca::Nca;
 pub use normalized_softmax::NormalizedSoftmax;
 pub use nt_xent::NtXent;
+pub use snr_contrastive::SnrContrastive;
 pub use sup_con::SupCon;
 pub use triplet_margin::{Margin, TripletMargin};
 

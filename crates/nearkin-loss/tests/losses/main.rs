@@ -14,5 +14,6 @@ mod nca;
 mod normalized_softmax;
 mod nt_xent;
 mod reducers;
+mod snr_contrastive;
 mod sup_con;
 mod triplet_margin;
