@@ -9,6 +9,7 @@ mod contrastive;
 mod drlim;
 mod generalized_lifted_structure;
 mod lifted_structure;
+mod margin;
 mod multi_similarity;
 mod nca;
 mod normalized_softmax;
