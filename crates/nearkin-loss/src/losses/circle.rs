@@ -7,7 +7,7 @@
 //! ℓ = ln( 1 + Σ_n e^{γ α_n (s_n − m)} · Σ_p e^{−γ α_p (s_p − 1 + m)} ),   α_n = max(0, s_n + m),   α_p = max(0, 1 + m − s_p)
 //! ```
 //!
-//! one term an anchor with both kin and strangers. The gradient takes the paces `α` for constants, as published.
+//! one term an anchor; it is 0 for one that lacks kin or strangers. The gradient takes the paces `α` for constants, as published.
 
 use nearkin_sweep::{Metric, Relation, Row, wide};
 
@@ -65,6 +65,7 @@ impl Springs for Circle {
     fn row(&self, row: &Row<'_>, terms: &mut Terms<'_>, forces: &mut [f32]) {
         let (kin, strangers) = row.counts();
         if kin == 0 || strangers == 0 {
+            terms.add(0.0);
             return;
         }
         let pairs = row.scores.iter().zip(row.relations);
@@ -110,8 +111,9 @@ mod tests {
     }
 
     #[test]
-    fn an_anchor_without_kin_has_no_term() {
-        assert_eq!(loss(&[1.0, 0.0, 1.0, 0.5, 0.0, 1.0], &[0, 0, 1]).terms, 2);
+    fn an_anchor_without_kin_counts_as_zero() {
+        let found = loss(&[1.0, 0.0, 1.0, 0.5, 0.0, 1.0], &[0, 0, 1]);
+        assert_eq!((found.terms, found.active), (3, 2));
     }
 
     #[test]
