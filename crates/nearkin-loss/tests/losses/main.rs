@@ -11,6 +11,7 @@ mod generalized_lifted_structure;
 mod lifted_structure;
 mod margin;
 mod multi_similarity;
+mod n_pairs;
 mod nca;
 mod normalized_softmax;
 mod nt_xent;
