@@ -1,5 +1,6 @@
 //! One file a loss: its paper, its formula, its hyper-parameters, its springs.
 
+mod angular;
 mod circle;
 mod contrastive;
 mod drlim;
@@ -15,6 +16,7 @@ mod snr_contrastive;
 mod sup_con;
 mod triplet_margin;
 
+pub use angular::Angular;
 pub use circle::Circle;
 pub use contrastive::Contrastive;
 pub use drlim::DrLim;

@@ -4,6 +4,7 @@
 mod formula;
 mod golden;
 
+mod angular;
 mod circle;
 mod contrastive;
 mod drlim;
