@@ -2,6 +2,7 @@
 
 use nearkin_sweep::{Kin, Relation};
 
+use crate::classes::ProxyInit;
 use crate::loss::{Loss, LossError, Pull, Sides};
 
 /// The mean of a loss from queries to references and from references to queries.
@@ -34,6 +35,10 @@ impl<L: Loss> Loss for BothWays<L> {
             },
         );
         Ok(both)
+    }
+
+    fn proxies(&self) -> Option<ProxyInit> {
+        self.0.proxies()
     }
 }
 

@@ -1,6 +1,6 @@
 //! Sums of exponentials that neither overflow nor underflow: what soft maxima are made of.
 
-use nearkin_sweep::{exp, max, sum, wide};
+use nearkin_sweep::{Relation, exp, max, sum, wide};
 
 /// `Σ_j e^{x_j}`, held as `e^highest · sum`.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -30,6 +30,11 @@ impl Exps {
     pub fn log_with(&self, other: &Exps) -> f64 {
         let (a, b) = (self.log(), other.log());
         if a == f64::NEG_INFINITY { b } else { a + softplus(b - a) }
+    }
+
+    /// `1 / sum`: what each `e^{x_j − highest}` is to be multiplied by for `∂ log Σ/∂x_j`; 0 when there is none.
+    pub(crate) fn share(&self) -> f64 {
+        if self.sum == 0.0 { 0.0 } else { 1.0 / self.sum }
     }
 
     /// Whether nothing was added up.
@@ -66,6 +71,43 @@ pub fn exps(exponents: &mut [f32]) -> Exps {
             Exps { highest: highest.into(), sum: sum(exponents) }
         },
     )
+}
+
+/// Values of a row that are told apart at once.
+const TILE: usize = 256;
+
+/// As [`exps`], of the kin and of the strangers of a row apart: each `x_j` becomes `e^{x_j − highest}` with the highest of its
+/// own relation, and 0 where no spring joins the pair.
+pub(crate) fn exps_apart(exponents: &mut [f32], relations: &[Relation]) -> [Exps; 2] {
+    const APART: [Relation; 2] = [Relation::Kin, Relation::Stranger];
+    wide(|| {
+        let mut highest = [f32::NEG_INFINITY; 2];
+        for (x, relations) in exponents.chunks(TILE).zip(relations.chunks(TILE)) {
+            for (highest, wanted) in highest.iter_mut().zip(APART) {
+                let mut tile = [f32::NEG_INFINITY; TILE];
+                for ((t, x), relation) in tile.iter_mut().zip(x).zip(relations) {
+                    *t = if *relation == wanted { *x } else { f32::NEG_INFINITY };
+                }
+                *highest = max(&tile).max(*highest);
+            }
+        }
+        // Where none takes part, anything finite will do.
+        let base = highest.map(|x| if x == f32::NEG_INFINITY { 0.0 } else { x });
+        let mut sums = [0.0; 2];
+        for (x, relations) in exponents.chunks_mut(TILE).zip(relations.chunks(TILE)) {
+            let mut tiles = [[0.0; TILE]; 2];
+            let [kin, strangers] = &mut tiles;
+            for (((x, relation), kin), stranger) in x.iter_mut().zip(relations).zip(kin).zip(strangers) {
+                let is_kin = *relation == Relation::Kin;
+                let e = exp(*x - if is_kin { base[0] } else { base[1] });
+                *kin = if is_kin { e } else { 0.0 };
+                *stranger = if *relation == Relation::Stranger { e } else { 0.0 };
+                *x = *kin + *stranger;
+            }
+            sums.iter_mut().zip(&tiles).for_each(|(total, tile)| *total += sum(tile));
+        }
+        [0, 1].map(|i| Exps { highest: highest[i].into(), sum: sums[i] })
+    })
 }
 
 #[cfg(test)]
@@ -120,5 +162,28 @@ mod tests {
                 assert_eq!(found.sum.to_bits(), sum(&plain).to_bits(), "{n} {seed}");
             }
         }
+    }
+
+    #[test]
+    fn kin_and_strangers_apart_are_what_each_is_alone() {
+        let relation = |j: usize| [Relation::Kin, Relation::Stranger, Relation::Excluded][j * j % 3];
+        let relations: Vec<Relation> = (0..700).map(relation).chain([Relation::Stranger]).collect();
+        let x: Vec<f32> =
+            (0..701).map(|j| (j * 37 % 101) as f32 * 0.5 - if j % 3 == 0 { 300.0 } else { 0.0 }).collect();
+        let mut together = x.clone();
+        let found = exps_apart(&mut together, &relations);
+        for (found, wanted) in found.iter().zip([Relation::Kin, Relation::Stranger]) {
+            let only = |(x, r): (&f32, &Relation)| if *r == wanted { *x } else { f32::NEG_INFINITY };
+            let mut alone: Vec<f32> = x.iter().zip(&relations).map(only).collect();
+            let wanted_sum = exps(&mut alone);
+            assert_eq!(found.highest, wanted_sum.highest);
+            assert!((found.sum - wanted_sum.sum).abs() < 1e-5 * wanted_sum.sum);
+            for ((found, alone), relation) in together.iter().zip(&alone).zip(&relations) {
+                assert!(*relation != wanted || found == alone);
+            }
+        }
+        let [none, strangers] = exps_apart(&mut [1.0, f32::NAN], &[Relation::Stranger; 2]);
+        assert!(none.is_empty() && none.log() == f64::NEG_INFINITY && none.share() == 0.0);
+        assert!(strangers.log().is_nan());
     }
 }

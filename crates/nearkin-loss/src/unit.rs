@@ -15,7 +15,7 @@ use crate::tuples::Tuples;
 pub struct OnSphere<L>(pub L);
 
 impl<L: Loss> OnSphere<L> {
-    fn through(
+    pub(crate) fn through(
         sides: &Sides<'_>,
         pull: impl FnOnce(&Sides<'_>) -> Result<Pull, LossError>,
     ) -> Result<Pull, LossError> {

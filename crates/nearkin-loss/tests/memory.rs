@@ -66,6 +66,17 @@ fn no_loss_and_no_miner_holds_a_matrix_of_scores() {
         ("nt-xent, sharp", Box::new(NtXent::new(0.01).unwrap())),
         ("sup-con", Box::new(SupCon::new(0.1).unwrap())),
         ("all triplets", Box::new(triplets)),
+        ("nca", Box::new(Nca::default())),
+        ("circle", Box::new(Circle::default())),
+        ("lifted structure", Box::new(LiftedStructure::default())),
+        ("generalised lifted structure", Box::new(GeneralizedLiftedStructure::default())),
+        ("tuplet margin", Box::new(TupletMargin::new(5.73, 64.0).unwrap())),
+        ("fast-ap", Box::new(FastAp::default())),
+        ("info-nce", Box::new(InfoNce::new(Metric::Cosine, 0.1).unwrap())),
+        (
+            "semi-hard",
+            Box::new(Mined { miner: SemiHardMiner::new(Metric::Euclidean, 0.2).unwrap(), loss: triplets }),
+        ),
         (
             "batch hard",
             Box::new(Mined { miner: BatchHardMiner { metric: Metric::Euclidean }, loss: triplets }),

@@ -1,7 +1,10 @@
 //! Every reducer, on losses of triplets, pairs, anchors and samples.
 
-use nearkin_loss::losses::{MultiSimilarity, NtXent};
-use nearkin_loss::{Loss, Reduced, Reducer};
+use nearkin_loss::losses::{
+    Angular, ArcFace, Circle, GeneralizedLiftedStructure, LiftedStructure, MarginBased, MultiSimilarity,
+    NtXent, TupletMargin,
+};
+use nearkin_loss::{Loss, OnSphere, Reduced, Reducer};
 
 use crate::golden::{Given, Settings, compare};
 use crate::{contrastive, triplet_margin};
@@ -30,13 +33,20 @@ fn loss(given: &Given<'_>) -> Option<Box<dyn Loss>> {
         "multi_similarity" => {
             Box::new(MultiSimilarity::new(s.number("alpha"), s.number("beta"), s.number("base")).unwrap())
         }
+        "circle" => Box::new(Circle::default()),
+        "angular" => Box::new(OnSphere(Angular::default())),
+        "lifted_structure" => Box::new(OnSphere(LiftedStructure::default())),
+        "generalized_lifted_structure" => Box::new(OnSphere(GeneralizedLiftedStructure::default())),
+        "margin" => Box::new(OnSphere(MarginBased::default())),
+        "tuplet_margin" => Box::new(TupletMargin::new(s.number("margin"), s.number("scale")).unwrap()),
+        "arc_face" => Box::new(ArcFace::new(s.number("margin"), s.number("scale")).unwrap()),
         _ => return None,
     })
 }
 
 #[test]
 fn every_reducer_agrees_with_its_peer() {
-    compare("reducers.json", 60, |given| {
+    compare("reducers.json", 86, |given| {
         Some(Box::new(Reduced { loss: loss(given)?, reducer: reducer(given.settings()) }) as _)
     });
 }
