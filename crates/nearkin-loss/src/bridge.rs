@@ -2,17 +2,18 @@
 //!
 //! A loss computes its value and its gradient in one go, on the CPU, from plain slices. The tape gets one node a side:
 //! forward hands out the value, backward multiplies the gradient by whatever comes from above. Embeddings on a
-//! GPU are copied to the host and the gradient back: `n × d` values each way.
+//! GPU are copied to the host and the gradient back, `n × d` values each way. Losses of whole rows take their products on
+//! the GPU all the same, panel by panel: scores come to the host, forces go back.
 
 use burn::backend::autodiff::checkpoint::{base::Checkpointer, strategy::CheckpointStrategy};
 use burn::backend::autodiff::grads::Gradients;
 use burn::backend::autodiff::ops::{Backward, Ops, OpsKind};
 use burn::backend::tensor::FloatTensor;
 use burn::backend::{Autodiff, Backend, Dispatch, Flex, TensorMetadata, backend_extension};
-use burn::tensor::{Shape, Tensor, TensorData};
+use burn::tensor::{Device, Shape, Tensor, TensorData};
 #[cfg(feature = "gpu")]
 use burn_cubecl::CubeBackend;
-use nearkin_sweep::{Kin, Vectors};
+use nearkin_sweep::{Accelerator, Kin, Panels, SweepError, Vectors};
 
 use crate::loss::{Loss, LossError, Sides};
 
@@ -51,8 +52,12 @@ pub fn evaluate(
     let [_, dim] = queries.dims();
     let query_values = read(&queries)?;
     let reference_values = references.as_ref().map(read).transpose()?;
+    // On the CPU the sweep's own products are faster; elsewhere the device takes them over, panel by panel.
+    let device = queries.device().inner();
+    let accelerator = (device != Device::flex()).then_some(OnDevice(device));
     let pull = {
-        let q = Vectors::new(&query_values, dim)?;
+        let accelerator = accelerator.as_ref().map(|a| a as &dyn Accelerator);
+        let q = Vectors::new(&query_values, dim)?.on(accelerator);
         let r = match (&reference_values, &references) {
             (Some(values), Some(tensor)) => Some(Vectors::new(values, tensor.dims()[1])?),
             _ => None,
@@ -64,6 +69,75 @@ pub fn evaluate(
         tensor = tensor + on_tape(references, 0.0, pull.reference_gradient);
     }
     Ok(Evaluated { tensor, value: pull.loss, terms: pull.terms, active: pull.active })
+}
+
+/// A device of Burn's that takes over the sweep's products, in tensor operations on panels of rows.
+#[derive(Debug)]
+struct OnDevice(Device);
+
+impl Accelerator for OnDevice {
+    fn load(
+        &self,
+        queries: &[f32],
+        references: Option<&[f32]>,
+        dim: usize,
+    ) -> Result<Box<dyn Panels>, SweepError> {
+        let tensor = |values: &[f32]| {
+            let shape = [values.len() / dim, dim];
+            Tensor::<2>::from_data(TensorData::new(values.to_vec(), shape), &self.0)
+        };
+        let queries = tensor(queries);
+        let references = references.map_or_else(|| queries.clone(), tensor);
+        let at_references = Tensor::zeros(references.dims(), &self.0);
+        Ok(Box::new(OnPanels { queries, references, at_queries: Vec::new(), at_references }))
+    }
+}
+
+struct OnPanels {
+    queries: Tensor<2>,
+    references: Tensor<2>,
+    /// The sums of each panel's queries.
+    at_queries: Vec<Tensor<2>>,
+    at_references: Tensor<2>,
+}
+
+impl OnPanels {
+    fn panel(&self, first: usize, count: usize) -> Tensor<2> {
+        let [_, dim] = self.queries.dims();
+        self.queries.clone().slice([first..first + count, 0..dim])
+    }
+}
+
+fn read(tensor: Tensor<2>) -> Result<Vec<f32>, SweepError> {
+    let values = tensor.into_data().convert::<f32>().try_to_vec::<f32>();
+    values.map_err(|e| SweepError::Accelerator(format!("{e:?}")))
+}
+
+impl Panels for OnPanels {
+    fn scores(&mut self, first: usize, count: usize, out: &mut [f32]) -> Result<(), SweepError> {
+        let scores = read(self.panel(first, count).matmul(self.references.clone().transpose()))?;
+        if scores.len() != out.len() {
+            return Err(SweepError::Accelerator(format!("{} scores for {}", scores.len(), out.len())));
+        }
+        out.copy_from_slice(&scores);
+        Ok(())
+    }
+
+    fn pull(&mut self, first: usize, count: usize, forces: &[f32]) -> Result<(), SweepError> {
+        let [references, _] = self.references.dims();
+        let data = TensorData::new(forces.to_vec(), [count, references]);
+        let forces = Tensor::<2>::from_data(data, &self.queries.device());
+        self.at_queries.push(forces.clone().matmul(self.references.clone()));
+        let pulled = forces.transpose().matmul(self.panel(first, count));
+        self.at_references = self.at_references.clone() + pulled;
+        Ok(())
+    }
+
+    fn finish(self: Box<Self>) -> Result<(Vec<f32>, Vec<f32>), SweepError> {
+        let at_queries =
+            if self.at_queries.is_empty() { Vec::new() } else { read(Tensor::cat(self.at_queries, 0))? };
+        Ok((at_queries, read(self.at_references)?))
+    }
 }
 
 /// A scalar on the tape of `x` whose value and gradient with respect to `x` are known already.
@@ -147,7 +221,6 @@ mod tests {
     use super::*;
     use crate::losses::{Margin, NtXent, TripletMargin};
     use crate::miners::{BatchHardMiner, Mined};
-    use burn::tensor::Device;
     use nearkin_sweep::{Metric, SameLabel};
 
     fn points() -> TensorData {
@@ -212,5 +285,53 @@ mod tests {
         let loss = NtXent::new(0.5).unwrap();
         let found = evaluate(&loss, x, None, &SameLabel::within(&[0, 1, 0, 1])).unwrap();
         assert!((f64::from(values(found.tensor)[0]) - found.value).abs() < 1e-6);
+    }
+
+    #[test]
+    fn panels_of_tensor_operations_give_what_the_sweep_gives() {
+        use crate::losses::{Contrastive, MultiSimilarity, Nca, SupCon};
+        use crate::{OnSphere, Sides};
+        let device = OnDevice(Device::flex());
+        let (n, m, dim) = (300, 170, 6);
+        let value = |i: usize| ((i * 2_654_435_761 + 7) % 1013) as f32 / 506.0 - 1.0;
+        let (q, r): (Vec<f32>, Vec<f32>) =
+            ((0..n * dim).map(value).collect(), (5..5 + m * dim).map(value).collect());
+        let labels = |count: usize| (0..count as u32).map(|i| i % 29).collect::<Vec<u32>>();
+        let (ql, rl) = (labels(n), labels(m));
+        let losses: [Box<dyn Loss>; 5] = [
+            Box::new(SupCon::new(0.2).unwrap()),
+            Box::new(MultiSimilarity::default()),
+            Box::new(OnSphere(Contrastive::new(Metric::Euclidean, 0.0, 1.0).unwrap())),
+            Box::new(TripletMargin::new(Metric::SquaredEuclidean, Margin::Hinge(0.3)).unwrap()),
+            Box::new(Nca::default()),
+        ];
+        for (l, loss) in losses.iter().enumerate() {
+            for between in [false, true] {
+                let (within, between_kin) = (SameLabel::within(&ql), SameLabel::between(&ql, &rl));
+                let pull = |on: Option<&dyn Accelerator>| {
+                    let queries = Vectors::new(&q, dim).unwrap().on(on);
+                    let sides = match between {
+                        false => Sides::within(queries, &within),
+                        true => Sides::between(queries, Vectors::new(&r, dim).unwrap(), &between_kin),
+                    };
+                    loss.pull(&sides).unwrap()
+                };
+                let (here, there) = (pull(None), pull(Some(&device)));
+                assert!(
+                    (here.loss - there.loss).abs() < 1e-5 * here.loss.abs(),
+                    "{l}: {} {}",
+                    here.loss,
+                    there.loss
+                );
+                assert_eq!(
+                    (here.terms, here.query_gradient.len()),
+                    (there.terms, there.query_gradient.len())
+                );
+                let pairs = here.query_gradient.iter().zip(&there.query_gradient);
+                for (a, b) in pairs.chain(here.reference_gradient.iter().zip(&there.reference_gradient)) {
+                    assert!((a - b).abs() < 1e-5 + 1e-3 * a.abs(), "{l}: {a} {b}");
+                }
+            }
+        }
     }
 }

@@ -121,9 +121,10 @@ pub trait SumSprings<const SUMS: usize, const ENDS: usize>: PairSprings<SUMS, EN
     fn settle(&self, sums: &[f64; SUMS], terms: &mut Terms<'_>) -> [f32; ENDS];
 }
 
-/// Whether every pair may be visited once: among one set, and `i` is to `j` what `j` is to `i`.
+/// Whether every pair may be visited once: among one set, `i` is to `j` what `j` is to `i`, and the products are taken here
+/// (an accelerator gives whole rows).
 pub(crate) fn pairs_meet_once(sides: &Sides<'_>) -> bool {
-    sides.references.is_none() && sides.kin.is_symmetric()
+    sides.references.is_none() && sides.kin.is_symmetric() && sides.queries.accelerator().is_none()
 }
 
 /// Evaluates springs by sums, whose terms are one a row. As [`pull_springs`], but faster among one set.

@@ -23,7 +23,7 @@ impl<L: Loss> OnSphere<L> {
         let queries = Unit::of(sides.queries);
         let references = sides.references.map(|r| (Unit::of(r), r.dim()));
         let on_sphere = Sides {
-            queries: Vectors::new(&queries.vectors, dim)?,
+            queries: Vectors::new(&queries.vectors, dim)?.on(sides.queries.accelerator()),
             references: match &references {
                 Some((unit, dim)) => Some(Vectors::new(&unit.vectors, *dim)?),
                 None => None,

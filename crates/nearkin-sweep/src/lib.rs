@@ -16,10 +16,13 @@
 //! whose shape depends on the input alone, and each output has one owner, so the bits of a result do not depend on
 //! the number of threads.
 //!
+//! An [`Accelerator`] may take the products over; the rows come back to be turned into forces here.
+//!
 //! Nothing here knows a framework: vectors are `&[f32]`, results are plain values.
 
 #![deny(unsafe_code)]
 
+mod accelerator;
 mod assign;
 mod exp;
 mod histogram;
@@ -36,6 +39,7 @@ mod top_k;
 mod vectors;
 mod wide;
 
+pub use accelerator::{Accelerator, Panels};
 pub use assign::{Assigned, assign, k_means};
 pub use exp::exp;
 pub use histogram::{ScoreHistogram, score_histogram};

@@ -199,6 +199,19 @@ pub(crate) fn score_tile(
 ) {
     let rows = out.len() / width;
     scores_into(queries.vectors().block(query, rows), references.vectors().block(reference, width), out);
+    from_products(metric, queries, query, references, reference, width, out);
+}
+
+/// Turns products, in place, into scores.
+pub(crate) fn from_products(
+    metric: Metric,
+    queries: &Ready<'_>,
+    query: usize,
+    references: &Ready<'_>,
+    reference: usize,
+    width: usize,
+    out: &mut [f32],
+) {
     if metric.larger_is_nearer() {
         return;
     }

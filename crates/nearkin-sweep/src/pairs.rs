@@ -158,12 +158,14 @@ fn add_row<P: PairSprings<SUMS, ENDS>, const SUMS: usize, const ENDS: usize>(
             }
         }
         for s in 0..SUMS {
+            // Sums over kin find nothing in most chunks.
+            if found[s].iter().fold(0, |any, x| any | x.to_bits()) == 0 {
+                continue;
+            }
             for lane in 0..LANES {
                 lanes[s][lane] += found[s][lane];
             }
-        }
-        if let Some(columns) = of_columns.get_mut(chunk) {
-            for s in 0..SUMS {
+            if let Some(columns) = of_columns.get_mut(chunk) {
                 for lane in 0..LANES {
                     columns[s][lane] += found[s][lane];
                 }
@@ -415,30 +417,43 @@ impl League {
         kin: Option<&K>,
         meet: impl Fn(Meeting<'_>) + Sync,
     ) {
+        // Room to work in is handed on from meeting to meeting: to allocate it anew costs more than a short meeting.
+        let rooms: Mutex<Vec<Room>> = Mutex::new(Vec::new());
         for round in self.rounds() {
-            round.into_par_iter().for_each_init(
-                || (Vec::new(), Vec::new(), Vec::new()),
-                |(scores, relations, weights), (row_block, column_block)| {
-                    let (rows, width) = (self.len(row_block), self.len(column_block));
-                    scores.resize(rows * width, 0.0);
-                    let (query, first) = (self.first(row_block), self.first(column_block));
-                    score_tile(metric, ready, query, ready, first, width, scores);
-                    let mut weighed = false;
-                    if let Some(kin) = kin {
-                        relations.resize(rows * width, Relation::default());
-                        weights.resize(rows * width, 1.0);
-                        for i in 0..rows {
-                            let row = i * width..(i + 1) * width;
-                            kin.relate(query + i, first, &mut relations[row.clone()]);
+            round.into_par_iter().for_each(|(row_block, column_block)| {
+                let mut room = lock(&rooms).pop().unwrap_or_default();
+                let Room { scores, relations, weights } = &mut room;
+                let (rows, width) = (self.len(row_block), self.len(column_block));
+                let (query, first) = (self.first(row_block), self.first(column_block));
+                scores.resize(rows * width, 0.0);
+                score_tile(metric, ready, query, ready, first, width, scores);
+                let mut weighed = false;
+                if let Some(kin) = kin {
+                    relations.resize(rows * width, Relation::default());
+                    for i in 0..rows {
+                        let row = i * width..(i + 1) * width;
+                        kin.relate(query + i, first, &mut relations[row.clone()]);
+                        // Pairs are weighed all or not at all.
+                        if i == 0 || weighed {
+                            weights.resize(rows * width, 1.0);
                             weighed = kin.weigh(query + i, first, &mut weights[row]);
                         }
                     }
-                    let weights = if weighed { &weights[..] } else { &[] };
-                    meet(Meeting { row_block, column_block, width, scores, relations, weights });
-                },
-            );
+                }
+                let weights = if weighed { &weights[..] } else { &[] };
+                meet(Meeting { row_block, column_block, width, scores, relations, weights });
+                lock(&rooms).push(room);
+            });
         }
     }
+}
+
+/// What a meeting needs to work in.
+#[derive(Default)]
+struct Room {
+    scores: Vec<f32>,
+    relations: Vec<Relation>,
+    weights: Vec<f32>,
 }
 
 #[cfg(test)]

@@ -6,8 +6,9 @@
 
 use rayon::prelude::*;
 
+use crate::accelerator::Panels;
 use crate::kin::{Kin, Relation};
-use crate::metric::{Metric, Ready, score_tile};
+use crate::metric::{Metric, Ready, from_products, score_tile};
 use crate::product::{add_weighted_columns, add_weighted_rows};
 use crate::vectors::{SweepError, Vectors};
 use crate::wide::{sum, wide};
@@ -148,6 +149,21 @@ fn sweep<T: Send, K: Kin + ?Sized>(
         Some(_) => None,
         None => Some((Ready::new(*queries, metric), references.map(|r| Ready::new(r, metric)))),
     };
+    let mut panels = match queries.accelerator() {
+        None => None,
+        Some(accelerator) => {
+            let (queries, references) = match (&ends, &own) {
+                (Some(ends), _) => (&ends.queries, ends.references.as_ref()),
+                (None, Some((queries, references))) => (queries, references.as_ref()),
+                (None, None) => unreachable!("vectors are made ready either for the ends or alone"),
+            };
+            let references = references.map(Ready::vectors);
+            let queries = queries.vectors();
+            Some(accelerator.load(queries.data(), references.map(|r| r.data()), queries.dim())?)
+        }
+    };
+    // An accelerator gives whole rows.
+    let tile_width = if panels.is_some() { m.max(1) } else { TILE };
     let rows = (HELD / m.max(1)).clamp(FEWEST_ROWS, MOST_ROWS).min(n.max(1));
     // Tile after tile, each a block of `rows` × TILE: a task multiplies into what is its own.
     let mut band = vec![0.0; rows * m];
@@ -160,14 +176,31 @@ fn sweep<T: Send, K: Kin + ?Sized>(
             (None, Some((queries, references))) => (queries, references.as_ref().unwrap_or(queries)),
             (None, None) => unreachable!("vectors are made ready either for the ends or alone"),
         };
-        band.par_chunks_mut(count * TILE).enumerate().for_each(|(tile, scores)| {
-            let width = scores.len() / count;
-            score_tile(metric, ready_queries, first_query, ready_references, tile * TILE, width, scores);
-        });
+        match &mut panels {
+            Some(panels) => {
+                panels.scores(first_query, count, band)?;
+                let rows = band.par_chunks_mut(tile_width).enumerate();
+                rows.for_each(|(i, row)| {
+                    from_products(
+                        metric,
+                        ready_queries,
+                        first_query + i,
+                        ready_references,
+                        0,
+                        row.len(),
+                        row,
+                    );
+                });
+            }
+            None => band.par_chunks_mut(count * TILE).enumerate().for_each(|(tile, scores)| {
+                let width = scores.len() / count;
+                score_tile(metric, ready_queries, first_query, ready_references, tile * TILE, width, scores);
+            }),
+        }
         // The row of a query is a piece of each tile. Tasks own whole rows: they take their pieces out, and put forces back.
         let mut pieces: Vec<Vec<&mut [f32]>> =
-            (0..count).map(|_| Vec::with_capacity(m.div_ceil(TILE))).collect();
-        for tile in band.chunks_mut(count * TILE) {
+            (0..count).map(|_| Vec::with_capacity(m.div_ceil(tile_width))).collect();
+        for tile in band.chunks_mut(count * tile_width) {
             let width = tile.len() / count;
             for (row, piece) in pieces.iter_mut().zip(tile.chunks_exact_mut(width)) {
                 row.push(piece);
@@ -205,9 +238,17 @@ fn sweep<T: Send, K: Kin + ?Sized>(
                 kept
             });
         kept.par_extend(found);
-        if let Some(ends) = &mut ends {
-            ends.add(first_query, count, band);
+        match (&mut ends, &mut panels) {
+            (Some(ends), Some(panels)) => {
+                panels.pull(first_query, count, band)?;
+                ends.add_weights(first_query, band, m);
+            }
+            (Some(ends), None) => ends.add(first_query, count, band),
+            (None, _) => {}
         }
+    }
+    if let (Some(ends), Some(panels)) = (ends, panels) {
+        ends.take_sums(panels)?;
     }
     Ok(kept)
 }
@@ -307,6 +348,31 @@ impl<'a> Ends<'a> {
             let weights = &mut self.query_weights[first_query..first_query + count];
             weights.iter_mut().zip(query_weights).for_each(|(w, share)| *w += share);
         }
+    }
+
+    /// Adds up the forces of a band alone, where an accelerator has the rest.
+    fn add_weights(&mut self, first_query: usize, forces: &[f32], width: usize) {
+        if self.metric.larger_is_nearer() || width == 0 {
+            return;
+        }
+        for (i, row) in forces.chunks_exact(width).enumerate() {
+            self.query_weights[first_query + i] += wide(
+                #[inline(always)]
+                || sum(row),
+            );
+            self.reference_weights.iter_mut().zip(row).for_each(|(w, g)| *w += f64::from(*g));
+        }
+    }
+
+    /// What an accelerator has added up.
+    fn take_sums(&mut self, panels: Box<dyn Panels>) -> Result<(), SweepError> {
+        let (at_queries, at_references) = panels.finish()?;
+        let wanted = (self.at_queries.len(), self.at_references.len());
+        if (at_queries.len(), at_references.len()) != wanted {
+            return Err(SweepError::Accelerator("its sums have another shape than the vectors".into()));
+        }
+        (self.at_queries, self.at_references) = (at_queries, at_references);
+        Ok(())
     }
 
     /// The chain rule from sums over unit or raw vectors to gradients of the input, scaled.

@@ -1,5 +1,7 @@
 //! Borrowed row-major vectors, checked once at the door.
 
+use crate::accelerator::Accelerator;
+
 /// What can be wrong with the input of a sweep.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 #[non_exhaustive]
@@ -41,6 +43,9 @@ pub enum SweepError {
         /// Its weight.
         found: f32,
     },
+    /// An accelerator failed.
+    #[error("the accelerator failed: {0}")]
+    Accelerator(String),
     /// More clusters than vectors, or none.
     #[error("{wanted} clusters of {vectors} vectors: wanted at least 1, and at most one a vector")]
     Clusters {
@@ -76,6 +81,7 @@ pub enum SweepError {
 pub struct Vectors<'a> {
     data: &'a [f32],
     dim: usize,
+    accelerator: Option<&'a dyn Accelerator>,
 }
 
 impl<'a> Vectors<'a> {
@@ -90,7 +96,19 @@ impl<'a> Vectors<'a> {
         if !data.len().is_multiple_of(dim) {
             return Err(SweepError::Ragged { len: data.len(), dim });
         }
-        Ok(Self { data, dim })
+        Ok(Self { data, dim, accelerator: None })
+    }
+
+    /// The same vectors, whose products as queries are taken on an accelerator by [`pull_rows`](crate::pull_rows) and
+    /// [`map_rows`](crate::map_rows); `None` for this processor.
+    #[must_use]
+    pub fn on(self, accelerator: Option<&'a dyn Accelerator>) -> Self {
+        Self { accelerator, ..self }
+    }
+
+    /// Where products with these vectors as queries are taken; `None` for this processor.
+    pub fn accelerator(&self) -> Option<&'a dyn Accelerator> {
+        self.accelerator
     }
 
     /// Number of vectors.
@@ -124,7 +142,7 @@ impl<'a> Vectors<'a> {
     /// Vectors `first..first + count`, fewer at the end.
     pub(crate) fn block(&self, first: usize, count: usize) -> Vectors<'a> {
         let end = (first + count).min(self.len());
-        Vectors { data: &self.data[first * self.dim..end * self.dim], dim: self.dim }
+        Vectors { data: &self.data[first * self.dim..end * self.dim], ..*self }
     }
 
     pub(crate) fn check_same_dim(&self, references: &Vectors<'_>) -> Result<(), SweepError> {
