@@ -158,10 +158,6 @@ fn add_row<P: PairSprings<SUMS, ENDS>, const SUMS: usize, const ENDS: usize>(
             }
         }
         for s in 0..SUMS {
-            // Sums over kin find nothing in most chunks.
-            if found[s].iter().fold(0, |any, x| any | x.to_bits()) == 0 {
-                continue;
-            }
             for lane in 0..LANES {
                 lanes[s][lane] += found[s][lane];
             }
@@ -209,6 +205,8 @@ pub fn pull_pairs<P: PairSprings<SUMS, ENDS>, K: Kin + ?Sized, const SUMS: usize
     }
     let (ready, dim) = (Ready::new(vectors, metric), vectors.dim());
     let league = League::new(vectors.len());
+    // Only distances need the forces alone beside their sums over vectors.
+    let distances = !metric.larger_is_nearer();
     // The numbers of the columns' ends, each in a row of its own.
     let columns: [Vec<f32>; ENDS] = std::array::from_fn(|e| ends.iter().map(|end| end[e]).collect());
     let sums: Vec<Mutex<(Vec<f32>, Vec<f64>)>> = (0..league.blocks())
@@ -240,21 +238,25 @@ pub fn pull_pairs<P: PairSprings<SUMS, ENDS>, K: Kin + ?Sized, const SUMS: usize
         {
             let (sums, weights) = &mut *lock(&sums[tile.row_block]);
             add_weighted_rows(forces, vectors.block(first_column, width), sums);
-            for (weight, row) in weights.iter_mut().zip(forces.chunks_exact(width)) {
-                *weight += wide(
-                    #[inline(always)]
-                    || crate::wide::sum(row),
-                );
+            if distances {
+                for (weight, row) in weights.iter_mut().zip(forces.chunks_exact(width)) {
+                    *weight += wide(
+                        #[inline(always)]
+                        || crate::wide::sum(row),
+                    );
+                }
             }
         }
         if tile.row_block != tile.column_block {
             let (sums, weights) = &mut *lock(&sums[tile.column_block]);
             add_weighted_columns(forces, width, 0, vectors.block(first_row, rows), sums);
-            for row in forces.chunks_exact(width) {
-                wide(
-                    #[inline(always)]
-                    || weights.iter_mut().zip(row).for_each(|(w, g)| *w += f64::from(*g)),
-                );
+            if distances {
+                for row in forces.chunks_exact(width) {
+                    wide(
+                        #[inline(always)]
+                        || weights.iter_mut().zip(row).for_each(|(w, g)| *w += f64::from(*g)),
+                    );
+                }
             }
         }
     });
