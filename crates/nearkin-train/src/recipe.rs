@@ -11,7 +11,7 @@ use crate::methods::MethodConfig;
 use crate::optimizers::OptimizerConfig;
 use crate::schedule::Schedule;
 
-/// What is trained, how, and for how long. Settings left out are chosen by [`Recipe::resolve`] from the data.
+/// What is trained, how, and for how long. Settings left out are chosen from the data and the method when a run begins.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub struct Recipe {
