@@ -8,7 +8,7 @@ use std::time::Instant;
 
 use nearkin_eval::{Labeled, RetrievalOptions, retrieval};
 use nearkin_loss::losses::{Contrastive, Margin, MultiSimilarity, NtXent, SupCon, TripletMargin};
-use nearkin_loss::miners::{BatchHardMiner, Difficulty, Mined, TripletMarginMiner};
+use nearkin_loss::miners::{BatchHardMiner, Difficulty, Mined};
 use nearkin_loss::{Loss, OnSphere, Sides};
 use nearkin_sweep::{Metric, SameLabel, Vectors, top_k};
 use rayon::prelude::*;
@@ -76,10 +76,7 @@ fn loss(what: &str) -> Result<Box<dyn Loss>, Box<dyn std::error::Error>> {
             Box::new(OnSphere(Mined { miner: BatchHardMiner { metric: Metric::Euclidean }, loss: triplets }))
         }
         "triplet_batch_all" => Box::new(OnSphere(triplets)),
-        "triplet_semi_hard" => {
-            let miner = TripletMarginMiner::new(Metric::Euclidean, 0.2, Difficulty::SemiHard)?;
-            Box::new(OnSphere(Mined { miner, loss: triplets }))
-        }
+        "triplet_semi_hard" => Box::new(OnSphere(triplets.only(Difficulty::SemiHard, 0.2)?)),
         other => return Err(format!("no case is called {other}").into()),
     })
 }

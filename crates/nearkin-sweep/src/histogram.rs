@@ -61,7 +61,7 @@ pub fn score_histogram(
     queries.check_same_dim(&others)?;
     let ready = Ready::new(queries, metric);
     let ready_references = references.map(|r| Ready::new(r, metric));
-    let ready_references = ready_references.as_ref().unwrap_or(&ready);
+    let columns = ready_references.as_ref().unwrap_or(&ready).all_columns();
     let none = || ScoreHistogram { low, high, kin: vec![0; bins], strangers: vec![0; bins], not_numbers: 0 };
     let (last, per_bin) = ((bins - 1) as f32, bins as f32 / (high - low));
     // Whole numbers may be added up in any order.
@@ -73,7 +73,7 @@ pub fn score_histogram(
             let width = TILE.min(others.len() - first);
             scores.resize(rows * width, 0.0);
             relations.resize(width, Relation::default());
-            score_tile(metric, &ready, first_query, ready_references, first, width, &mut scores);
+            score_tile(metric, &ready, first_query, &columns, first, width, &mut scores);
             for (i, row) in scores.chunks_exact(width).enumerate() {
                 kin.relate(first_query + i, first, &mut relations);
                 for (score, relation) in row.iter().zip(&relations) {

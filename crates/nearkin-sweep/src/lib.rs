@@ -26,6 +26,7 @@ mod accelerator;
 mod assign;
 mod exp;
 mod histogram;
+mod kernel;
 mod kin;
 mod list;
 mod metric;

@@ -6,7 +6,7 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-use crate::product::scores_into;
+use crate::kernel::Columns;
 use crate::vectors::Vectors;
 use crate::wide::wide;
 
@@ -177,9 +177,37 @@ impl<'a> Ready<'a> {
         self.data.len() / self.dim
     }
 
+    /// Whether no score among such vectors can leave the range of f32. Tells `false` for all that might.
+    pub(crate) fn is_tame(&self) -> bool {
+        // The largest score is a squared distance, at most 4 dim max².
+        let most = (f32::MAX / 8.0 / self.dim as f32).sqrt();
+        wide(
+            #[inline(always)]
+            || self.data.iter().fold(true, |tame, x| tame & (x.abs() < most)),
+        )
+    }
+
+    /// Some of the vectors laid out as references of [`score_tile`]. `first` must be a multiple of 16.
+    pub(crate) fn columns(&self, first: usize, count: usize) -> References<'_> {
+        References { ready: self, first, columns: Columns::new(self.vectors().block(first, count)) }
+    }
+
+    /// All of them.
+    pub(crate) fn all_columns(&self) -> References<'_> {
+        self.columns(0, self.len())
+    }
+
     pub(crate) fn norm(&self, i: usize) -> f32 {
         self.norms[i]
     }
+}
+
+/// Vectors that others are scored with.
+pub(crate) struct References<'a> {
+    ready: &'a Ready<'a>,
+    /// The vector in the first column.
+    first: usize,
+    columns: Columns,
 }
 
 /// Below this part of `‖a‖² + ‖b‖²`, `‖a‖² + ‖b‖² − 2 a·b` has lost too many digits, and a squared distance is taken from
@@ -187,19 +215,19 @@ impl<'a> Ready<'a> {
 const NEAR: f32 = 0.01;
 
 /// Scores of queries `query..` (as many as `out` has rows of `width`) with references `reference..reference + width`,
-/// row-major into `out`.
+/// row-major into `out`. `reference` must be a multiple of 16.
 pub(crate) fn score_tile(
     metric: Metric,
     queries: &Ready<'_>,
     query: usize,
-    references: &Ready<'_>,
+    references: &References<'_>,
     reference: usize,
     width: usize,
     out: &mut [f32],
 ) {
-    let rows = out.len() / width;
-    scores_into(queries.vectors().block(query, rows), references.vectors().block(reference, width), out);
-    from_products(metric, queries, query, references, reference, width, out);
+    let queries_of_tile = queries.vectors().block(query, out.len() / width);
+    references.columns.products(queries_of_tile, reference - references.first, width, out);
+    from_products(metric, queries, query, references.ready, reference, width, out);
 }
 
 /// Turns products, in place, into scores.

@@ -16,9 +16,13 @@ use crate::springs::{Row, chain, per_squared_distance};
 use crate::vectors::{SweepError, Vectors};
 use crate::wide::wide;
 
-/// Vectors a block: tiles of 256 KiB. Fewer vectors make smaller blocks, so that several threads have work.
+/// Vectors a block. Fewer vectors make smaller blocks, so that several threads have work.
 const LARGEST_BLOCK: usize = 256;
 const SMALLEST_BLOCK: usize = 32;
+/// The same where much is kept of each vector: the longer two blocks meet, the less of that moves in and out of the cache.
+pub(crate) const LARGEST_HEAVY_BLOCK: usize = 512;
+/// Scores a tile: 256 KiB.
+const TILE: usize = 1 << 16;
 const BLOCKS: usize = 16;
 
 /// How much a pair counts: as kin, or as strangers. At most one of the two is above 0; both are 0 when no spring joins it.
@@ -55,7 +59,7 @@ pub fn sum_pairs<P: PairSprings<SUMS, ENDS>, K: Kin + ?Sized, const SUMS: usize,
     springs: &P,
 ) -> Result<Vec<[f64; SUMS]>, SweepError> {
     let ready = Ready::new(vectors, metric);
-    let league = League::new(vectors.len());
+    let league = League::new(vectors.len(), LARGEST_BLOCK);
     let sums: Vec<Mutex<Vec<[f64; SUMS]>>> =
         (0..league.blocks()).map(|b| Mutex::new(vec![[0.0; SUMS]; league.len(b)])).collect();
     league.play(&ready, metric, Some(kin), |tile| {
@@ -69,16 +73,16 @@ pub fn sum_pairs<P: PairSprings<SUMS, ENDS>, K: Kin + ?Sized, const SUMS: usize,
                 || add_row(springs, scores, bonds, own, &mut of_columns),
             );
         }
-        let add = |block: usize, found: &[[f64; SUMS]]| {
-            for (sum, found) in lock(&sums[block]).iter_mut().zip(found) {
+        let add = |block: usize, first: usize, found: &[[f64; SUMS]]| {
+            for (sum, found) in lock(&sums[block])[first..].iter_mut().zip(found) {
                 sum.iter_mut().zip(found).for_each(|(s, f)| *s += f);
             }
         };
-        add(tile.row_block, &of_rows);
+        add(tile.row_block, tile.first_row, &of_rows);
         if tile.row_block != tile.column_block {
             let of_column =
                 |j: usize| std::array::from_fn(|s| f64::from(of_columns[j / LANES][s][j % LANES]));
-            add(tile.column_block, &(0..width).map(of_column).collect::<Vec<_>>());
+            add(tile.column_block, 0, &(0..width).map(of_column).collect::<Vec<_>>());
         }
     });
     Ok(sums
@@ -204,7 +208,7 @@ pub fn pull_pairs<P: PairSprings<SUMS, ENDS>, K: Kin + ?Sized, const SUMS: usize
         return Err(SweepError::LabelCount { found: ends.len(), wanted: vectors.len() });
     }
     let (ready, dim) = (Ready::new(vectors, metric), vectors.dim());
-    let league = League::new(vectors.len());
+    let league = League::new(vectors.len(), LARGEST_BLOCK);
     // Only distances need the forces alone beside their sums over vectors.
     let distances = !metric.larger_is_nearer();
     // The numbers of the columns' ends, each in a row of its own.
@@ -214,7 +218,7 @@ pub fn pull_pairs<P: PairSprings<SUMS, ENDS>, K: Kin + ?Sized, const SUMS: usize
         .collect();
     league.play(&ready, metric, Some(kin), |mut tile| {
         let (first_row, first_column, width) =
-            (league.first(tile.row_block), league.first(tile.column_block), tile.width);
+            (league.first(tile.row_block) + tile.first_row, league.first(tile.column_block), tile.width);
         let of_columns: [&[f32]; ENDS] =
             std::array::from_fn(|e| &columns[e][first_column..first_column + width]);
         let mut kept = Vec::new();
@@ -237,9 +241,10 @@ pub fn pull_pairs<P: PairSprings<SUMS, ENDS>, K: Kin + ?Sized, const SUMS: usize
         let forces = &tile.scores[..];
         {
             let (sums, weights) = &mut *lock(&sums[tile.row_block]);
-            add_weighted_rows(forces, vectors.block(first_column, width), sums);
+            let own = tile.first_row * dim..(tile.first_row + rows) * dim;
+            add_weighted_rows(forces, vectors.block(first_column, width), &mut sums[own]);
             if distances {
-                for (weight, row) in weights.iter_mut().zip(forces.chunks_exact(width)) {
+                for (weight, row) in weights[tile.first_row..].iter_mut().zip(forces.chunks_exact(width)) {
                     *weight += wide(
                         #[inline(always)]
                         || crate::wide::sum(row),
@@ -339,9 +344,11 @@ impl<'a> Bonds<'a> {
     }
 }
 
-/// The scores of two blocks.
+/// The scores of two blocks, or of some rows of the first with all of the second.
 pub(crate) struct Meeting<'a> {
     pub(crate) row_block: usize,
+    /// Of the block's.
+    pub(crate) first_row: usize,
     pub(crate) column_block: usize,
     pub(crate) width: usize,
     pub(crate) scores: &'a mut [f32],
@@ -377,8 +384,8 @@ pub(crate) struct League {
 }
 
 impl League {
-    pub(crate) fn new(vectors: usize) -> Self {
-        let block = vectors.div_ceil(BLOCKS).next_multiple_of(16).clamp(SMALLEST_BLOCK, LARGEST_BLOCK);
+    pub(crate) fn new(vectors: usize, largest_block: usize) -> Self {
+        let block = vectors.div_ceil(BLOCKS).next_multiple_of(16).clamp(SMALLEST_BLOCK, largest_block);
         Self { vectors, block }
     }
 
@@ -392,6 +399,11 @@ impl League {
 
     pub(crate) fn len(&self, block: usize) -> usize {
         self.block.min(self.vectors - self.first(block))
+    }
+
+    /// Rows a tile.
+    fn rows(&self) -> usize {
+        (TILE / self.block).max(1)
     }
 
     /// The meetings, round by round; first each block with itself. Every pair of blocks meets once, the lower one first.
@@ -421,29 +433,33 @@ impl League {
     ) {
         // Room to work in is handed on from meeting to meeting: to allocate it anew costs more than a short meeting.
         let rooms: Mutex<Vec<Room>> = Mutex::new(Vec::new());
+        let columns = ready.all_columns();
         for round in self.rounds() {
             round.into_par_iter().for_each(|(row_block, column_block)| {
                 let mut room = lock(&rooms).pop().unwrap_or_default();
                 let Room { scores, relations, weights } = &mut room;
-                let (rows, width) = (self.len(row_block), self.len(column_block));
-                let (query, first) = (self.first(row_block), self.first(column_block));
-                scores.resize(rows * width, 0.0);
-                score_tile(metric, ready, query, ready, first, width, scores);
-                let mut weighed = false;
-                if let Some(kin) = kin {
-                    relations.resize(rows * width, Relation::default());
-                    for i in 0..rows {
-                        let row = i * width..(i + 1) * width;
-                        kin.relate(query + i, first, &mut relations[row.clone()]);
-                        // Pairs are weighed all or not at all.
-                        if i == 0 || weighed {
-                            weights.resize(rows * width, 1.0);
-                            weighed = kin.weigh(query + i, first, &mut weights[row]);
+                let (first, width) = (self.first(column_block), self.len(column_block));
+                for first_row in (0..self.len(row_block)).step_by(self.rows()) {
+                    let rows = self.rows().min(self.len(row_block) - first_row);
+                    let query = self.first(row_block) + first_row;
+                    scores.resize(rows * width, 0.0);
+                    score_tile(metric, ready, query, &columns, first, width, scores);
+                    let mut weighed = false;
+                    if let Some(kin) = kin {
+                        relations.resize(rows * width, Relation::default());
+                        for i in 0..rows {
+                            let row = i * width..(i + 1) * width;
+                            kin.relate(query + i, first, &mut relations[row.clone()]);
+                            // Pairs are weighed all or not at all.
+                            if i == 0 || weighed {
+                                weights.resize(rows * width, 1.0);
+                                weighed = kin.weigh(query + i, first, &mut weights[row]);
+                            }
                         }
                     }
+                    let weights = if weighed { &weights[..] } else { &[] };
+                    meet(Meeting { row_block, first_row, column_block, width, scores, relations, weights });
                 }
-                let weights = if weighed { &weights[..] } else { &[] };
-                meet(Meeting { row_block, column_block, width, scores, relations, weights });
                 lock(&rooms).push(room);
             });
         }
@@ -465,7 +481,7 @@ mod tests {
     #[test]
     fn every_pair_of_blocks_meets_once_and_no_block_twice_in_a_round() {
         for vectors in [1, 31, 33, 64, 97, 512, 513, 4096, 5000] {
-            let league = League::new(vectors);
+            let league = League::new(vectors, LARGEST_BLOCK);
             let blocks = league.blocks();
             assert_eq!((0..blocks).map(|b| league.len(b)).sum::<usize>(), vectors);
             let mut met = std::collections::BTreeSet::new();

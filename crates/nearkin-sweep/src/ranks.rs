@@ -10,7 +10,7 @@ use rayon::prelude::*;
 
 use crate::kin::SameLabel;
 use crate::metric::{Metric, Ready, score_tile};
-use crate::pairs::League;
+use crate::pairs::{LARGEST_HEAVY_BLOCK, League};
 use crate::rows::{RowFold, fold_ready};
 use crate::scan::{COLUMN, ROW, within};
 use crate::vectors::{SweepError, Vectors};
@@ -221,6 +221,7 @@ impl Ranking<'_> {
             .map(|(label, askers)| {
                 let members = &self.members[label];
                 let gathered = references.gather(members);
+                let gathered = gathered.all_columns();
                 let mut scores = Vec::new();
                 let mut rows = Vec::with_capacity(askers.len());
                 for askers in askers.chunks(TILE) {
@@ -255,7 +256,7 @@ impl Ranking<'_> {
             /// `bound` of each row, side by side.
             bounds: Vec<f32>,
         }
-        let league = League::new(labels.len());
+        let league = League::new(labels.len(), LARGEST_HEAVY_BLOCK);
         let mut rows = self.start(ready, ready, 0, labels).into_iter();
         let blocks: Vec<Mutex<Block>> = (0..league.blocks())
             .map(|block| {
@@ -265,7 +266,7 @@ impl Ranking<'_> {
             .collect();
         // A block is only ever locked by the meeting that has it to itself; a panic elsewhere left it whole.
         let lock = |block: usize| blocks[block].lock().unwrap_or_else(PoisonError::into_inner);
-        let sign = self.sign;
+        let (sign, tame) = (self.sign, ready.is_tame());
         league.play(ready, self.metric, None::<&SameLabel<'_>>, |meeting| {
             let (first_row, first_column) =
                 (league.first(meeting.row_block), league.first(meeting.column_block));
@@ -273,27 +274,30 @@ impl Ranking<'_> {
             let mut rows = lock(meeting.row_block);
             let mut columns = if alone { None } else { Some(lock(meeting.column_block)) };
             let width = meeting.width;
-            let (mut flags, mut hits) = (Vec::new(), Vec::new());
+            let (mut flags, of_columns) = (Vec::new(), &labels[first_column..]);
             for (i, scores) in meeting.scores.chunks_exact(width).enumerate() {
-                rows.rows[i].not_finite |= !all_finite(scores);
-                let (bound, row) = (rows.bounds[i], first_row + i);
-                let bounds = columns.as_ref().map_or(&[][..], |c| &c.bounds);
-                hits.clear();
+                let i = meeting.first_row + i;
+                let Block { rows, bounds } = &mut *rows;
+                let (row, bound, index) = (&mut rows[i], bounds[i], (first_row + i) as u32);
+                row.not_finite |= !tame && !all_finite(scores);
+                let label = labels[first_row + i];
+                let (bounds, mut columns) = match columns.as_deref_mut() {
+                    Some(Block { rows, bounds }) => (&bounds[..], Some(rows)),
+                    None => (&[][..], None),
+                };
                 within(scores, sign, bound, bounds, &mut flags, |j, distance, flag| {
-                    if labels[row] != labels[first_column + j] {
-                        hits.push((j, distance, flag));
+                    if of_columns[j] == label {
+                        return;
                     }
-                });
-                for &(j, distance, flag) in &hits {
                     if flag & ROW != 0 {
-                        rows.rows[i].stranger((distance, (first_column + j) as u32));
+                        row.stranger((distance, (first_column + j) as u32));
                     }
                     if flag & COLUMN != 0
                         && let Some(columns) = &mut columns
                     {
-                        columns.rows[j].stranger((distance, row as u32));
+                        columns[j].stranger((distance, index));
                     }
-                }
+                });
             }
             for block in [Some(&mut rows), columns.as_mut()].into_iter().flatten() {
                 let Block { rows, bounds } = &mut **block;

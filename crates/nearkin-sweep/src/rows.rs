@@ -5,10 +5,11 @@ use rayon::prelude::*;
 use crate::metric::{Metric, Ready, score_tile};
 use crate::vectors::{SweepError, Vectors};
 
-/// Queries a panel, and references a tile: 512 KiB of scores a thread, near enough to square that packing the vectors costs
-/// little beside multiplying them.
-const PANEL: usize = 128;
+/// Queries a panel, and references a tile: 256 KiB of scores a thread.
+const PANEL: usize = 64;
 const TILE: usize = 1024;
+/// Values of references that are laid out for products at once: 16 MiB.
+const BAND: usize = 1 << 22;
 
 /// A function of one row of the score matrix, fed tile by tile.
 pub trait RowFold: Sync {
@@ -25,7 +26,7 @@ pub trait RowFold: Sync {
 
 /// Feeds each query's scores with all references to `fold`; returns the rows in order of the queries.
 ///
-/// Cost: one product of `queries × references`; memory: one tile a thread, and what the rows keep. A score has the same
+/// Cost: one product of `queries × references`; memory: one tile a thread, 16 MiB of references, and what the rows keep. A score has the same
 /// bits in every call with the same vectors and metric.
 ///
 /// # Errors
@@ -47,22 +48,25 @@ pub(crate) fn fold_ready<F: RowFold>(
     metric: Metric,
     fold: &F,
 ) -> Vec<F::Row> {
-    let panels: Vec<Vec<F::Row>> = (0..queries.len().div_ceil(PANEL))
-        .into_par_iter()
-        .map_init(Vec::new, |scores: &mut Vec<f32>, panel| {
-            let first_query = panel * PANEL;
-            let count = PANEL.min(queries.len() - first_query);
-            let mut rows: Vec<F::Row> = (first_query..first_query + count).map(|q| fold.start(q)).collect();
-            for first in (0..references.len()).step_by(TILE) {
-                let width = TILE.min(references.len() - first);
-                scores.resize(count * width, 0.0);
-                score_tile(metric, queries, first_query, references, first, width, scores);
-                for (i, (row, scores)) in rows.iter_mut().zip(scores.chunks_exact(width)).enumerate() {
-                    fold.tile(first_query + i, first, scores, row);
+    let mut rows: Vec<F::Row> = (0..queries.len()).map(|q| fold.start(q)).collect();
+    let band = (BAND / queries.vectors().dim()).next_multiple_of(TILE);
+    for first_of_band in (0..references.len()).step_by(band) {
+        let end = (first_of_band + band).min(references.len());
+        let references = references.columns(first_of_band, end - first_of_band);
+        rows.par_chunks_mut(PANEL).enumerate().for_each_init(
+            Vec::new,
+            |scores: &mut Vec<f32>, (panel, rows)| {
+                let first_query = panel * PANEL;
+                for first in (first_of_band..end).step_by(TILE) {
+                    let width = TILE.min(end - first);
+                    scores.resize(rows.len() * width, 0.0);
+                    score_tile(metric, queries, first_query, &references, first, width, scores);
+                    for (i, (row, scores)) in rows.iter_mut().zip(scores.chunks_exact(width)).enumerate() {
+                        fold.tile(first_query + i, first, scores, row);
+                    }
                 }
-            }
-            rows
-        })
-        .collect();
-    panels.into_iter().flatten().collect()
+            },
+        );
+    }
+    rows
 }

@@ -6,7 +6,7 @@
 
 use rayon::prelude::*;
 
-use crate::accelerator::Panels;
+use crate::accelerator::{Accelerator, Panels};
 use crate::kin::{Kin, Relation};
 use crate::metric::{Metric, Ready, from_products, score_tile};
 use crate::product::{add_weighted_columns, add_weighted_rows};
@@ -77,13 +77,27 @@ pub trait RowSprings: Sync {
 
 /// The gradient that springs exert, before it is scaled.
 #[derive(Debug)]
-pub struct Gradients<'a>(Ends<'a>);
+pub struct Gradients<'a> {
+    metric: Metric,
+    sides: Sides<'a>,
+    sums: Sums,
+}
 
 impl Gradients<'_> {
     /// `scale · ∂L/∂queries` and `scale · ∂L/∂references`, row-major. Among one set the first holds both ends of every
     /// spring and the second is empty.
     pub fn scaled(self, scale: f64) -> (Vec<f32>, Vec<f32>) {
-        self.0.finish(scale as f32)
+        let (Self { metric, sides, mut sums }, scale) = (self, scale as f32);
+        if sides.references.is_none() {
+            sums.at_queries.iter_mut().zip(&sums.at_references).for_each(|(q, r)| *q += r);
+            sums.query_weights.iter_mut().zip(&sums.reference_weights).for_each(|(q, r)| *q += r);
+            sums.at_references.clear();
+        }
+        chain(metric, scale, &sides.queries, &sums.query_weights, &mut sums.at_queries);
+        if let Some(references) = &sides.references {
+            chain(metric, scale, references, &sums.reference_weights, &mut sums.at_references);
+        }
+        (sums.at_queries, sums.at_references)
     }
 }
 
@@ -102,10 +116,11 @@ pub fn pull_rows<'a, S: RowSprings, K: Kin + ?Sized>(
     springs: &S,
 ) -> Result<(Gradients<'a>, Vec<S::Kept>), SweepError> {
     queries.check_same_dim(&references.unwrap_or(queries))?;
-    let mut ends = Ends::new(queries, references, metric);
-    let kept =
-        sweep(&queries, references, metric, kin, Some(&mut ends), &|row, forces| springs.pull(row, forces))?;
-    Ok((Gradients(ends), kept))
+    let (sides, mut sums) = (Sides::new(queries, references, metric), Sums::new(queries, references));
+    let kept = sweep(&sides, queries.accelerator(), metric, kin, Some(&mut sums), &|row, forces| {
+        springs.pull(row, forces)
+    })?;
+    Ok((Gradients { metric, sides, sums }, kept))
 }
 
 /// A function of each whole row, without a gradient: for what must be known of all rows before springs can pull. The second
@@ -123,7 +138,7 @@ pub fn map_rows<T: Send, K: Kin + ?Sized>(
     of_row: impl Fn(&Row<'_>, &mut [f32]) -> T + Sync,
 ) -> Result<Vec<T>, SweepError> {
     queries.check_same_dim(&references.unwrap_or(queries))?;
-    sweep(&queries, references, metric, kin, None, &of_row)
+    sweep(&Sides::new(queries, references, metric), queries.accelerator(), metric, kin, None, &of_row)
 }
 
 /// What one thread holds of a row.
@@ -136,32 +151,24 @@ struct Scratch {
 }
 
 fn sweep<T: Send, K: Kin + ?Sized>(
-    queries: &Vectors<'_>,
-    references: Option<Vectors<'_>>,
+    sides: &Sides<'_>,
+    accelerator: Option<&dyn Accelerator>,
     metric: Metric,
     kin: &K,
-    mut ends: Option<&mut Ends<'_>>,
+    mut sums: Option<&mut Sums>,
     of_row: &(impl Fn(&Row<'_>, &mut [f32]) -> T + Sync),
 ) -> Result<Vec<T>, SweepError> {
-    let others = references.unwrap_or(*queries);
-    let (n, m) = (queries.len(), others.len());
-    let own = match ends {
-        Some(_) => None,
-        None => Some((Ready::new(*queries, metric), references.map(|r| Ready::new(r, metric)))),
-    };
-    let mut panels = match queries.accelerator() {
+    let (queries, references) = (&sides.queries, sides.references());
+    let (n, m) = (queries.len(), references.len());
+    let mut panels = match accelerator {
         None => None,
         Some(accelerator) => {
-            let (queries, references) = match (&ends, &own) {
-                (Some(ends), _) => (&ends.queries, ends.references.as_ref()),
-                (None, Some((queries, references))) => (queries, references.as_ref()),
-                (None, None) => unreachable!("vectors are made ready either for the ends or alone"),
-            };
-            let references = references.map(Ready::vectors);
+            let others = sides.references.as_ref().map(Ready::vectors);
             let queries = queries.vectors();
-            Some(accelerator.load(queries.data(), references.map(|r| r.data()), queries.dim())?)
+            Some(accelerator.load(queries.data(), others.map(|r| r.data()), queries.dim())?)
         }
     };
+    let columns = if panels.is_some() { references.columns(0, 0) } else { references.all_columns() };
     // An accelerator gives whole rows.
     let tile_width = if panels.is_some() { m.max(1) } else { TILE };
     let rows = (HELD / m.max(1)).clamp(FEWEST_ROWS, MOST_ROWS).min(n.max(1));
@@ -171,30 +178,17 @@ fn sweep<T: Send, K: Kin + ?Sized>(
     for first_query in (0..n).step_by(rows) {
         let count = rows.min(n - first_query);
         let band = &mut band[..count * m];
-        let (ready_queries, ready_references) = match (&ends, &own) {
-            (Some(ends), _) => (&ends.queries, ends.references()),
-            (None, Some((queries, references))) => (queries, references.as_ref().unwrap_or(queries)),
-            (None, None) => unreachable!("vectors are made ready either for the ends or alone"),
-        };
         match &mut panels {
             Some(panels) => {
                 panels.scores(first_query, count, band)?;
                 let rows = band.par_chunks_mut(tile_width).enumerate();
                 rows.for_each(|(i, row)| {
-                    from_products(
-                        metric,
-                        ready_queries,
-                        first_query + i,
-                        ready_references,
-                        0,
-                        row.len(),
-                        row,
-                    );
+                    from_products(metric, queries, first_query + i, references, 0, row.len(), row);
                 });
             }
             None => band.par_chunks_mut(count * TILE).enumerate().for_each(|(tile, scores)| {
                 let width = scores.len() / count;
-                score_tile(metric, ready_queries, first_query, ready_references, tile * TILE, width, scores);
+                score_tile(metric, queries, first_query, &columns, tile * TILE, width, scores);
             }),
         }
         // The row of a query is a piece of each tile. Tasks own whole rows: they take their pieces out, and put forces back.
@@ -206,7 +200,7 @@ fn sweep<T: Send, K: Kin + ?Sized>(
                 row.push(piece);
             }
         }
-        let pulls = ends.is_some();
+        let pulls = sums.is_some();
         let found =
             pieces.into_par_iter().enumerate().map_init(Scratch::default, |scratch, (i, mut pieces)| {
                 let query = first_query + i;
@@ -238,17 +232,17 @@ fn sweep<T: Send, K: Kin + ?Sized>(
                 kept
             });
         kept.par_extend(found);
-        match (&mut ends, &mut panels) {
-            (Some(ends), Some(panels)) => {
+        match (&mut sums, &mut panels) {
+            (Some(sums), Some(panels)) => {
                 panels.pull(first_query, count, band)?;
-                ends.add_weights(first_query, band, m);
+                sums.add_weights(metric, first_query, band, m);
             }
-            (Some(ends), None) => ends.add(first_query, count, band),
+            (Some(sums), None) => sums.add(sides, metric, first_query, count, band),
             (None, _) => {}
         }
     }
-    if let (Some(ends), Some(panels)) = (ends, panels) {
-        ends.take_sums(panels)?;
+    if let (Some(sums), Some(panels)) = (sums, panels) {
+        sums.take(panels)?;
     }
     Ok(kept)
 }
@@ -265,47 +259,53 @@ pub(crate) fn per_squared_distance(forces: &mut [f32], scores: &[f32]) {
     );
 }
 
-/// The two ends of the springs, and the gradient that gathers at each.
+/// The two ends of the springs.
 #[derive(Debug)]
-struct Ends<'a> {
-    metric: Metric,
+struct Sides<'a> {
     queries: Ready<'a>,
     /// `None` among one set.
     references: Option<Ready<'a>>,
+}
+
+impl<'a> Sides<'a> {
+    fn new(queries: Vectors<'a>, references: Option<Vectors<'a>>, metric: Metric) -> Self {
+        Self { queries: Ready::new(queries, metric), references: references.map(|r| Ready::new(r, metric)) }
+    }
+
+    fn references(&self) -> &Ready<'a> {
+        self.references.as_ref().unwrap_or(&self.queries)
+    }
+}
+
+/// The gradient that gathers at the ends.
+#[derive(Debug)]
+struct Sums {
     /// `Σ_j g_ij r_j` for each query.
     at_queries: Vec<f32>,
-    /// `Σ_i g_ij q_i` for each reference; empty among one set, where it joins the other.
+    /// `Σ_i g_ij q_i` for each reference.
     at_references: Vec<f32>,
     /// `Σ_j g_ij` for each query: what distances need beside the sums above.
     query_weights: Vec<f64>,
     reference_weights: Vec<f64>,
 }
 
-impl<'a> Ends<'a> {
-    fn new(queries: Vectors<'a>, references: Option<Vectors<'a>>, metric: Metric) -> Self {
-        let others = references.unwrap_or(queries);
+impl Sums {
+    fn new(queries: Vectors<'_>, references: Option<Vectors<'_>>) -> Self {
+        let references = references.unwrap_or(queries);
         Self {
-            metric,
-            queries: Ready::new(queries, metric),
-            references: references.map(|r| Ready::new(r, metric)),
             at_queries: vec![0.0; queries.data().len()],
-            at_references: vec![0.0; others.data().len()],
+            at_references: vec![0.0; references.data().len()],
             query_weights: vec![0.0; queries.len()],
-            reference_weights: vec![0.0; others.len()],
+            reference_weights: vec![0.0; references.len()],
         }
     }
 
-    fn references(&self) -> &Ready<'a> {
-        self.references.as_ref().unwrap_or(&self.queries)
-    }
-
     /// Adds the forces of a band. Each sum has one owner and takes its parts in order of band and tile.
-    fn add(&mut self, first_query: usize, count: usize, forces: &[f32]) {
-        let dim = self.queries.vectors().dim();
-        let m = self.references().len();
-        let distances = !self.metric.larger_is_nearer();
-        let band = self.queries.vectors().block(first_query, count);
-        let references = self.references.as_ref().unwrap_or(&self.queries).vectors();
+    fn add(&mut self, sides: &Sides<'_>, metric: Metric, first_query: usize, count: usize, forces: &[f32]) {
+        let distances = !metric.larger_is_nearer();
+        let band = sides.queries.vectors().block(first_query, count);
+        let references = sides.references().vectors();
+        let (dim, m) = (references.dim(), references.len());
         let tiles = forces.par_chunks(count * TILE).enumerate();
         let at_references = self.at_references.par_chunks_mut(TILE * dim);
         let reference_weights = self.reference_weights.par_chunks_mut(TILE);
@@ -351,8 +351,8 @@ impl<'a> Ends<'a> {
     }
 
     /// Adds up the forces of a band alone, where an accelerator has the rest.
-    fn add_weights(&mut self, first_query: usize, forces: &[f32], width: usize) {
-        if self.metric.larger_is_nearer() || width == 0 {
+    fn add_weights(&mut self, metric: Metric, first_query: usize, forces: &[f32], width: usize) {
+        if metric.larger_is_nearer() || width == 0 {
             return;
         }
         for (i, row) in forces.chunks_exact(width).enumerate() {
@@ -365,7 +365,7 @@ impl<'a> Ends<'a> {
     }
 
     /// What an accelerator has added up.
-    fn take_sums(&mut self, panels: Box<dyn Panels>) -> Result<(), SweepError> {
+    fn take(&mut self, panels: Box<dyn Panels>) -> Result<(), SweepError> {
         let (at_queries, at_references) = panels.finish()?;
         let wanted = (self.at_queries.len(), self.at_references.len());
         if (at_queries.len(), at_references.len()) != wanted {
@@ -373,20 +373,6 @@ impl<'a> Ends<'a> {
         }
         (self.at_queries, self.at_references) = (at_queries, at_references);
         Ok(())
-    }
-
-    /// The chain rule from sums over unit or raw vectors to gradients of the input, scaled.
-    fn finish(mut self, scale: f32) -> (Vec<f32>, Vec<f32>) {
-        if self.references.is_none() {
-            self.at_queries.iter_mut().zip(&self.at_references).for_each(|(q, r)| *q += r);
-            self.query_weights.iter_mut().zip(&self.reference_weights).for_each(|(q, r)| *q += r);
-            self.at_references.clear();
-        }
-        chain(self.metric, scale, &self.queries, &self.query_weights, &mut self.at_queries);
-        if let Some(references) = &self.references {
-            chain(self.metric, scale, references, &self.reference_weights, &mut self.at_references);
-        }
-        (self.at_queries, self.at_references)
     }
 }
 

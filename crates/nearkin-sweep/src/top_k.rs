@@ -1,11 +1,12 @@
 //! The k nearest references of each query.
 
-use std::cmp::Ordering;
 use std::sync::{Mutex, PoisonError};
+
+use rayon::prelude::*;
 
 use crate::kin::SameLabel;
 use crate::metric::{Metric, Ready};
-use crate::pairs::League;
+use crate::pairs::{LARGEST_HEAVY_BLOCK, League};
 use crate::rows::{RowFold, fold_rows};
 use crate::scan::{COLUMN, ROW, within};
 use crate::vectors::{SweepError, Vectors};
@@ -38,94 +39,113 @@ pub fn top_k(
 ) -> Result<Vec<Vec<Neighbor>>, SweepError> {
     let sign = if metric.larger_is_nearer() { -1.0 } else { 1.0 };
     let one_set = std::ptr::eq(queries.data(), references.data()) && queries.dim() == references.dim();
-    let rows = if one_set {
+    let found = if one_set {
         among_one_set(queries, metric, k, exclude_self, sign)
     } else {
-        fold_rows(queries, references, metric, &TopK { k, sign, exclude_self })?
+        let fold = TopK { k, references: references.len(), sign, exclude_self };
+        fold_rows(queries, references, metric, &fold)?.into_iter().map(|row| row.nearest).collect()
     };
-    Ok(rows.into_iter().map(|row| row.nearest_first(sign)).collect())
+    let rows: Vec<Vec<Vec<Neighbor>>> =
+        found.into_par_iter().map(|nearest| nearest.nearest_first(sign)).collect();
+    Ok(rows.into_iter().flatten().collect())
 }
 
-/// The nearest of a row so far.
+/// The nearest of a few rows so far.
 struct Nearest {
     k: usize,
+    /// Candidates a row has room for.
+    room: usize,
+    /// `room` candidates a row, of which the first `count` are there, in no order; the k nearest are among them.
+    found: Vec<u64>,
+    count: Vec<u32>,
     /// What is farther than this is not among the k nearest.
-    worst: f32,
-    /// Fewer than `2 k`, in no order; the k nearest are among them.
-    found: Vec<(f32, u32)>,
-    /// Room to work in.
-    flags: Vec<u8>,
+    worst: Vec<f32>,
 }
 
-fn by_distance(a: &(f32, u32), b: &(f32, u32)) -> Ordering {
-    a.0.total_cmp(&b.0).then(a.1.cmp(&b.1))
+/// Distance and index in one number that compares as they do: nearest first, then lowest index.
+fn candidate(distance: f32, index: u32) -> u64 {
+    let bits = distance.to_bits();
+    let ordered = if bits >> 31 == 0 { bits | 1 << 31 } else { !bits };
+    u64::from(ordered) << 32 | u64::from(index)
+}
+
+fn distance_of(candidate: u64) -> f32 {
+    let ordered = (candidate >> 32) as u32;
+    f32::from_bits(if ordered >> 31 == 1 { ordered & !(1 << 31) } else { !ordered })
 }
 
 impl Nearest {
-    fn new(k: usize) -> Self {
-        Self {
-            k,
-            worst: if k == 0 { f32::NEG_INFINITY } else { f32::INFINITY },
-            found: Vec::new(),
-            flags: Vec::new(),
+    fn new(rows: usize, k: usize, references: usize) -> Self {
+        let room = k.saturating_mul(2).min(references);
+        let worst = if k == 0 { f32::NEG_INFINITY } else { f32::INFINITY };
+        Self { k, room, found: vec![0; rows * room], count: vec![0; rows], worst: vec![worst; rows] }
+    }
+
+    /// Takes in a candidate of a row that is not farther than the row's `worst`.
+    #[inline]
+    fn take(&mut self, row: usize, distance: f32, index: usize) {
+        let count = self.count[row] as usize;
+        self.found[row * self.room + count] = candidate(distance, index as u32);
+        self.count[row] += 1;
+        if count + 1 == self.room && self.room > self.k {
+            self.shrink(row);
         }
     }
 
-    /// Takes in a candidate that is not farther than `worst`.
-    fn take(&mut self, distance: f32, index: u32) {
-        self.found.push((distance, index));
-        if self.found.len() == 2 * self.k {
-            self.found.select_nth_unstable_by(self.k - 1, by_distance);
-            self.found.truncate(self.k);
-            self.worst = self.found[self.k - 1].0;
-        }
+    /// Makes room again.
+    #[cold]
+    fn shrink(&mut self, row: usize) {
+        let found = &mut self.found[row * self.room..][..self.room];
+        let (_, worst, _) = found.select_nth_unstable(self.k - 1);
+        self.worst[row] = distance_of(*worst);
+        self.count[row] = self.k as u32;
     }
 
-    fn nearest_first(mut self, sign: f32) -> Vec<Neighbor> {
-        self.found.sort_unstable_by(by_distance);
-        self.found.truncate(self.k);
-        // Adding 0 turns the −0 that the sign makes of a zero score back into 0.
-        self.found
-            .into_iter()
-            .map(|(distance, index)| Neighbor { index: index as usize, score: sign * distance + 0.0 })
-            .collect()
+    fn nearest_first(mut self, sign: f32) -> Vec<Vec<Neighbor>> {
+        let rows = self.count.iter().enumerate().map(|(row, count)| {
+            let found = &mut self.found[row * self.room..][..*count as usize];
+            found.sort_unstable();
+            // Adding 0 turns the −0 that the sign makes of a zero score back into 0.
+            let of = |c: &u64| Neighbor { index: *c as u32 as usize, score: sign * distance_of(*c) + 0.0 };
+            found.iter().take(self.k).map(of).collect()
+        });
+        rows.collect()
     }
 }
 
 struct TopK {
     k: usize,
+    references: usize,
     /// 1 for distances, −1 for similarities.
     sign: f32,
     exclude_self: bool,
 }
 
-impl RowFold for TopK {
-    type Row = Nearest;
+struct TopKRow {
+    nearest: Nearest,
+    /// Room to work in.
+    flags: Vec<u8>,
+}
 
-    fn start(&self, _query: usize) -> Nearest {
-        Nearest::new(self.k)
+impl RowFold for TopK {
+    type Row = TopKRow;
+
+    fn start(&self, _query: usize) -> TopKRow {
+        TopKRow { nearest: Nearest::new(1, self.k, self.references), flags: Vec::new() }
     }
 
-    fn tile(&self, query: usize, first: usize, scores: &[f32], row: &mut Nearest) {
-        let mut flags = std::mem::take(&mut row.flags);
-        within(scores, self.sign, row.worst, &[], &mut flags, |place, distance, _| {
+    fn tile(&self, query: usize, first: usize, scores: &[f32], row: &mut TopKRow) {
+        let TopKRow { nearest, flags } = row;
+        within(scores, self.sign, nearest.worst[0], &[], flags, |place, distance, _| {
             let index = first + place;
-            if distance <= row.worst && !(self.exclude_self && index == query) {
-                row.take(distance, index as u32);
+            if distance <= nearest.worst[0] && !(self.exclude_self && index == query) {
+                nearest.take(0, distance, index);
             }
         });
-        row.flags = flags;
     }
 }
 
-/// The nearest of each vector of a block.
-struct Block {
-    rows: Vec<Nearest>,
-    /// `worst` of each row, side by side.
-    worst: Vec<f32>,
-}
-
-/// Every pair of vectors is scored once, and offered to both.
+/// Every pair of vectors is scored once, and offered to both. The nearest of each block of vectors.
 fn among_one_set(
     vectors: Vectors<'_>,
     metric: Metric,
@@ -134,12 +154,9 @@ fn among_one_set(
     sign: f32,
 ) -> Vec<Nearest> {
     let ready = Ready::new(vectors, metric);
-    let league = League::new(vectors.len());
-    let of_block = |block: usize| {
-        let rows: Vec<Nearest> = (0..league.len(block)).map(|_| Nearest::new(k)).collect();
-        Mutex::new(Block { worst: rows.iter().map(|row| row.worst).collect(), rows })
-    };
-    let blocks: Vec<Mutex<Block>> = (0..league.blocks()).map(of_block).collect();
+    let league = League::new(vectors.len(), LARGEST_HEAVY_BLOCK);
+    let of_block = |block: usize| Mutex::new(Nearest::new(league.len(block), k, vectors.len()));
+    let blocks: Vec<Mutex<Nearest>> = (0..league.blocks()).map(of_block).collect();
     // A block is only ever locked by the meeting that has it to itself; a panic elsewhere left it whole.
     let lock = |block: usize| blocks[block].lock().unwrap_or_else(PoisonError::into_inner);
     league.play(&ready, metric, None::<&SameLabel<'_>>, |meeting| {
@@ -147,13 +164,15 @@ fn among_one_set(
         let mut rows = lock(meeting.row_block);
         let alone = meeting.row_block == meeting.column_block;
         let mut columns = if alone { None } else { Some(lock(meeting.column_block)) };
-        let width = meeting.width;
         let (mut flags, mut bounds) = (Vec::new(), Vec::new());
-        for (i, scores) in meeting.scores.chunks_exact(width).enumerate() {
+        for (i, scores) in meeting.scores.chunks_exact(meeting.width).enumerate() {
+            let i = meeting.first_row + i;
+            // Copies: the bounds shrink while the row is gone through.
             let bound = rows.worst[i];
-            // A copy: the bounds shrink while the row is gone through.
             bounds.clear();
-            bounds.extend(columns.iter().flat_map(|c| &c.worst));
+            if let Some(columns) = &columns {
+                bounds.extend_from_slice(&columns.worst);
+            }
             within(scores, sign, bound, &bounds, &mut flags, |j, distance, flag| {
                 let (row, column) = (first_row + i, first_column + j);
                 if flag & ROW != 0 && distance <= rows.worst[i] && !(exclude_self && row == column) {
@@ -168,15 +187,7 @@ fn among_one_set(
             });
         }
     });
-    let rows = blocks.into_iter().map(|b| b.into_inner().unwrap_or_else(PoisonError::into_inner).rows);
-    rows.flatten().collect()
-}
-
-impl Block {
-    fn take(&mut self, i: usize, distance: f32, index: usize) {
-        self.rows[i].take(distance, index as u32);
-        self.worst[i] = self.rows[i].worst;
-    }
+    blocks.into_iter().map(|b| b.into_inner().unwrap_or_else(PoisonError::into_inner)).collect()
 }
 
 #[cfg(test)]

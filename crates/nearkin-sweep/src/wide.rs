@@ -5,6 +5,11 @@ use std::sync::LazyLock;
 /// Found once: looking it up costs more than a short row.
 static WIDEST: LazyLock<pulp::Arch> = LazyLock::new(pulp::Arch::new);
 
+/// The widest instructions that the processor has.
+pub(crate) fn widest() -> pulp::Arch {
+    *WIDEST
+}
+
 /// Runs `work` compiled for AVX-512, AVX2 with FMA, NEON or plain instructions, whichever this processor has.
 ///
 /// Only what is inlined is compiled so: write `wide(#[inline(always)] || …)`, and mark what it calls. No operation is fused or reordered, so the bits are the same with

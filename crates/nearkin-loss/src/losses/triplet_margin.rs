@@ -11,11 +11,12 @@
 //! one term a triplet. With `swap` (V. Balntas et al., "Learning Local Feature Descriptors with Triplets and Shallow
 //! Convolutional Neural Networks", 2016), `d(a, n)` is `min(d(a, n), d(p, n))`.
 
-use nearkin_sweep::{Metric, Relation, Row};
+use nearkin_sweep::{Metric, Relation, Row, wide};
 use serde::{Deserialize, Serialize};
 
 use crate::exps::{sigmoid, softplus};
 use crate::loss::{Loss, LossError, Pull, Sides, check};
+use crate::miners::{Difficulty, Miner, TripletMarginMiner};
 use crate::reducer::{Reducer, Terms, sums_suffice};
 use crate::springs::{Springs, pull_springs};
 use crate::triplets::{TripletSprings, pull_triplets};
@@ -34,11 +35,30 @@ pub enum Margin {
 /// The triplet loss over all triplets of a batch, or mined ones. Reduced to the mean over active triplets.
 ///
 /// With a soft margin a triplet counts as active while its stranger is not farther than its kin. All triplets are never listed: with a hinge, an anchor's `P` kin and `N` strangers cost `O(N log N + P log N)`.
+///
+/// ```
+/// use nearkin_loss::losses::{Margin, TripletMargin};
+/// use nearkin_loss::miners::Difficulty;
+/// use nearkin_loss::{Loss, Sides};
+/// use nearkin_sweep::{Metric, SameLabel, Vectors};
+///
+/// // FaceNet's: squared distances, and only strangers that are farther than the kin, but within the margin.
+/// let face_net = TripletMargin::new(Metric::SquaredEuclidean, Margin::Hinge(0.2))?.only(Difficulty::SemiHard, 0.2)?;
+/// let kin = SameLabel::within(&[0, 0, 1]);
+/// let points = [0.0, 1.0, -1.05];
+/// let found = face_net.pull(&Sides::within(Vectors::new(&points, 1)?, &kin))?;
+/// // Anchor 0: its stranger is at 1.1025, its kin at 1; anchor 1's stranger is at 4.2025, beyond the margin.
+/// assert_eq!(found.terms, 1);
+/// assert!((found.loss - 0.0975).abs() < 1e-6);
+/// # Ok::<(), nearkin_loss::LossError>(())
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct TripletMargin {
     metric: Metric,
     margin: Margin,
     swap: bool,
+    /// Of all triplets, those of one difficulty within a margin.
+    only: Option<(Difficulty, f32)>,
     /// 1 for distances, −1 for similarities.
     sign: f32,
 }
@@ -54,13 +74,29 @@ impl TripletMargin {
             check("margin", m, |m| m >= 0.0, "zero or more, and finite")?;
         }
         let sign = if metric.larger_is_nearer() { -1.0 } else { 1.0 };
-        Ok(Self { metric, margin, swap: false, sign })
+        Ok(Self { metric, margin, swap: false, only: None, sign })
     }
 
     /// With the anchor swap: the stranger's distance is the shorter of those to anchor and kin. Pays `O(d)` a triplet.
     #[must_use]
     pub fn with_swap(self) -> Self {
         Self { swap: true, ..self }
+    }
+
+    /// With the triplets of one difficulty only, told by this margin, usually the hinge's own. What
+    /// [`TripletMarginMiner`] would list for [`Mined`](crate::miners::Mined), without the list.
+    ///
+    /// # Errors
+    /// When the margin is negative or not finite.
+    pub fn only(self, difficulty: Difficulty, margin: f32) -> Result<Self, LossError> {
+        check("margin", margin, |m| m >= 0.0, "zero or more, and finite")?;
+        Ok(Self { only: Some((difficulty, margin)), ..self })
+    }
+
+    /// Which gaps `d(a, n) − d(a, p)` take part: those above the first, up to the second.
+    fn gaps(&self) -> (f32, f32) {
+        const ALL: (f32, f32) = (f32::NEG_INFINITY, f32::INFINITY);
+        self.only.map_or(ALL, |(difficulty, margin)| difficulty.gaps(margin))
     }
 
     /// `φ(x)` and its derivative.
@@ -77,6 +113,10 @@ impl TripletMargin {
 
 impl Loss for TripletMargin {
     fn pull(&self, sides: &Sides<'_>) -> Result<Pull, LossError> {
+        if let (true, Some((difficulty, margin))) = (self.swap, self.only) {
+            let miner = TripletMarginMiner::new(self.metric, margin, difficulty)?;
+            return self.pull_mined(sides, &miner.mine(sides)?);
+        }
         if self.swap {
             // All triplets of a few anchors at a time.
             return crate::triplets::pull_all(self, self.metric, &Reducer::MeanActive, sides);
@@ -121,19 +161,27 @@ impl Springs for TripletMargin {
         if kin == 0 || strangers == 0 {
             return;
         }
+        let (above, up_to) = self.gaps();
         match self.margin {
             Margin::Hinge(margin) if sums_suffice(terms.reducer()) => {
-                let (energy, active) = if kin <= FEW_KIN {
-                    self.hinge_few(margin, row, forces)
-                } else {
+                let found = if kin > FEW_KIN {
                     self.hinge_sorted(margin, row, forces)
+                } else if self.only.is_some() {
+                    self.hinge_few::<true>(margin, row, forces)
+                } else {
+                    let all = self.hinge_few::<false>(margin, row, forces);
+                    Hinged { terms: kin * strangers, ..all }
                 };
-                let c = terms.add_sum(0, energy, (kin * strangers) as f64, active as f64);
+                let c = terms.add_sum(0, found.energy, found.terms as f64, found.active as f64);
                 forces.iter_mut().for_each(|g| *g *= c);
             }
             _ => {
                 for (p, near) in row.kin() {
                     for (n, far) in row.strangers() {
+                        let gap = self.sign * far - self.sign * near;
+                        if gap <= above || gap > up_to {
+                            continue;
+                        }
                         let scores = [near, far, 0.0];
                         let (energy, [g, h, _]) = self.triplet(scores);
                         let c = terms.add_as(energy, self.is_active(scores, energy));
@@ -146,45 +194,65 @@ impl Springs for TripletMargin {
     }
 }
 
+/// What a row's triplets add up to.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+struct Hinged {
+    energy: f64,
+    terms: usize,
+    active: usize,
+}
+
 impl TripletMargin {
-    /// Energy and number of active triplets; each kin's threshold against every stranger, in vectors.
-    fn hinge_few(&self, margin: f32, row: &Row<'_>, forces: &mut [f32]) -> (f64, usize) {
-        let (mut energy, mut active) = (0.0, 0);
+    /// Each kin's threshold against every stranger, in vectors. Gaps are looked at, and terms counted, only if not all take
+    /// part.
+    fn hinge_few<const SOME: bool>(&self, margin: f32, row: &Row<'_>, forces: &mut [f32]) -> Hinged {
+        const TILE: usize = 256;
+        let (above, up_to) = self.gaps();
+        let mut found = Hinged::default();
         for (p, near) in row.kin() {
-            let threshold = self.sign * near + margin;
-            let (sum, count) = nearkin_sweep::wide(
+            let near = self.sign * near;
+            let threshold = near + margin;
+            let of_kin = wide(
                 #[inline(always)]
                 || {
-                    let (mut total, mut counted) = (0.0f64, 0);
-                    let tiles =
-                        row.scores.chunks(256).zip(row.relations.chunks(256)).zip(forces.chunks_mut(256));
-                    for ((scores, relations), forces) in tiles {
-                        let (mut sums, mut count) = ([0.0f32; 16], 0u32);
-                        for (lane, ((score, relation), force)) in
-                            scores.iter().zip(relations).zip(forces).enumerate()
-                        {
-                            let short = threshold - self.sign * score;
-                            let pulls = (*relation == Relation::Stranger) & ((short > 0.0) | short.is_nan());
+                    let mut of_kin = Hinged::default();
+                    let tiles = row.scores.chunks(TILE).zip(row.relations.chunks(TILE));
+                    for ((scores, relations), forces) in tiles.zip(forces.chunks_mut(TILE)) {
+                        let (mut sums, mut terms, mut active) = ([0.0f32; 16], 0u32, 0u32);
+                        let pairs = scores.iter().zip(relations).zip(forces);
+                        for (lane, ((score, relation), force)) in pairs.enumerate() {
+                            let far = self.sign * score;
+                            let short = threshold - far;
+                            let mut part = *relation == Relation::Stranger;
+                            if SOME {
+                                let gap = far - near;
+                                part &= !((gap <= above) | (gap > up_to));
+                                terms += u32::from(part);
+                            }
+                            let pulls = part & ((short > 0.0) | short.is_nan());
                             *force -= if pulls { self.sign } else { 0.0 };
                             sums[lane % 16] += if pulls { short } else { 0.0 };
-                            count += u32::from(pulls);
+                            active += u32::from(pulls);
                         }
-                        total += sums.iter().map(|s| f64::from(*s)).sum::<f64>();
-                        counted += count as usize;
+                        of_kin.energy += sums.iter().map(|s| f64::from(*s)).sum::<f64>();
+                        of_kin.terms += terms as usize;
+                        of_kin.active += active as usize;
                     }
-                    (total, counted)
+                    of_kin
                 },
             );
-            energy += sum;
-            active += count;
-            forces[p] += self.sign * count as f32;
+            found.energy += of_kin.energy;
+            found.terms += of_kin.terms;
+            found.active += of_kin.active;
+            forces[p] += self.sign * of_kin.active as f32;
         }
-        (energy, active)
+        found
     }
 
-    /// The same by sorting: with the strangers' distances in order and their prefix sums, a kin's active triplets are a
-    /// prefix, and a stranger's are the kin whose thresholds lie beyond it.
-    fn hinge_sorted(&self, margin: f32, row: &Row<'_>, forces: &mut [f32]) -> (f64, usize) {
+    /// The same by sorting: with the strangers' distances in order and their prefix sums, a kin's triplets are a stretch of
+    /// the strangers, and a stranger is pulled by as many kin as have begun and not yet ended.
+    fn hinge_sorted(&self, margin: f32, row: &Row<'_>, forces: &mut [f32]) -> Hinged {
+        let (above, up_to) = self.gaps();
         let mut strangers: Vec<(f32, u32)> =
             row.strangers().map(|(n, s)| (self.sign * s, n as u32)).collect();
         strangers.sort_unstable_by(|a, b| a.0.total_cmp(&b.0));
@@ -195,26 +263,31 @@ impl TripletMargin {
             sum += f64::from(*d);
             prefix.push(sum);
         }
-        let mut thresholds: Vec<(f32, usize)> = row.kin().map(|(p, s)| (self.sign * s + margin, p)).collect();
-        let (mut energy, mut active) = (0.0, 0);
-        for &(threshold, p) in &thresholds {
-            let count = strangers.partition_point(|(d, _)| *d < threshold);
-            energy += count as f64 * f64::from(threshold) - prefix[count];
-            active += count;
-            forces[p] = self.sign * count as f32;
+        let mut found = Hinged::default();
+        let mut begun = vec![0i32; strangers.len() + 1];
+        for (p, near) in row.kin() {
+            let near = self.sign * near;
+            let threshold = near + margin;
+            let start = strangers.partition_point(|(d, _)| d - near <= above);
+            let end = strangers.partition_point(|(d, _)| d - near <= up_to).max(start);
+            let pulled = strangers.partition_point(|(d, _)| *d < threshold).clamp(start, end);
+            let active = pulled - start;
+            found.energy += active as f64 * f64::from(threshold) - (prefix[pulled] - prefix[start]);
+            found.terms += end - start;
+            found.active += active;
+            begun[start] += 1;
+            begun[pulled] -= 1;
+            forces[p] = self.sign * active as f32;
         }
-        thresholds.sort_unstable_by(|a, b| a.0.total_cmp(&b.0));
-        let mut below = 0;
-        for (d, n) in &strangers {
-            while thresholds.get(below).is_some_and(|(threshold, _)| threshold <= d) {
-                below += 1;
-            }
-            forces[*n as usize] = -self.sign * (thresholds.len() - below) as f32;
+        let mut pulling = 0;
+        for ((_, n), begun) in strangers.iter().zip(begun) {
+            pulling += begun;
+            forces[*n as usize] = -self.sign * pulling as f32;
         }
         if row.scores.iter().any(|s| s.is_nan()) {
-            energy = f64::NAN;
+            found.energy = f64::NAN;
         }
-        (energy, active)
+        found
     }
 }
 
@@ -252,10 +325,52 @@ mod tests {
         let row = Row { query: 0, scores: &scores, relations: &relations, weights: &[] };
         for metric in [Metric::Euclidean, Metric::Cosine] {
             let loss = TripletMargin::new(metric, Margin::Hinge(0.55)).unwrap();
-            let (mut few, mut sorted) = (vec![0.0; 90], vec![0.0; 90]);
-            let (a, b) = (loss.hinge_few(0.55, &row, &mut few), loss.hinge_sorted(0.55, &row, &mut sorted));
-            assert!((a.0 - b.0).abs() < 1e-3 && a.1 == b.1, "{a:?} {b:?}");
-            assert_eq!(few, sorted);
+            for only in [None, Some(Difficulty::SemiHard), Some(Difficulty::Hard), Some(Difficulty::Easy)] {
+                let loss = only.map_or(loss, |difficulty| loss.only(difficulty, 0.55).unwrap());
+                let (mut few, mut sorted) = (vec![0.0; 90], vec![0.0; 90]);
+                let (a, b) = (
+                    loss.hinge_few::<true>(0.55, &row, &mut few),
+                    loss.hinge_sorted(0.55, &row, &mut sorted),
+                );
+                assert!((a.energy - b.energy).abs() < 1e-3 && a.active == b.active, "{a:?} {b:?}");
+                assert_eq!((a.terms, few), (b.terms, sorted));
+            }
+        }
+    }
+
+    #[test]
+    fn triplets_of_one_difficulty_are_those_that_the_miner_lists() {
+        // Ties and duplicates among whole numbers; few kin, and many.
+        let points: Vec<f32> = (0..160).map(|i| (i * i * 37 % 53) as f32).collect();
+        let vectors = Vectors::new(&points, 2).unwrap();
+        for classes in [3, 20] {
+            let labels: Vec<u32> = (0..80).map(|i| i % classes).collect();
+            let kin = SameLabel::within(&labels);
+            for reducer in [Reducer::Mean, Reducer::MeanActive, Reducer::PerAnchor] {
+                let sides = Sides { reducer: Some(&reducer), ..Sides::within(vectors, &kin) };
+                for difficulty in [Difficulty::All, Difficulty::Hard, Difficulty::SemiHard, Difficulty::Easy]
+                {
+                    for (metric, margin) in
+                        [(Metric::Euclidean, Margin::Hinge(9.5)), (Metric::Dot, Margin::Soft)]
+                    {
+                        for swap in [false, true] {
+                            let loss = TripletMargin::new(metric, margin).unwrap();
+                            let loss = if swap { loss.with_swap() } else { loss };
+                            let miner = TripletMarginMiner::new(metric, 9.5, difficulty).unwrap();
+                            let listed = loss.pull_mined(&sides, &miner.mine(&sides).unwrap()).unwrap();
+                            let found = loss.only(difficulty, 9.5).unwrap().pull(&sides).unwrap();
+                            assert_eq!((found.terms, found.active), (listed.terms, listed.active));
+                            assert!((found.loss - listed.loss).abs() <= 1e-5 * listed.loss, "{found:?}");
+                            for (a, b) in found.query_gradient.iter().zip(&listed.query_gradient) {
+                                assert!(
+                                    (a - b).abs() < 1e-4 + 1e-4 * b.abs(),
+                                    "{difficulty:?} {metric} {a} {b}"
+                                );
+                            }
+                        }
+                    }
+                }
+            }
         }
     }
 

@@ -30,6 +30,18 @@ pub enum Difficulty {
     Easy,
 }
 
+impl Difficulty {
+    /// The gaps of such triplets: above the first, up to the second.
+    pub(crate) fn gaps(self, margin: f32) -> (f32, f32) {
+        match self {
+            Self::All => (f32::NEG_INFINITY, margin),
+            Self::Hard => (f32::NEG_INFINITY, 0.0),
+            Self::SemiHard => (0.0, margin),
+            Self::Easy => (margin, f32::INFINITY),
+        }
+    }
+}
+
 /// Every triplet of one difficulty, or with a cap some an anchor, without listing the others.
 ///
 /// An anchor with `P` kin and `N` strangers costs `O((N + P) log N)`, and what it gives.
@@ -73,14 +85,10 @@ impl TripletMarginMiner {
     }
 
     /// Which strangers, nearest first, make triplets with a kin at this distance.
-    fn range(&self, kin: f32, strangers: &[(f32, u32)]) -> Range<usize> {
-        let up_to = |gap: f32| strangers.partition_point(|(d, _)| d - kin <= gap);
-        match self.difficulty {
-            Difficulty::All => 0..up_to(self.margin),
-            Difficulty::Hard => 0..up_to(0.0),
-            Difficulty::SemiHard => up_to(0.0)..up_to(self.margin),
-            Difficulty::Easy => up_to(self.margin)..strangers.len(),
-        }
+    fn range(&self, distance: f32, strangers: &[(f32, u32)]) -> Range<usize> {
+        let up_to = |gap: f32| strangers.partition_point(|(d, _)| d - distance <= gap);
+        let (above, most) = self.difficulty.gaps(self.margin);
+        up_to(above)..up_to(most)
     }
 }
 
