@@ -2,7 +2,7 @@
 
 use clap::{Args, Parser, Subcommand};
 
-use crate::commands::{data, embed, eval, index, quickstart, search, train};
+use crate::commands::{bench, data, embed, eval, index, quickstart, search, train};
 use crate::failure::Failure;
 
 const EXAMPLES: &str = "\
@@ -79,6 +79,8 @@ pub enum Command {
     Methods,
     /// List the devices that training and embedding can use
     Devices,
+    /// Measure how fast this machine makes views, trains, takes losses and searches
+    Bench(bench::Args),
 }
 
 /// Which device a command runs on.

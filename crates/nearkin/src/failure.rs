@@ -5,6 +5,7 @@ use std::process::ExitCode;
 use nearkin_data::DataError;
 use nearkin_eval::EvalError;
 use nearkin_index::IndexError;
+use nearkin_loss::LossError;
 use nearkin_sweep::SweepError;
 use nearkin_train::{DeviceError, TrainError};
 
@@ -58,4 +59,4 @@ macro_rules! failed {
         }
     )*};
 }
-failed!(DataError, EvalError, IndexError, SweepError);
+failed!(DataError, EvalError, LossError, IndexError, SweepError);

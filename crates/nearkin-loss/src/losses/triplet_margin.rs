@@ -164,14 +164,19 @@ impl Springs for TripletMargin {
         let (above, up_to) = self.gaps();
         match self.margin {
             Margin::Hinge(margin) if sums_suffice(terms.reducer()) => {
-                let found = if kin > FEW_KIN {
+                let mut found = if kin > FEW_KIN {
                     self.hinge_sorted(margin, row, forces)
-                } else if self.only.is_some() {
-                    self.hinge_few::<true>(margin, row, forces)
                 } else {
-                    let all = self.hinge_few::<false>(margin, row, forces);
-                    Hinged { terms: kin * strangers, ..all }
+                    self.hinge_few(margin, row, forces)
                 };
+                let nan = |(s, r): (&f32, &Relation)| s.is_nan() & (*r != Relation::Excluded);
+                let pairs = row.scores.iter().zip(row.relations);
+                if wide(
+                    #[inline(always)]
+                    || pairs.fold(false, |any, pair| any | nan(pair)),
+                ) {
+                    found.energy = f64::NAN;
+                }
                 let c = terms.add_sum(0, found.energy, found.terms as f64, found.active as f64);
                 forces.iter_mut().for_each(|g| *g *= c);
             }
@@ -203,48 +208,59 @@ struct Hinged {
 }
 
 impl TripletMargin {
-    /// Each kin's threshold against every stranger, in vectors. Gaps are looked at, and terms counted, only if not all take
-    /// part.
-    fn hinge_few<const SOME: bool>(&self, margin: f32, row: &Row<'_>, forces: &mut [f32]) -> Hinged {
-        const TILE: usize = 256;
+    /// Each kin's threshold against every stranger, in vectors.
+    fn hinge_few(&self, margin: f32, row: &Row<'_>, forces: &mut [f32]) -> Hinged {
+        /// Values side by side, and how many of these may be added up in f32.
+        const LANES: usize = 16;
+        const STRETCH: usize = 16 * LANES;
         let (above, up_to) = self.gaps();
+        // Whoever is no stranger is too far to be pulled.
+        let mut far = vec![f32::INFINITY; row.scores.len().next_multiple_of(LANES)];
+        for ((far, score), relation) in far.iter_mut().zip(row.scores).zip(row.relations) {
+            *far = if *relation == Relation::Stranger { self.sign * score } else { f32::INFINITY };
+        }
         let mut found = Hinged::default();
         for (p, near) in row.kin() {
             let near = self.sign * near;
             let threshold = near + margin;
-            let of_kin = wide(
+            let (energy, terms, active) = wide(
                 #[inline(always)]
                 || {
-                    let mut of_kin = Hinged::default();
-                    let tiles = row.scores.chunks(TILE).zip(row.relations.chunks(TILE));
-                    for ((scores, relations), forces) in tiles.zip(forces.chunks_mut(TILE)) {
-                        let (mut sums, mut terms, mut active) = ([0.0f32; 16], 0u32, 0u32);
-                        let pairs = scores.iter().zip(relations).zip(forces);
-                        for (lane, ((score, relation), force)) in pairs.enumerate() {
-                            let far = self.sign * score;
-                            let short = threshold - far;
-                            let mut part = *relation == Relation::Stranger;
-                            if SOME {
-                                let gap = far - near;
-                                part &= !((gap <= above) | (gap > up_to));
-                                terms += u32::from(part);
+                    let (mut energy, mut terms, mut active) = (0.0, [0.0f32; LANES], [0.0f32; LANES]);
+                    for (far, forces) in far.chunks(STRETCH).zip(forces.chunks_mut(STRETCH)) {
+                        let mut sums = [0.0f32; LANES];
+                        for (far, forces) in far.as_chunks::<LANES>().0.iter().zip(forces.chunks_mut(LANES)) {
+                            let mut pulled = [0.0f32; LANES];
+                            for lane in 0..LANES {
+                                let (gap, short) = (far[lane] - near, threshold - far[lane]);
+                                let part = (gap > above) & (gap <= up_to) & (far[lane] < f32::INFINITY);
+                                let pulls = part & (short > 0.0);
+                                pulled[lane] = if pulls { 1.0 } else { 0.0 };
+                                sums[lane] += if pulls { short } else { 0.0 };
+                                terms[lane] += if part { 1.0 } else { 0.0 };
+                                active[lane] += pulled[lane];
                             }
-                            let pulls = part & ((short > 0.0) | short.is_nan());
-                            *force -= if pulls { self.sign } else { 0.0 };
-                            sums[lane % 16] += if pulls { short } else { 0.0 };
-                            active += u32::from(pulls);
+                            match forces.as_chunks_mut::<LANES>() {
+                                ([forces], _) => {
+                                    for lane in 0..LANES {
+                                        forces[lane] -= self.sign * pulled[lane];
+                                    }
+                                }
+                                (_, last) => {
+                                    last.iter_mut().zip(pulled).for_each(|(f, p)| *f -= self.sign * p);
+                                }
+                            }
                         }
-                        of_kin.energy += sums.iter().map(|s| f64::from(*s)).sum::<f64>();
-                        of_kin.terms += terms as usize;
-                        of_kin.active += active as usize;
+                        energy += sums.iter().map(|s| f64::from(*s)).sum::<f64>();
                     }
-                    of_kin
+                    let count = |lanes: [f32; LANES]| lanes.iter().map(|l| *l as usize).sum::<usize>();
+                    (energy, count(terms), count(active))
                 },
             );
-            found.energy += of_kin.energy;
-            found.terms += of_kin.terms;
-            found.active += of_kin.active;
-            forces[p] += self.sign * of_kin.active as f32;
+            found.energy += energy;
+            found.terms += terms;
+            found.active += active;
+            forces[p] += self.sign * active as f32;
         }
         found
     }
@@ -283,9 +299,6 @@ impl TripletMargin {
         for ((_, n), begun) in strangers.iter().zip(begun) {
             pulling += begun;
             forces[*n as usize] = -self.sign * pulling as f32;
-        }
-        if row.scores.iter().any(|s| s.is_nan()) {
-            found.energy = f64::NAN;
         }
         found
     }
@@ -328,10 +341,8 @@ mod tests {
             for only in [None, Some(Difficulty::SemiHard), Some(Difficulty::Hard), Some(Difficulty::Easy)] {
                 let loss = only.map_or(loss, |difficulty| loss.only(difficulty, 0.55).unwrap());
                 let (mut few, mut sorted) = (vec![0.0; 90], vec![0.0; 90]);
-                let (a, b) = (
-                    loss.hinge_few::<true>(0.55, &row, &mut few),
-                    loss.hinge_sorted(0.55, &row, &mut sorted),
-                );
+                let (a, b) =
+                    (loss.hinge_few(0.55, &row, &mut few), loss.hinge_sorted(0.55, &row, &mut sorted));
                 assert!((a.energy - b.energy).abs() < 1e-3 && a.active == b.active, "{a:?} {b:?}");
                 assert_eq!((a.terms, few), (b.terms, sorted));
             }

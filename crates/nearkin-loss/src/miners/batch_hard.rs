@@ -72,9 +72,15 @@ impl RowFold for Hardest<'_> {
         for (first, scores) in (first..).step_by(HELD).zip(scores.chunks(HELD)) {
             let relations = &mut relations[..scores.len()];
             self.kin.relate(query, first, relations);
-            let [kin, stranger] = wide(|| hardest(scores, relations, self.sign));
+            let [kin, stranger] = wide(
+                #[inline(always)]
+                || hardest(scores, relations, self.sign),
+            );
             let place = |wanted, sign, of_tile: &OfTile| {
-                let place = wide(|| first_place(scores, relations, wanted, sign, of_tile))?;
+                let place = wide(
+                    #[inline(always)]
+                    || first_place(scores, relations, wanted, sign, of_tile),
+                )?;
                 Some((if of_tile.nan { f32::NAN } else { of_tile.hardest }, (first + place) as u32))
             };
             if kin.is_harder(row.kin) {
@@ -109,16 +115,16 @@ const LANES: usize = 16;
 /// The hardest kin and stranger, without branches.
 #[inline(always)]
 fn hardest(scores: &[f32], relations: &[Relation], sign: f32) -> [OfTile; 2] {
+    const KINDS: [Relation; 2] = [Relation::Kin, Relation::Stranger];
     let mut best = [[f32::NEG_INFINITY; LANES]; 2];
-    let (mut any, mut nan) = ([[0u32; LANES]; 2], [[0u32; LANES]; 2]);
+    let mut nan = [0u32; LANES];
     let mut take = |lane: usize, score: f32, relation: Relation| {
-        let hardness = sign * score;
-        let of = [(relation == Relation::Kin, hardness), (relation == Relation::Stranger, -hardness)];
-        for (kind, (is, hardness)) in of.into_iter().enumerate() {
-            best[kind][lane] = if is & (hardness > best[kind][lane]) { hardness } else { best[kind][lane] };
-            any[kind][lane] |= u32::from(is);
-            nan[kind][lane] |= u32::from(is & hardness.is_nan());
+        let of = [sign * score, -sign * score];
+        for kind in 0..2 {
+            let hardness = if relation == KINDS[kind] { of[kind] } else { f32::NEG_INFINITY };
+            best[kind][lane] = if hardness > best[kind][lane] { hardness } else { best[kind][lane] };
         }
+        nan[lane] |= u32::from(score.is_nan());
     };
     let (whole, whole_relations) = (scores.chunks_exact(LANES), relations.chunks_exact(LANES));
     for (lane, (score, relation)) in whole.remainder().iter().zip(whole_relations.remainder()).enumerate() {
@@ -129,10 +135,11 @@ fn hardest(scores: &[f32], relations: &[Relation], sign: f32) -> [OfTile; 2] {
             take(lane, scores[lane], relations[lane]);
         }
     }
+    let some_nan = nan.contains(&1);
     std::array::from_fn(|kind| OfTile {
         hardest: best[kind].into_iter().fold(f32::NEG_INFINITY, f32::max),
-        any: any[kind].contains(&1),
-        nan: nan[kind].contains(&1),
+        any: relations.iter().fold(false, |any, r| any | (*r == KINDS[kind])),
+        nan: some_nan && scores.iter().zip(relations).any(|(s, r)| s.is_nan() && *r == KINDS[kind]),
     })
 }
 

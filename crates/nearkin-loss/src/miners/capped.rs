@@ -1,7 +1,8 @@
 //! At most so many tuples.
 
-use super::{Miner, draws};
+use super::Miner;
 use crate::loss::{LossError, Sides};
+use crate::random::Stream;
 use crate::tuples::Tuples;
 
 /// At most `per_anchor` tuples an anchor, drawn evenly. What is drawn hangs on seed and anchor alone.
@@ -18,7 +19,7 @@ impl Cap {
     pub(super) fn of(cap: Option<Cap>, count: u64, anchor: usize) -> impl Iterator<Item = u64> {
         let (all, chosen) = match cap {
             Some(Cap { per_anchor, seed }) => {
-                (0..0, draws::choose(count, per_anchor as u64, seed, anchor as u64))
+                (0..0, Stream::new(seed).split(anchor as u64).choose(count, per_anchor as u64))
             }
             None => (0..count, Vec::new()),
         };
@@ -76,11 +77,12 @@ impl<M> Capped<M> {
     /// `of` tells a tuple's anchor and the rest of it. Those with the lowest draws stay; copies of a tuple share a draw, and
     /// the first goes first.
     fn thin<T: Copy>(&self, tuples: Vec<T>, of: impl Fn(&T) -> (u32, u64)) -> Vec<T> {
+        let stream = Stream::new(self.seed);
         let mut left: Vec<(u32, u64, usize)> = (0..)
             .zip(&tuples)
             .map(|(place, tuple)| {
                 let (anchor, rest) = of(tuple);
-                (anchor, draws::bits(self.seed, anchor.into(), rest), place)
+                (anchor, stream.split(anchor.into()).bits(rest), place)
             })
             .collect();
         if let Some(most) = self.per_anchor {

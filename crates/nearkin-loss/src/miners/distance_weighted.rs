@@ -12,8 +12,9 @@
 
 use nearkin_sweep::{Metric, Row};
 
-use super::{Miner, draws, triplets_by_row};
+use super::{Miner, triplets_by_row};
 use crate::loss::{LossError, Sides, check};
+use crate::random::Stream;
 use crate::tuples::Tuples;
 
 /// The distance-weighted miner: a triplet for every pair of kin, with a stranger drawn by its distance to the anchor.
@@ -94,8 +95,9 @@ impl Miner for DistanceWeightedMiner {
             }
             let weights = self.weights(row, dim);
             let Some(&(last, total)) = weights.last() else { return };
+            let stream = Stream::new(self.seed).split(row.query as u64);
             found.extend(row.kin().map(|(p, _)| {
-                let drawn = total * draws::unit(self.seed, row.query as u64, p as u64);
+                let drawn = total * stream.unit(p as u64);
                 let place = weights.partition_point(|(_, up_to)| *up_to <= drawn);
                 [row.query as u32, p as u32, weights.get(place).map_or(last, |(n, _)| *n)]
             }));
@@ -162,12 +164,9 @@ mod tests {
     #[test]
     fn where_points_are_spread_evenly_all_distances_have_their_turn_alike() {
         // Points of normal coordinates are spread evenly over the sphere.
-        let normal = |i: u64| {
-            let (u, v) = (1.0 - draws::unit(11, i, 0), draws::unit(11, i, 1));
-            ((-2.0 * u.ln()).sqrt() * (std::f64::consts::TAU * v).cos()) as f32
-        };
         for dim in [3, 4, 6] {
-            let points: Vec<f32> = (0..20_000 * dim as u64).map(normal).collect();
+            let points: Vec<f32> =
+                (0..20_000 * dim as u64).map(|i| Stream::new(11).normal(i) as f32).collect();
             let found = counts(&points, dim, |seed| DistanceWeightedMiner::new(0.8, 1.4, seed).unwrap(), 50);
             // Thirds of the range; nearer strangers weigh no more than those at the cutoff.
             let mut thirds = [0.0; 3];

@@ -28,7 +28,6 @@ mod batch_easy_hard;
 mod batch_hard;
 mod capped;
 mod distance_weighted;
-mod draws;
 mod hardness_range;
 mod hdc;
 mod multi_similarity;

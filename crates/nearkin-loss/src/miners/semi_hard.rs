@@ -10,8 +10,9 @@
 use nearkin_sweep::Metric;
 use serde::{Deserialize, Serialize};
 
-use super::{Miner, draws, nearest_first, sign, triplets_by_row};
+use super::{Miner, nearest_first, sign, triplets_by_row};
 use crate::loss::{LossError, Sides};
+use crate::random::Stream;
 use crate::tuples::Tuples;
 
 /// What a pair of kin without a semi-hard stranger gives.
@@ -78,8 +79,8 @@ impl SemiHardMiner {
         match (semi_hard.is_empty(), self.seed, self.otherwise) {
             (false, None, _) => Some(semi_hard.start),
             (false, Some(seed), _) => {
-                let drawn = draws::below(semi_hard.len() as u64, seed, anchor as u64, kin as u64);
-                Some(semi_hard.start + drawn as usize)
+                let drawn = Stream::new(seed).split(anchor as u64).below(kin as u64, semi_hard.len());
+                Some(semi_hard.start + drawn)
             }
             (true, _, Otherwise::Nothing) => None,
             (true, _, Otherwise::Farthest) => {

@@ -5,8 +5,9 @@ use std::collections::BinaryHeap;
 
 use nearkin_sweep::{Metric, Row, map_rows};
 
-use super::{Miner, Pairs, bands, draws, has_nan, map_band, nan_pairs};
+use super::{Miner, Pairs, bands, has_nan, map_band, nan_pairs};
 use crate::loss::{LossError, Sides};
+use crate::random::Stream;
 use crate::tuples::Tuples;
 
 /// The uniform-histogram miner: the range of the scores of all kin is cut into bins of equal width, and from each as many
@@ -75,8 +76,8 @@ impl Histogram {
         seed: u64,
         pairs: impl Iterator<Item = (usize, f32)>,
     ) -> Vec<(usize, u64, u32)> {
-        let candidate =
-            |(j, s): (usize, f32)| (self.bin(s), draws::bits(seed, row.query as u64, j as u64), j as u32);
+        let stream = Stream::new(seed).split(row.query as u64);
+        let candidate = |(j, s): (usize, f32)| (self.bin(s), stream.bits(j as u64), j as u32);
         let mut all: Vec<_> = pairs
             .map(candidate)
             .filter(|(bin, draw, _)| self.limit(*bin).is_none_or(|limit| *draw < limit))

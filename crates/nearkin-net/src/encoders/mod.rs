@@ -75,6 +75,16 @@ impl EncoderConfig {
         }
     }
 
+    /// Multiplications and additions of its convolutions for one image of `size` × `size` pixels, by their definition.
+    pub fn multiply_adds(&self, channels: usize, size: usize) -> usize {
+        match self {
+            Self::SmallConv { width } => SmallConv::multiply_adds(*width, channels, size),
+            Self::Resnet18(config) => RESNET_18.multiply_adds(config, channels, size),
+            Self::Resnet34(config) => RESNET_34.multiply_adds(config, channels, size),
+            Self::Resnet50(config) => RESNET_50.multiply_adds(config, channels, size),
+        }
+    }
+
     pub(crate) fn check(&self) -> Result<(), ConfigError> {
         match self {
             Self::SmallConv { width } => check_size("encoder.width", *width, MAX_WIDTH),
@@ -176,6 +186,21 @@ mod tests {
             assert_eq!(encoder.param_count(), count, "{config:?}");
             assert_eq!(encoder.feature_dim(), features);
             assert_eq!(config.feature_dim(), features);
+        }
+    }
+
+    #[test]
+    fn networks_cost_what_is_known_of_them() {
+        // 1.8, 3.7 and 4.1 billion at 224 pixels (He et al. 2015, table 1); 0.56 billion with the small stem at 32.
+        for (config, size, wanted) in [
+            (EncoderConfig::Resnet18(resnet(Stem::Large)), 224, 1.81e9),
+            (EncoderConfig::Resnet34(resnet(Stem::Large)), 224, 3.66e9),
+            (EncoderConfig::Resnet50(resnet(Stem::Large)), 224, 4.09e9),
+            (EncoderConfig::Resnet18(resnet(Stem::Small)), 32, 0.556e9),
+            (EncoderConfig::default(), 32, 15.0e6),
+        ] {
+            let found = config.multiply_adds(3, size) as f64;
+            assert!((found / wanted - 1.0).abs() < 0.02, "{config}: {found}");
         }
     }
 

@@ -48,6 +48,39 @@ pub(super) const RESNET_34: Layout = Layout { blocks: [3, 4, 6, 3], bottleneck: 
 pub(super) const RESNET_50: Layout = Layout { blocks: [3, 4, 6, 3], bottleneck: true };
 
 impl Layout {
+    /// See [`EncoderConfig::multiply_adds`](super::EncoderConfig::multiply_adds).
+    pub(super) fn multiply_adds(self, config: &ResNetConfig, channels: usize, size: usize) -> usize {
+        let (kernel, mut side) = match config.stem {
+            Stem::Small => (3, size),
+            Stem::Large => (7, size.div_ceil(2)),
+        };
+        let mut sum = kernel * kernel * channels * WIDTH * side * side;
+        if config.stem == Stem::Large {
+            side = side.div_ceil(2);
+        }
+        let mut inputs = WIDTH;
+        for (index, blocks) in self.blocks.into_iter().enumerate() {
+            let (width, outputs) = (WIDTH << index, (WIDTH << index) * self.expansion());
+            for block in 0..blocks {
+                let before = side * side;
+                if index > 0 && block == 0 {
+                    side = side.div_ceil(2);
+                }
+                let after = side * side;
+                sum += if self.bottleneck {
+                    inputs * width * before + (9 * width * width + width * outputs) * after
+                } else {
+                    9 * (inputs * width + width * width) * after
+                };
+                if block == 0 && inputs != outputs {
+                    sum += inputs * outputs * after;
+                }
+                inputs = outputs;
+            }
+        }
+        sum
+    }
+
     fn expansion(self) -> usize {
         if self.bottleneck { 4 } else { 1 }
     }

@@ -44,6 +44,19 @@ impl SmallConv {
         Self { stages }
     }
 
+    /// See [`EncoderConfig::multiply_adds`](super::EncoderConfig::multiply_adds).
+    pub(super) fn multiply_adds(width: usize, channels: usize, size: usize) -> usize {
+        let mut side = if size < FULL_RESOLUTION { size } else { size.div_ceil(2) };
+        let mut sum = 0;
+        for stage in 0..STAGES {
+            let outputs = width << stage;
+            let inputs = if stage == 0 { channels } else { outputs / 2 };
+            side = if stage == 0 { side } else { side.div_ceil(2) };
+            sum += 9 * inputs * outputs * side * side;
+        }
+        sum
+    }
+
     /// Features per image: channels of the last stage.
     pub(super) fn feature_dim(&self) -> usize {
         self.stages.last().map_or(0, |stage| stage.bn.gamma.dims()[0])

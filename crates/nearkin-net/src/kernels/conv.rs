@@ -2,7 +2,8 @@
 //!
 //! Images are unfolded into matrices (im2col; Chellapilla et al., "High performance convolutional
 //! neural networks for document processing", 2006) for several images at a time, so that each
-//! product is wide enough to be fast even on 4 × 4 feature maps. The work is cut by the shape
+//! product is wide enough to be fast even on 4 × 4 feature maps. 3 × 3 kernels without a stride take a shorter way
+//! ([`winograd`]). The work is cut by the shape
 //! alone and every partial sum is added in a fixed order: the bits do not depend on the number
 //! of threads.
 
@@ -12,6 +13,8 @@ use std::ops::Range;
 use rayon::prelude::*;
 
 use super::product::{Matrix, product};
+
+mod winograd;
 
 /// Columns a product should have at least: below that, packing the weights dominates.
 const COLUMNS: usize = 512;
@@ -142,6 +145,9 @@ impl ConvShape {
 pub fn forward(x: &[f32], weight: &[f32], shape: &ConvShape) -> Vec<f32> {
     check(x, shape.input(), "input");
     check(weight, shape.weight(), "weight");
+    if winograd::applies(shape) {
+        return winograd::forward(x, weight, shape);
+    }
     let (plane, patch, group) = (shape.output_plane(), shape.patch(), shape.group());
     let (image_in, image_out) = (shape.input_image(), shape.output_image());
     let pointwise = shape.kernel == 1 && shape.stride == 1 && shape.padding == 0;
@@ -235,6 +241,9 @@ pub fn data_gradient(dy: &[f32], weight: &[f32], shape: &ConvShape) -> Vec<f32> 
 pub fn weight_gradient(x: &[f32], dy: &[f32], shape: &ConvShape) -> Vec<f32> {
     check(x, shape.input(), "input");
     check(dy, shape.output(), "output gradient");
+    if winograd::applies(shape) {
+        return winograd::weight_gradient(x, dy, shape);
+    }
     let (image_out, group) = (shape.output_image(), shape.group());
 
     // Output channels first within each group of images: the products below read rows of it.
@@ -495,7 +504,7 @@ mod tests {
     use crate::kernels::testing::{assert_close, noise, on_threads};
 
     /// (n, c, h, w, o, k, stride, padding): small and odd sizes, one channel, one image, 1 × 1, 7 × 7.
-    const SHAPES: [[usize; 8]; 14] = [
+    const SHAPES: [[usize; 8]; 20] = [
         [5, 3, 8, 8, 5, 3, 1, 1],
         [4, 4, 9, 7, 6, 3, 2, 1],
         [4, 4, 8, 8, 6, 1, 2, 0],
@@ -508,6 +517,13 @@ mod tests {
         [2, 2, 4, 4, 3, 3, 1, 3],
         [2, 1, 1, 1, 2, 3, 2, 1],
         [70, 40, 4, 4, 20, 3, 1, 1],
+        // Winograd's: whole and broken tiles and blocks, several images together, rows of one image, every padding.
+        [2, 16, 9, 7, 17, 3, 1, 1],
+        [3, 33, 5, 6, 16, 3, 1, 0],
+        [2, 16, 41, 37, 18, 3, 1, 2],
+        [5, 16, 2, 2, 16, 3, 1, 1],
+        [1, 20, 4, 5, 40, 3, 1, 3],
+        [90, 16, 8, 8, 16, 3, 1, 1],
         [2, 2, 3, 3, 2, 3, 3, 2],
         [1, 1, 1, 9, 1, 5, 1, 4],
     ];
