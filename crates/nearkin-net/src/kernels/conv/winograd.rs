@@ -14,6 +14,8 @@
 //! Transformed values are kept in blocks of 16 channels, `[block][point][tile][16]`, in which every product and every
 //! transform reads and writes whole vectors. The work is cut by the shape alone, and every sum has one owner and one order.
 
+use std::cell::Cell;
+use std::marker::PhantomData;
 use std::ops::Range;
 
 use pulp::{Arch, Simd, WithSimd};
@@ -25,11 +27,10 @@ use super::{ConvShape, resized};
 const LANES: usize = 16;
 /// Points of the transform.
 const POINTS: usize = 16;
-/// Channels that a lane of the processor's transforms together.
-const HALF: usize = 8;
-/// Tiles a forward task, and tiles that a weight gradient takes in at once, about.
+/// Tiles a forward task, about.
 const TASK: usize = 128;
-const CHUNK: usize = 1024;
+/// Transformed inputs that a weight gradient holds at once, about: 4 MiB.
+const CHUNK: usize = 1 << 20;
 /// Tiles whose sums a weight gradient keeps in registers: both operands then stay in the nearest cache.
 const STRETCH: usize = 192;
 
@@ -43,6 +44,12 @@ pub(super) fn applies(shape: &ConvShape) -> bool {
         && shape.out_channels >= LANES
         && shape.out_height >= 2
         && shape.out_width >= 2
+}
+
+/// Whether it pays for the weight gradient too: 16 sums a kernel have to be worth their tiles.
+pub(super) fn applies_to_weights(shape: &ConvShape) -> bool {
+    let tiles = shape.images * shape.out_height.div_ceil(2) * shape.out_width.div_ceil(2);
+    applies(shape) && tiles >= shape.in_channels.max(shape.out_channels)
 }
 
 /// Some tile rows of some images.
@@ -88,11 +95,27 @@ fn images_together(shape: &ConvShape, tiles: usize) -> usize {
     (tiles / of_image).clamp(1, shape.images)
 }
 
+/// Buffers that a thread keeps for its next convolution: to have the system hand out fresh pages costs as much as the products.
+/// Whoever uses them writes all that it reads.
 #[derive(Default)]
 struct Scratch {
     grid: Vec<f32>,
     inputs: Vec<f32>,
     outputs: Vec<f32>,
+}
+
+thread_local! {
+    static SCRATCH: Cell<Scratch> = Cell::default();
+}
+
+impl Scratch {
+    /// Lends the thread's buffers; while they are out, the thread's other tasks make new ones.
+    fn with<T>(work: impl FnOnce(&mut Self) -> T) -> T {
+        let mut scratch = SCRATCH.take();
+        let found = work(&mut scratch);
+        SCRATCH.set(scratch);
+        found
+    }
 }
 
 pub(super) fn forward(x: &[f32], weight: &[f32], shape: &ConvShape) -> Vec<f32> {
@@ -103,27 +126,29 @@ pub(super) fn forward(x: &[f32], weight: &[f32], shape: &ConvShape) -> Vec<f32> 
     let together = images_together(shape, TASK);
     let mut y = vec![0.0; shape.images * image_out];
     let tasks = y.par_chunks_mut(together * image_out).zip(x.par_chunks(together * image_in));
-    tasks.for_each_init(Scratch::default, |scratch, (y, x)| {
-        for part in parts(shape, y.len() / image_out, TASK) {
-            // Products are taken of several tiles at once: what lies beyond the last is thrown away.
-            let tiles = part.tiles().next_multiple_of(arch.dispatch(TilesAtOnce));
-            let block = POINTS * tiles * LANES;
-            let inputs = resized(&mut scratch.inputs, blocks_in * block);
-            for (b, inputs) in inputs.chunks_exact_mut(block).enumerate() {
-                transform_inputs(x, b, &part, shape, &mut scratch.grid, inputs);
+    tasks.for_each(|(y, x)| {
+        Scratch::with(|scratch| {
+            for part in parts(shape, y.len() / image_out, TASK) {
+                // Products are taken of several tiles at once: what lies beyond the last is thrown away.
+                let tiles = part.tiles().next_multiple_of(arch.dispatch(TilesAtOnce));
+                let block = POINTS * tiles * LANES;
+                let inputs = resized(&mut scratch.inputs, blocks_in * block);
+                for (b, inputs) in inputs.chunks_exact_mut(block).enumerate() {
+                    transform_inputs(x, b, &part, shape, &mut scratch.grid, inputs);
+                }
+                let outputs = resized(&mut scratch.outputs, blocks_out * block);
+                let of_outputs = outputs.chunks_exact_mut(tiles * LANES).enumerate();
+                for (at, out) in of_outputs {
+                    let (b, point) = (at / POINTS, at % POINTS);
+                    let depth = blocks_in * LANES;
+                    let kernels = &kernels[(b * POINTS + point) * depth * LANES..][..depth * LANES];
+                    arch.dispatch(Products { inputs: &inputs[point * tiles * LANES..], block, kernels, out });
+                }
+                for (b, outputs) in outputs.chunks_exact_mut(block).enumerate() {
+                    transform_outputs(outputs, b, &part, shape, &mut scratch.grid, y);
+                }
             }
-            let outputs = resized(&mut scratch.outputs, blocks_out * block);
-            let of_outputs = outputs.chunks_exact_mut(tiles * LANES).enumerate();
-            for (at, out) in of_outputs {
-                let (b, point) = (at / POINTS, at % POINTS);
-                let depth = blocks_in * LANES;
-                let kernels = &kernels[(b * POINTS + point) * depth * LANES..][..depth * LANES];
-                arch.dispatch(Products { inputs: &inputs[point * tiles * LANES..], block, kernels, out });
-            }
-            for (b, outputs) in outputs.chunks_exact(block).enumerate() {
-                transform_outputs(outputs, b, &part, shape, &mut scratch.grid, y);
-            }
-        }
+        })
     });
     y
 }
@@ -134,35 +159,46 @@ pub(super) fn weight_gradient(x: &[f32], dy: &[f32], shape: &ConvShape) -> Vec<f
     let width = blocks_in * LANES;
     // [block of outputs][point][16 outputs][inputs]
     let mut sums = vec![0.0; blocks_out * POINTS * LANES * width];
-    let (mut inputs, mut outputs) = (Vec::new(), Vec::new());
-    for part in parts(shape, shape.images, CHUNK) {
-        let tiles = part.tiles();
-        let block = POINTS * tiles * LANES;
-        let inputs = resized(&mut inputs, blocks_in * block);
-        let outputs = resized(&mut outputs, blocks_out * block);
-        let (x, dy) = (
-            &x[part.images.start * shape.input_image()..part.images.end * shape.input_image()],
-            &dy[part.images.start * shape.output_image()..part.images.end * shape.output_image()],
-        );
-        let both = inputs.par_chunks_exact_mut(block).chain(outputs.par_chunks_exact_mut(block));
-        both.enumerate().for_each_init(Vec::new, |grid, (b, values)| match b.checked_sub(blocks_in) {
-            None => transform_inputs(x, b, &part, shape, grid, values),
-            Some(b) => transform_output_gradients(dy, b, &part, shape, grid, values),
-        });
-        sums.par_chunks_exact_mut(LANES * width).enumerate().for_each(|(at, sums)| {
-            let (b, point) = (at / POINTS, at % POINTS);
-            let of = |values: &'_ [f32], b: usize| (b * POINTS + point) * tiles * LANES..values.len();
-            let outputs = &outputs[of(outputs, b)][..tiles * LANES];
-            for first in (0..tiles).step_by(STRETCH) {
-                let stretch = first * LANES..(first + STRETCH).min(tiles) * LANES;
-                for b in 0..blocks_in {
-                    let inputs = &inputs[of(inputs, b)][stretch.clone()];
-                    let sums = &mut sums[b * LANES..];
-                    arch.dispatch(OuterProducts { outputs: &outputs[stretch.clone()], inputs, sums, width });
+    let chunk = CHUNK / (POINTS * LANES * blocks_in.max(blocks_out));
+    Scratch::with(|scratch| {
+        for part in parts(shape, shape.images, chunk.max(1)) {
+            let tiles = part.tiles();
+            // An odd number: points a power of two apart would fall on one another in the caches.
+            let room = tiles | 1;
+            let block = POINTS * room * LANES;
+            let inputs = resized(&mut scratch.inputs, blocks_in * block);
+            let outputs = resized(&mut scratch.outputs, blocks_out * block);
+            let (x, dy) = (
+                &x[part.images.start * shape.input_image()..part.images.end * shape.input_image()],
+                &dy[part.images.start * shape.output_image()..part.images.end * shape.output_image()],
+            );
+            let both = inputs.par_chunks_exact_mut(block).chain(outputs.par_chunks_exact_mut(block));
+            both.enumerate().for_each(|(b, values)| {
+                Scratch::with(|own| match b.checked_sub(blocks_in) {
+                    None => transform_inputs(x, b, &part, shape, &mut own.grid, values),
+                    Some(b) => transform_output_gradients(dy, b, &part, shape, &mut own.grid, values),
+                });
+            });
+            sums.par_chunks_exact_mut(LANES * width).enumerate().for_each(|(at, sums)| {
+                let (b, point) = (at / POINTS, at % POINTS);
+                let of = |values: &'_ [f32], b: usize| (b * POINTS + point) * room * LANES..values.len();
+                let outputs = &outputs[of(outputs, b)][..tiles * LANES];
+                for first in (0..tiles).step_by(STRETCH) {
+                    let stretch = first * LANES..(first + STRETCH).min(tiles) * LANES;
+                    for b in 0..blocks_in {
+                        let inputs = &inputs[of(inputs, b)][stretch.clone()];
+                        let sums = &mut sums[b * LANES..];
+                        arch.dispatch(OuterProducts {
+                            outputs: &outputs[stretch.clone()],
+                            inputs,
+                            sums,
+                            width,
+                        });
+                    }
                 }
-            }
-        });
-    }
+            });
+        }
+    });
     kernels_of(&sums, width, shape)
 }
 
@@ -174,11 +210,15 @@ fn transform_kernels(weight: &[f32], shape: &ConvShape) -> Vec<f32> {
         let outputs = weight[b * LANES * shape.patch()..].chunks_exact(shape.patch()).take(LANES);
         for (lane, of_output) in outputs.enumerate() {
             for (input, g) in of_output.as_chunks::<9>().0.iter().enumerate() {
-                // G has rows (1, 0, 0), ½ (1, 1, 1), ½ (1, −1, 1), (0, 0, 1).
-                let rows = |a: f32, b: f32, c: f32| [a, 0.5 * (a + b + c), 0.5 * (a - b + c), c];
-                let down = [0, 1, 2].map(|x| rows(g[x], g[3 + x], g[6 + x]));
-                for y in 0..4 {
-                    for (x, value) in rows(down[0][y], down[1][y], down[2][y]).into_iter().enumerate() {
+                let mut down = [[0.0; 3]; 4];
+                for x in 0..3 {
+                    let column = spread([g[x], g[3 + x], g[6 + x]]);
+                    for y in 0..4 {
+                        down[y][x] = column[y];
+                    }
+                }
+                for (y, row) in down.into_iter().enumerate() {
+                    for (x, value) in spread(row).into_iter().enumerate() {
                         kernels[((y * 4 + x) * depth + input) * LANES + lane] = value;
                     }
                 }
@@ -188,20 +228,38 @@ fn transform_kernels(weight: &[f32], shape: &ConvShape) -> Vec<f32> {
     kernels
 }
 
+/// G, whose rows are (1, 0, 0), ½ (1, 1, 1), ½ (1, −1, 1), (0, 0, 1), times a vector.
+#[inline(always)]
+fn spread([a, b, c]: [f32; 3]) -> [f32; 4] {
+    [a, 0.5 * (a + b + c), 0.5 * (a - b + c), c]
+}
+
+/// Gᵀ times a vector.
+#[inline(always)]
+fn gathered([a, b, c, d]: [f32; 4]) -> [f32; 3] {
+    [a + 0.5 * (b + c), 0.5 * (b - c), 0.5 * (b + c) + d]
+}
+
 /// `Gᵀ s G` of every kernel's 16 sums.
 fn kernels_of(sums: &[f32], width: usize, shape: &ConvShape) -> Vec<f32> {
     let mut dw = vec![0.0; shape.out_channels * shape.patch()];
     dw.par_chunks_exact_mut(shape.patch()).enumerate().for_each(|(output, dw)| {
         let (b, lane) = (output / LANES, output % LANES);
-        let of_point = |point: usize| &sums[((b * POINTS + point) * LANES + lane) * width..][..width];
-        let points: [&[f32]; POINTS] = std::array::from_fn(of_point);
+        let rows = &sums[(b * POINTS * LANES + lane) * width..];
         for (input, dw) in dw.as_chunks_mut::<9>().0.iter_mut().enumerate() {
-            let rows = |[a, b, c, d]: [f32; 4]| [a + 0.5 * (b + c), 0.5 * (b - c), 0.5 * (b + c) + d];
-            let down: [[f32; 3]; 4] =
-                std::array::from_fn(|x| rows(std::array::from_fn(|y| points[y * 4 + x][input])));
-            for y in 0..3 {
-                let across = rows(std::array::from_fn(|x| down[x][y]));
-                dw[y * 3..y * 3 + 3].copy_from_slice(&across);
+            let mut down = [[0.0; 4]; 3];
+            for x in 0..4 {
+                let mut column = [0.0; 4];
+                for (y, value) in column.iter_mut().enumerate() {
+                    *value = rows[(y * 4 + x) * LANES * width + input];
+                }
+                let column = gathered(column);
+                for y in 0..3 {
+                    down[y][x] = column[y];
+                }
+            }
+            for (row, dw) in down.into_iter().zip(dw.as_chunks_mut::<3>().0) {
+                *dw = gathered(row);
             }
         }
     });
@@ -245,41 +303,19 @@ fn transform_inputs(
     values: &mut [f32],
 ) {
     let (height, width) = part.grid(1);
-    let (grid, _) = resized(grid, height * width * LANES).as_chunks_mut::<LANES>();
-    let room = values.len() / (POINTS * LANES);
-    let (values, _) = values.as_chunks_mut::<LANES>();
+    let grid = resized(grid, height * width * LANES);
     let top = 2 * part.rows.start as isize - shape.padding as isize;
     for (image, x) in x.chunks_exact(shape.input_image()).enumerate() {
-        gather(x, (shape.height, shape.width), block, (top, -(shape.padding as isize)), width, grid);
-        let first = image * part.tiles_of_image();
-        Arch::new().dispatch(
-            #[inline(always)]
-            || {
-                for row in 0..part.rows.len() {
-                    for column in 0..part.columns {
-                        let tile = first + row * part.columns + column;
-                        let at = |i: usize, j: usize| &grid[(2 * row + i) * width + 2 * column + j];
-                        for half in [0, HALF] {
-                            let mut d = [[[0.0; HALF]; 4]; 4];
-                            for j in 0..4 {
-                                let [a, b, c, e] = [0, 1, 2, 3].map(|i| lanes(at(i, j), half));
-                                d[0][j] = sub(a, c);
-                                d[1][j] = add(b, c);
-                                d[2][j] = sub(c, b);
-                                d[3][j] = sub(b, e);
-                            }
-                            for (i, [a, b, c, e]) in d.into_iter().enumerate() {
-                                let across = [sub(a, c), add(b, c), sub(c, b), sub(b, e)];
-                                for (j, found) in across.into_iter().enumerate() {
-                                    values[(i * 4 + j) * room + tile][half..half + HALF]
-                                        .copy_from_slice(&found);
-                                }
-                            }
-                        }
-                    }
-                }
-            },
-        );
+        let corner = (top, -(shape.padding as isize));
+        gather(x, (shape.height, shape.width), block, corner, width, grid.as_chunks_mut().0);
+        let values = values_from(values, image * part.tiles_of_image());
+        Arch::new().dispatch(Transform {
+            grid: &mut *grid,
+            width,
+            part,
+            values,
+            kind: PhantomData::<Inputs>,
+        });
     }
 }
 
@@ -293,47 +329,24 @@ fn transform_output_gradients(
     values: &mut [f32],
 ) {
     let (height, width) = part.grid(0);
-    let (grid, _) = resized(grid, height * width * LANES).as_chunks_mut::<LANES>();
-    let room = values.len() / (POINTS * LANES);
-    let (values, _) = values.as_chunks_mut::<LANES>();
+    let grid = resized(grid, height * width * LANES);
     for (image, dy) in dy.chunks_exact(shape.output_image()).enumerate() {
-        let top = 2 * part.rows.start as isize;
-        gather(dy, (shape.out_height, shape.out_width), block, (top, 0), width, grid);
-        let first = image * part.tiles_of_image();
-        Arch::new().dispatch(
-            #[inline(always)]
-            || {
-                for row in 0..part.rows.len() {
-                    for column in 0..part.columns {
-                        let tile = first + row * part.columns + column;
-                        let at = |i: usize, j: usize| &grid[(2 * row + i) * width + 2 * column + j];
-                        for half in [0, HALF] {
-                            let mut d = [[[0.0; HALF]; 2]; 4];
-                            for j in 0..2 {
-                                let [a, b] = [0, 1].map(|i| lanes(at(i, j), half));
-                                d[0][j] = a;
-                                d[1][j] = add(a, b);
-                                d[2][j] = sub(a, b);
-                                d[3][j] = sub([0.0; HALF], b);
-                            }
-                            for (i, [a, b]) in d.into_iter().enumerate() {
-                                let across = [a, add(a, b), sub(a, b), sub([0.0; HALF], b)];
-                                for (j, found) in across.into_iter().enumerate() {
-                                    values[(i * 4 + j) * room + tile][half..half + HALF]
-                                        .copy_from_slice(&found);
-                                }
-                            }
-                        }
-                    }
-                }
-            },
-        );
+        let corner = (2 * part.rows.start as isize, 0);
+        gather(dy, (shape.out_height, shape.out_width), block, corner, width, grid.as_chunks_mut().0);
+        let values = values_from(values, image * part.tiles_of_image());
+        Arch::new().dispatch(Transform {
+            grid: &mut *grid,
+            width,
+            part,
+            values,
+            kind: PhantomData::<OutputGradients>,
+        });
     }
 }
 
 /// `Aᵀ m A` of every tile of a part, for one block of output channels, put where it belongs in `y`.
 fn transform_outputs(
-    values: &[f32],
+    values: &mut [f32],
     block: usize,
     part: &Part,
     shape: &ConvShape,
@@ -341,43 +354,23 @@ fn transform_outputs(
     y: &mut [f32],
 ) {
     let (height, width) = part.grid(0);
-    let (grid, _) = resized(grid, height * width * LANES).as_chunks_mut::<LANES>();
-    let room = values.len() / (POINTS * LANES);
-    let (values, _) = values.as_chunks::<LANES>();
+    let grid = resized(grid, height * width * LANES);
     for (image, y) in y.chunks_exact_mut(shape.output_image()).enumerate() {
-        let first = image * part.tiles_of_image();
-        Arch::new().dispatch(
-            #[inline(always)]
-            || {
-                for row in 0..part.rows.len() {
-                    for column in 0..part.columns {
-                        let tile = first + row * part.columns + column;
-                        for half in [0, HALF] {
-                            let mut d = [[[0.0; HALF]; 4]; 2];
-                            for j in 0..4 {
-                                let of = |i: usize| lanes(&values[(i * 4 + j) * room + tile], half);
-                                let [a, b, c, e] = [0, 1, 2, 3].map(of);
-                                d[0][j] = add(add(a, b), c);
-                                d[1][j] = sub(sub(b, c), e);
-                            }
-                            for (i, [a, b, c, e]) in d.into_iter().enumerate() {
-                                let across = [add(add(a, b), c), sub(sub(b, c), e)];
-                                for (j, found) in across.into_iter().enumerate() {
-                                    let pixel = &mut grid[(2 * row + i) * width + 2 * column + j];
-                                    pixel[half..half + HALF].copy_from_slice(&found);
-                                }
-                            }
-                        }
-                    }
-                }
-            },
-        );
+        let values = values_from(values, image * part.tiles_of_image());
+        Arch::new().dispatch(Transform {
+            grid: &mut *grid,
+            width,
+            part,
+            values,
+            kind: PhantomData::<Outputs>,
+        });
         let top = 2 * part.rows.start;
         let rows = height.min(shape.out_height - top);
         let planes = y[block * LANES * shape.output_plane()..].chunks_exact_mut(shape.output_plane());
+        let (pixels, _) = grid.as_chunks::<LANES>();
         for (lane, plane) in planes.take(LANES).enumerate() {
             let plane = plane[top * shape.out_width..].chunks_exact_mut(shape.out_width).take(rows);
-            for (row, pixels) in plane.zip(grid.chunks_exact(width)) {
+            for (row, pixels) in plane.zip(pixels.chunks_exact(width)) {
                 for (value, pixel) in row.iter_mut().zip(pixels) {
                     *value = pixel[lane];
                 }
@@ -386,19 +379,160 @@ fn transform_outputs(
     }
 }
 
-#[inline(always)]
-fn lanes(pixel: &Lanes, half: usize) -> [f32; HALF] {
-    std::array::from_fn(|l| pixel[half + l])
+/// Values of the 16 points, from one tile on.
+struct Values<'a> {
+    values: &'a mut [f32],
+    first: usize,
+    /// Tiles between a point and the next.
+    room: usize,
 }
 
-#[inline(always)]
-fn add(a: [f32; HALF], b: [f32; HALF]) -> [f32; HALF] {
-    std::array::from_fn(|l| a[l] + b[l])
+fn values_from(values: &mut [f32], first: usize) -> Values<'_> {
+    let room = values.len() / (POINTS * LANES);
+    Values { values, first, room }
 }
 
-#[inline(always)]
-fn sub(a: [f32; HALF], b: [f32; HALF]) -> [f32; HALF] {
-    std::array::from_fn(|l| a[l] - b[l])
+/// One of the transforms, of the tiles of one image and one block of channels.
+struct Transform<'a, K> {
+    /// Pixels of 16 channels, `width` a row.
+    grid: &'a mut [f32],
+    width: usize,
+    part: &'a Part,
+    values: Values<'a>,
+    /// Which of the transforms.
+    kind: PhantomData<K>,
+}
+
+struct Inputs;
+struct OutputGradients;
+struct Outputs;
+
+/// A vector's place: that of a pixel of the grid, or of a tile's point.
+type Place = usize;
+
+impl<K> Transform<'_, K> {
+    /// Calls `of_tile` for each tile and each vector of its channels, with the places of the tile's first pixel and first point.
+    #[inline(always)]
+    fn each_tile<S: Simd>(part: &Part, width: usize, first: usize, mut of_tile: impl FnMut(Place, Place)) {
+        let vectors = LANES / S::F32_LANES;
+        for row in 0..part.rows.len() {
+            for column in 0..part.columns {
+                let pixel = (2 * row * width + 2 * column) * vectors;
+                let tile = (first + row * part.columns + column) * vectors;
+                for v in 0..vectors {
+                    of_tile(pixel + v, tile + v);
+                }
+            }
+        }
+    }
+}
+
+impl WithSimd for Transform<'_, Inputs> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, simd: S) {
+        let Self { grid, width, part, values: Values { values, first, room }, .. } = self;
+        let ((grid, _), (values, _)) = (S::as_simd_f32s(grid), S::as_mut_simd_f32s(values));
+        let vectors = LANES / S::F32_LANES;
+        let (below, point) = (width * vectors, room * vectors);
+        Self::each_tile::<S>(
+            part,
+            width,
+            first,
+            #[inline(always)]
+            |pixel, tile| {
+                let mut d = [[simd.splat_f32s(0.0); 4]; 4];
+                for j in 0..4 {
+                    let at = pixel + j * vectors;
+                    let (a, b) = (grid[at], grid[at + below]);
+                    let (c, e) = (grid[at + 2 * below], grid[at + 3 * below]);
+                    d[0][j] = simd.sub_f32s(a, c);
+                    d[1][j] = simd.add_f32s(b, c);
+                    d[2][j] = simd.sub_f32s(c, b);
+                    d[3][j] = simd.sub_f32s(b, e);
+                }
+                for i in 0..4 {
+                    let [a, b, c, e] = d[i];
+                    let at = tile + 4 * i * point;
+                    values[at] = simd.sub_f32s(a, c);
+                    values[at + point] = simd.add_f32s(b, c);
+                    values[at + 2 * point] = simd.sub_f32s(c, b);
+                    values[at + 3 * point] = simd.sub_f32s(b, e);
+                }
+            },
+        );
+    }
+}
+
+impl WithSimd for Transform<'_, OutputGradients> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, simd: S) {
+        let Self { grid, width, part, values: Values { values, first, room }, .. } = self;
+        let ((grid, _), (values, _)) = (S::as_simd_f32s(grid), S::as_mut_simd_f32s(values));
+        let vectors = LANES / S::F32_LANES;
+        let (below, point) = (width * vectors, room * vectors);
+        Self::each_tile::<S>(
+            part,
+            width,
+            first,
+            #[inline(always)]
+            |pixel, tile| {
+                let mut d = [[simd.splat_f32s(0.0); 2]; 4];
+                for j in 0..2 {
+                    let (a, b) = (grid[pixel + j * vectors], grid[pixel + j * vectors + below]);
+                    d[0][j] = a;
+                    d[1][j] = simd.add_f32s(a, b);
+                    d[2][j] = simd.sub_f32s(a, b);
+                    d[3][j] = simd.neg_f32s(b);
+                }
+                for i in 0..4 {
+                    let [a, b] = d[i];
+                    let at = tile + 4 * i * point;
+                    values[at] = a;
+                    values[at + point] = simd.add_f32s(a, b);
+                    values[at + 2 * point] = simd.sub_f32s(a, b);
+                    values[at + 3 * point] = simd.neg_f32s(b);
+                }
+            },
+        );
+    }
+}
+
+impl WithSimd for Transform<'_, Outputs> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, simd: S) {
+        let Self { grid, width, part, values: Values { values, first, room }, .. } = self;
+        let ((grid, _), (values, _)) = (S::as_mut_simd_f32s(grid), S::as_simd_f32s(values));
+        let vectors = LANES / S::F32_LANES;
+        let (below, point) = (width * vectors, room * vectors);
+        Self::each_tile::<S>(
+            part,
+            width,
+            first,
+            #[inline(always)]
+            |pixel, tile| {
+                let mut d = [[simd.splat_f32s(0.0); 4]; 2];
+                for j in 0..4 {
+                    let at = tile + j * point;
+                    let (a, b) = (values[at], values[at + 4 * point]);
+                    let (c, e) = (values[at + 8 * point], values[at + 12 * point]);
+                    d[0][j] = simd.add_f32s(simd.add_f32s(a, b), c);
+                    d[1][j] = simd.sub_f32s(simd.sub_f32s(b, c), e);
+                }
+                for i in 0..2 {
+                    let [a, b, c, e] = d[i];
+                    let at = pixel + i * below;
+                    grid[at] = simd.add_f32s(simd.add_f32s(a, b), c);
+                    grid[at + vectors] = simd.sub_f32s(simd.sub_f32s(b, c), e);
+                }
+            },
+        );
+    }
 }
 
 /// How many tiles [`Products`] takes at once: as many as fill the registers.
