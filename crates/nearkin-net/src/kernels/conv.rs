@@ -2,7 +2,7 @@
 //!
 //! Images are unfolded into matrices (im2col; Chellapilla et al., "High performance convolutional
 //! neural networks for document processing", 2006) for several images at a time, so that each
-//! product is wide enough to be fast even on 4 × 4 feature maps. 3 × 3 kernels without a stride take a shorter way
+//! product is wide enough to be fast even on 4 × 4 feature maps. 3 × 3 kernels take a shorter way
 //! ([`winograd`]). The work is cut by the shape
 //! alone and every partial sum is added in a fixed order: the bits do not depend on the number
 //! of threads.
@@ -197,6 +197,9 @@ pub fn forward(x: &[f32], weight: &[f32], shape: &ConvShape) -> Vec<f32> {
 pub fn data_gradient(dy: &[f32], weight: &[f32], shape: &ConvShape) -> Vec<f32> {
     check(dy, shape.output(), "output gradient");
     check(weight, shape.weight(), "weight");
+    if winograd::applies(shape) {
+        return winograd::data_gradient(dy, weight, shape);
+    }
     if shape.stride == 1 && shape.padding < shape.kernel {
         // Without a stride the gradient is itself a convolution: kernels turned by 180 degrees,
         // input and output channels exchanged, the complementary padding.
@@ -504,7 +507,7 @@ mod tests {
     use crate::kernels::testing::{assert_close, noise, on_threads};
 
     /// (n, c, h, w, o, k, stride, padding): small and odd sizes, one channel, one image, 1 × 1, 7 × 7.
-    const SHAPES: [[usize; 8]; 20] = [
+    const SHAPES: [[usize; 8]; 25] = [
         [5, 3, 8, 8, 5, 3, 1, 1],
         [4, 4, 9, 7, 6, 3, 2, 1],
         [4, 4, 8, 8, 6, 1, 2, 0],
@@ -524,6 +527,11 @@ mod tests {
         [5, 16, 2, 2, 16, 3, 1, 1],
         [1, 20, 4, 5, 40, 3, 1, 3],
         [90, 16, 8, 8, 16, 3, 1, 1],
+        [2, 16, 9, 7, 17, 3, 2, 1],
+        [3, 33, 8, 6, 16, 3, 2, 0],
+        [2, 16, 61, 58, 18, 3, 2, 2],
+        [90, 16, 8, 8, 16, 3, 2, 1],
+        [5, 16, 3, 4, 16, 3, 2, 1],
         [2, 2, 3, 3, 2, 3, 3, 2],
         [1, 1, 1, 9, 1, 5, 1, 4],
     ];

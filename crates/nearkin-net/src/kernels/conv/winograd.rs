@@ -1,15 +1,18 @@
-//! 3 × 3 convolutions without a stride, with 16 products where the definition has 36.
+//! 3 × 3 convolutions with fewer products than their definition has.
 //!
-//! A. Lavin, S. Gray, "Fast Algorithms for Convolutional Neural Networks", 2016: F(2 × 2, 3 × 3). An output tile of 2 × 2 pixels
-//! depends on 4 × 4 pixels `d` of the input and on the kernel `g`:
+//! A. Lavin, S. Gray, "Fast Algorithms for Convolutional Neural Networks", 2016. An output tile of 2 × 2 pixels depends on a
+//! tile `d` of the input and on the kernel `g`:
 //!
 //! ```text
 //! Y = Aᵀ [ (G g Gᵀ) ⊙ (Bᵀ d B) ] A
 //! ```
 //!
-//! With the sum over channels this is one matrix product for each of the 16 points of the transform. The gradients are the
-//! same chain in reverse: `∂(G g Gᵀ) = (A ∂Y Aᵀ) ⊙ (Bᵀ d B)`, summed over tiles, and a convolution with turned kernels for the
-//! input's.
+//! Without a stride, F(2 × 2, 3 × 3), that takes 16 products in place of 36, of 4 × 4 input pixels. With a stride of 2 the even
+//! and the odd pixels are convolutions of their own, with two taps and with one, which takes 25, of 5 × 5 pixels.
+//!
+//! With the sum over channels this is one matrix product for each point of the transform. The gradients are the same chain in
+//! reverse: `∂(G g Gᵀ) = (A ∂Y Aᵀ) ⊙ (Bᵀ d B)`, summed over tiles, and `∂d = B [ (G g Gᵀ) ⊙ (A ∂Y Aᵀ) ] Bᵀ`, added where tiles
+//! overlap.
 //!
 //! Transformed values are kept in blocks of 16 channels, `[block][point][tile][16]`, in which every product and every
 //! transform reads and writes whole vectors. The work is cut by the shape alone, and every sum has one owner and one order.
@@ -25,8 +28,6 @@ use super::{ConvShape, resized};
 
 /// Channels of a block.
 const LANES: usize = 16;
-/// Points of the transform.
-const POINTS: usize = 16;
 /// Tiles a forward task, about.
 const TASK: usize = 128;
 /// Transformed inputs that a weight gradient holds at once, about: 4 MiB.
@@ -36,20 +37,216 @@ const STRETCH: usize = 192;
 
 type Lanes = [f32; LANES];
 
-/// Whether the transform pays: a 3 × 3 kernel, no stride, channels to fill a block, and at least one whole tile.
+/// Whether the transform pays: a 3 × 3 kernel, a stride of 1 or 2, channels to fill a block, and at least one whole tile.
 pub(super) fn applies(shape: &ConvShape) -> bool {
     shape.kernel == 3
-        && shape.stride == 1
+        && matches!(shape.stride, 1 | 2)
         && shape.in_channels >= LANES
         && shape.out_channels >= LANES
         && shape.out_height >= 2
         && shape.out_width >= 2
 }
 
-/// Whether it pays for the weight gradient too: 16 sums a kernel have to be worth their tiles.
+/// Whether it pays for the weight gradient too: the sums at a kernel's points have to be worth their tiles.
 pub(super) fn applies_to_weights(shape: &ConvShape) -> bool {
     let tiles = shape.images * shape.out_height.div_ceil(2) * shape.out_width.div_ceil(2);
     applies(shape) && tiles >= shape.in_channels.max(shape.out_channels)
+}
+
+pub(super) fn forward(x: &[f32], weight: &[f32], shape: &ConvShape) -> Vec<f32> {
+    if shape.stride == 1 { Stride1::forward(x, weight, shape) } else { Stride2::forward(x, weight, shape) }
+}
+
+pub(super) fn data_gradient(dy: &[f32], weight: &[f32], shape: &ConvShape) -> Vec<f32> {
+    if shape.stride == 1 {
+        Stride1::data_gradient(dy, weight, shape)
+    } else {
+        Stride2::data_gradient(dy, weight, shape)
+    }
+}
+
+pub(super) fn weight_gradient(x: &[f32], dy: &[f32], shape: &ConvShape) -> Vec<f32> {
+    if shape.stride == 1 {
+        Stride1::weight_gradient(x, dy, shape)
+    } else {
+        Stride2::weight_gradient(x, dy, shape)
+    }
+}
+
+/// A transform along one axis, of `SIDE` input pixels to as many points; along both axes it is done twice.
+trait Scheme<const SIDE: usize>: Sized + Sync {
+    /// Input pixels from a tile to the next.
+    const STEP: usize;
+
+    /// Bᵀ times a tile's pixels.
+    fn input<S: Simd>(simd: S, pixels: [S::f32s; SIDE]) -> [S::f32s; SIDE];
+    /// B times a tile's points.
+    fn input_gradient<S: Simd>(simd: S, points: [S::f32s; SIDE]) -> [S::f32s; SIDE];
+    /// Aᵀ times a tile's points.
+    fn output<S: Simd>(simd: S, points: [S::f32s; SIDE]) -> [S::f32s; 2];
+    /// A times two outputs.
+    fn output_gradient<S: Simd>(simd: S, outputs: [S::f32s; 2]) -> [S::f32s; SIDE];
+    /// G times the kernel.
+    fn kernel(taps: [f32; 3]) -> [f32; SIDE];
+    /// Gᵀ times the points of a kernel.
+    fn kernel_gradient(points: [f32; SIDE]) -> [f32; 3];
+
+    fn forward(x: &[f32], weight: &[f32], shape: &ConvShape) -> Vec<f32> {
+        let kernels = transform_kernels::<Self, SIDE>(weight, shape, false);
+        let ways = (shape.input_image(), shape.output_image(), shape.in_channels, shape.out_channels);
+        through::<SIDE>(
+            x,
+            &kernels,
+            shape,
+            ways,
+            transform_inputs::<Self, SIDE>,
+            transform_outputs::<Self, SIDE>,
+        )
+    }
+
+    fn data_gradient(dy: &[f32], weight: &[f32], shape: &ConvShape) -> Vec<f32> {
+        let kernels = transform_kernels::<Self, SIDE>(weight, shape, true);
+        let ways = (shape.output_image(), shape.input_image(), shape.out_channels, shape.in_channels);
+        through::<SIDE>(
+            dy,
+            &kernels,
+            shape,
+            ways,
+            transform_output_gradients::<Self, SIDE>,
+            transform_input_gradients::<Self, SIDE>,
+        )
+    }
+
+    fn weight_gradient(x: &[f32], dy: &[f32], shape: &ConvShape) -> Vec<f32> {
+        let points = SIDE * SIDE;
+        let arch = Arch::new();
+        let (blocks_in, blocks_out) = (shape.in_channels.div_ceil(LANES), shape.out_channels.div_ceil(LANES));
+        let width = blocks_in * LANES;
+        // [block of outputs][point][16 outputs][inputs]
+        let mut sums = vec![0.0; blocks_out * points * LANES * width];
+        let chunk = CHUNK / (points * LANES * blocks_in.max(blocks_out));
+        Scratch::with(|scratch| {
+            for part in parts(shape, shape.images, chunk.max(1)) {
+                let tiles = part.tiles();
+                // An odd number: points a power of two apart would fall on one another in the caches.
+                let room = tiles | 1;
+                let block = points * room * LANES;
+                let inputs = resized(&mut scratch.inputs, blocks_in * block);
+                let outputs = resized(&mut scratch.outputs, blocks_out * block);
+                let (x, dy) = (
+                    &x[part.images.start * shape.input_image()..part.images.end * shape.input_image()],
+                    &dy[part.images.start * shape.output_image()..part.images.end * shape.output_image()],
+                );
+                let both = inputs.par_chunks_exact_mut(block).chain(outputs.par_chunks_exact_mut(block));
+                both.enumerate().for_each(|(b, values)| {
+                    Scratch::with(|own| match b.checked_sub(blocks_in) {
+                        None => transform_inputs::<Self, SIDE>(x, b, &part, shape, &mut own.grid, values),
+                        Some(b) => {
+                            transform_output_gradients::<Self, SIDE>(
+                                dy,
+                                b,
+                                &part,
+                                shape,
+                                &mut own.grid,
+                                values,
+                            );
+                        }
+                    });
+                });
+                sums.par_chunks_exact_mut(LANES * width).enumerate().for_each(|(at, sums)| {
+                    let (b, point) = (at / points, at % points);
+                    let of = |values: &'_ [f32], b: usize| (b * points + point) * room * LANES..values.len();
+                    let outputs = &outputs[of(outputs, b)][..tiles * LANES];
+                    for first in (0..tiles).step_by(STRETCH) {
+                        let stretch = first * LANES..(first + STRETCH).min(tiles) * LANES;
+                        for b in 0..blocks_in {
+                            let inputs = &inputs[of(inputs, b)][stretch.clone()];
+                            let sums = &mut sums[b * LANES..];
+                            let outputs = &outputs[stretch.clone()];
+                            arch.dispatch(OuterProducts { outputs, inputs, sums, width });
+                        }
+                    }
+                });
+            }
+        });
+        kernels_of::<Self, SIDE>(&sums, width, shape)
+    }
+}
+
+/// F(2, 3): four products for two outputs of three taps.
+struct Stride1;
+
+impl Scheme<4> for Stride1 {
+    const STEP: usize = 2;
+
+    #[inline(always)]
+    fn input<S: Simd>(simd: S, [a, b, c, d]: [S::f32s; 4]) -> [S::f32s; 4] {
+        [simd.sub_f32s(a, c), simd.add_f32s(b, c), simd.sub_f32s(c, b), simd.sub_f32s(b, d)]
+    }
+
+    #[inline(always)]
+    fn input_gradient<S: Simd>(simd: S, [p, q, r, s]: [S::f32s; 4]) -> [S::f32s; 4] {
+        let between = simd.sub_f32s(q, r);
+        [p, simd.add_f32s(between, s), simd.sub_f32s(simd.add_f32s(q, r), p), simd.neg_f32s(s)]
+    }
+
+    #[inline(always)]
+    fn output<S: Simd>(simd: S, [p, q, r, s]: [S::f32s; 4]) -> [S::f32s; 2] {
+        [simd.add_f32s(simd.add_f32s(p, q), r), simd.sub_f32s(simd.sub_f32s(q, r), s)]
+    }
+
+    #[inline(always)]
+    fn output_gradient<S: Simd>(simd: S, [a, b]: [S::f32s; 2]) -> [S::f32s; 4] {
+        [a, simd.add_f32s(a, b), simd.sub_f32s(a, b), simd.neg_f32s(b)]
+    }
+
+    #[inline(always)]
+    fn kernel([a, b, c]: [f32; 3]) -> [f32; 4] {
+        [a, 0.5 * (a + b + c), 0.5 * (a - b + c), c]
+    }
+
+    #[inline(always)]
+    fn kernel_gradient([p, q, r, s]: [f32; 4]) -> [f32; 3] {
+        [p + 0.5 * (q + r), 0.5 * (q - r), 0.5 * (q + r) + s]
+    }
+}
+
+/// Five products for two outputs of three taps, two pixels apart: three for the two taps on even pixels `a`, `c`, `e`, with
+/// `(a − c) g₀ + c (g₀ + g₂)` and `c (g₀ + g₂) − (c − e) g₂`, and one each for the tap on odd ones.
+struct Stride2;
+
+impl Scheme<5> for Stride2 {
+    const STEP: usize = 4;
+
+    #[inline(always)]
+    fn input<S: Simd>(simd: S, [a, b, c, d, e]: [S::f32s; 5]) -> [S::f32s; 5] {
+        [simd.sub_f32s(a, c), c, simd.sub_f32s(c, e), b, d]
+    }
+
+    #[inline(always)]
+    fn input_gradient<S: Simd>(simd: S, [p, q, r, s, t]: [S::f32s; 5]) -> [S::f32s; 5] {
+        [p, s, simd.add_f32s(simd.sub_f32s(q, p), r), t, simd.neg_f32s(r)]
+    }
+
+    #[inline(always)]
+    fn output<S: Simd>(simd: S, [p, q, r, s, t]: [S::f32s; 5]) -> [S::f32s; 2] {
+        [simd.add_f32s(simd.add_f32s(p, q), s), simd.add_f32s(simd.sub_f32s(q, r), t)]
+    }
+
+    #[inline(always)]
+    fn output_gradient<S: Simd>(simd: S, [a, b]: [S::f32s; 2]) -> [S::f32s; 5] {
+        [a, simd.add_f32s(a, b), simd.neg_f32s(b), a, b]
+    }
+
+    #[inline(always)]
+    fn kernel([a, b, c]: [f32; 3]) -> [f32; 5] {
+        [a, a + c, c, b, b]
+    }
+
+    #[inline(always)]
+    fn kernel_gradient([p, q, r, s, t]: [f32; 5]) -> [f32; 3] {
+        [p + q, s + t, q + r]
+    }
 }
 
 /// Some tile rows of some images.
@@ -70,9 +267,9 @@ impl Part {
         self.images.len() * self.tiles_of_image()
     }
 
-    /// Rows and columns of the pixels under its tiles, for one image; with a border of one on each side for inputs.
-    fn grid(&self, border: usize) -> (usize, usize) {
-        (2 * self.rows.len() + 2 * border, 2 * self.columns + 2 * border)
+    /// Rows and columns of one image's pixels under its tiles, each of `side` pixels and `step` after the one before.
+    fn grid(&self, step: usize, side: usize) -> (usize, usize) {
+        (step * (self.rows.len() - 1) + side, step * (self.columns - 1) + side)
     }
 }
 
@@ -118,108 +315,79 @@ impl Scratch {
     }
 }
 
-pub(super) fn forward(x: &[f32], weight: &[f32], shape: &ConvShape) -> Vec<f32> {
+/// One block of channels of a part to the points of its tiles.
+type ToPoints = fn(&[f32], usize, &Part, &ConvShape, &mut Vec<f32>, &mut [f32]);
+/// The points of its tiles to one block of channels of a part.
+type FromPoints = fn(&mut [f32], usize, &Part, &ConvShape, &mut Vec<f32>, &mut [f32]);
+
+/// Images to points, products with kernels there, and back to images. `ways` are the values an image and the channels of what goes in
+/// and of what comes out.
+fn through<const SIDE: usize>(
+    from: &[f32],
+    kernels: &[f32],
+    shape: &ConvShape,
+    (image_from, image_to, channels_from, channels_to): (usize, usize, usize, usize),
+    to_points: ToPoints,
+    from_points: FromPoints,
+) -> Vec<f32> {
+    let points = SIDE * SIDE;
     let arch = Arch::new();
-    let kernels = transform_kernels(weight, shape);
-    let (image_in, image_out) = (shape.input_image(), shape.output_image());
-    let (blocks_in, blocks_out) = (shape.in_channels.div_ceil(LANES), shape.out_channels.div_ceil(LANES));
+    let (blocks_from, blocks_to) = (channels_from.div_ceil(LANES), channels_to.div_ceil(LANES));
     let together = images_together(shape, TASK);
-    let mut y = vec![0.0; shape.images * image_out];
-    let tasks = y.par_chunks_mut(together * image_out).zip(x.par_chunks(together * image_in));
-    tasks.for_each(|(y, x)| {
+    let mut to = vec![0.0; shape.images * image_to];
+    let tasks = to.par_chunks_mut(together * image_to).zip(from.par_chunks(together * image_from));
+    tasks.for_each(|(to, from)| {
         Scratch::with(|scratch| {
-            for part in parts(shape, y.len() / image_out, TASK) {
+            for part in parts(shape, to.len() / image_to, TASK) {
                 // Products are taken of several tiles at once: what lies beyond the last is thrown away.
                 let tiles = part.tiles().next_multiple_of(arch.dispatch(TilesAtOnce));
-                let block = POINTS * tiles * LANES;
-                let inputs = resized(&mut scratch.inputs, blocks_in * block);
+                let block = points * tiles * LANES;
+                let inputs = resized(&mut scratch.inputs, blocks_from * block);
                 for (b, inputs) in inputs.chunks_exact_mut(block).enumerate() {
-                    transform_inputs(x, b, &part, shape, &mut scratch.grid, inputs);
+                    to_points(from, b, &part, shape, &mut scratch.grid, inputs);
                 }
-                let outputs = resized(&mut scratch.outputs, blocks_out * block);
-                let of_outputs = outputs.chunks_exact_mut(tiles * LANES).enumerate();
-                for (at, out) in of_outputs {
-                    let (b, point) = (at / POINTS, at % POINTS);
-                    let depth = blocks_in * LANES;
-                    let kernels = &kernels[(b * POINTS + point) * depth * LANES..][..depth * LANES];
+                let outputs = resized(&mut scratch.outputs, blocks_to * block);
+                for (at, out) in outputs.chunks_exact_mut(tiles * LANES).enumerate() {
+                    let (depth, point) = (blocks_from * LANES * LANES, at % points);
+                    let kernels = &kernels[at * depth..][..depth];
                     arch.dispatch(Products { inputs: &inputs[point * tiles * LANES..], block, kernels, out });
                 }
                 for (b, outputs) in outputs.chunks_exact_mut(block).enumerate() {
-                    transform_outputs(outputs, b, &part, shape, &mut scratch.grid, y);
+                    from_points(outputs, b, &part, shape, &mut scratch.grid, to);
                 }
             }
-        })
+        });
     });
-    y
+    to
 }
 
-pub(super) fn weight_gradient(x: &[f32], dy: &[f32], shape: &ConvShape) -> Vec<f32> {
-    let arch = Arch::new();
-    let (blocks_in, blocks_out) = (shape.in_channels.div_ceil(LANES), shape.out_channels.div_ceil(LANES));
-    let width = blocks_in * LANES;
-    // [block of outputs][point][16 outputs][inputs]
-    let mut sums = vec![0.0; blocks_out * POINTS * LANES * width];
-    let chunk = CHUNK / (POINTS * LANES * blocks_in.max(blocks_out));
-    Scratch::with(|scratch| {
-        for part in parts(shape, shape.images, chunk.max(1)) {
-            let tiles = part.tiles();
-            // An odd number: points a power of two apart would fall on one another in the caches.
-            let room = tiles | 1;
-            let block = POINTS * room * LANES;
-            let inputs = resized(&mut scratch.inputs, blocks_in * block);
-            let outputs = resized(&mut scratch.outputs, blocks_out * block);
-            let (x, dy) = (
-                &x[part.images.start * shape.input_image()..part.images.end * shape.input_image()],
-                &dy[part.images.start * shape.output_image()..part.images.end * shape.output_image()],
-            );
-            let both = inputs.par_chunks_exact_mut(block).chain(outputs.par_chunks_exact_mut(block));
-            both.enumerate().for_each(|(b, values)| {
-                Scratch::with(|own| match b.checked_sub(blocks_in) {
-                    None => transform_inputs(x, b, &part, shape, &mut own.grid, values),
-                    Some(b) => transform_output_gradients(dy, b, &part, shape, &mut own.grid, values),
-                });
-            });
-            sums.par_chunks_exact_mut(LANES * width).enumerate().for_each(|(at, sums)| {
-                let (b, point) = (at / POINTS, at % POINTS);
-                let of = |values: &'_ [f32], b: usize| (b * POINTS + point) * room * LANES..values.len();
-                let outputs = &outputs[of(outputs, b)][..tiles * LANES];
-                for first in (0..tiles).step_by(STRETCH) {
-                    let stretch = first * LANES..(first + STRETCH).min(tiles) * LANES;
-                    for b in 0..blocks_in {
-                        let inputs = &inputs[of(inputs, b)][stretch.clone()];
-                        let sums = &mut sums[b * LANES..];
-                        arch.dispatch(OuterProducts {
-                            outputs: &outputs[stretch.clone()],
-                            inputs,
-                            sums,
-                            width,
-                        });
-                    }
-                }
-            });
-        }
-    });
-    kernels_of(&sums, width, shape)
-}
-
-/// `G g Gᵀ` of every kernel, as `[block of outputs][point][input][16 outputs]`, filled up with zeros.
-fn transform_kernels(weight: &[f32], shape: &ConvShape) -> Vec<f32> {
-    let depth = shape.in_channels.next_multiple_of(LANES);
-    let mut kernels = vec![0.0; shape.out_channels.div_ceil(LANES) * POINTS * depth * LANES];
-    kernels.par_chunks_exact_mut(POINTS * depth * LANES).enumerate().for_each(|(b, kernels)| {
-        let outputs = weight[b * LANES * shape.patch()..].chunks_exact(shape.patch()).take(LANES);
-        for (lane, of_output) in outputs.enumerate() {
-            for (input, g) in of_output.as_chunks::<9>().0.iter().enumerate() {
-                let mut down = [[0.0; 3]; 4];
+/// `G g Gᵀ` of every kernel, as `[block of outputs][point][input][16 outputs]`, filled up with zeros; with inputs and outputs
+/// exchanged for the data gradient.
+fn transform_kernels<K: Scheme<SIDE>, const SIDE: usize>(
+    weight: &[f32],
+    shape: &ConvShape,
+    exchanged: bool,
+) -> Vec<f32> {
+    let (from, to, of_from, of_to) = match exchanged {
+        false => (shape.in_channels, shape.out_channels, 9, shape.patch()),
+        true => (shape.out_channels, shape.in_channels, shape.patch(), 9),
+    };
+    let depth = from.next_multiple_of(LANES);
+    let mut kernels = vec![0.0; to.div_ceil(LANES) * SIDE * SIDE * depth * LANES];
+    kernels.par_chunks_exact_mut(SIDE * SIDE * depth * LANES).enumerate().for_each(|(b, kernels)| {
+        for (lane, output) in (b * LANES..to.min((b + 1) * LANES)).enumerate() {
+            for input in 0..from {
+                let Some(g) = weight[output * of_to + input * of_from..].first_chunk::<9>() else { break };
+                let mut down = [[0.0; 3]; SIDE];
                 for x in 0..3 {
-                    let column = spread([g[x], g[3 + x], g[6 + x]]);
-                    for y in 0..4 {
+                    let column = K::kernel([g[x], g[3 + x], g[6 + x]]);
+                    for y in 0..SIDE {
                         down[y][x] = column[y];
                     }
                 }
                 for (y, row) in down.into_iter().enumerate() {
-                    for (x, value) in spread(row).into_iter().enumerate() {
-                        kernels[((y * 4 + x) * depth + input) * LANES + lane] = value;
+                    for (x, value) in K::kernel(row).into_iter().enumerate() {
+                        kernels[((y * SIDE + x) * depth + input) * LANES + lane] = value;
                     }
                 }
             }
@@ -228,38 +396,26 @@ fn transform_kernels(weight: &[f32], shape: &ConvShape) -> Vec<f32> {
     kernels
 }
 
-/// G, whose rows are (1, 0, 0), ½ (1, 1, 1), ½ (1, −1, 1), (0, 0, 1), times a vector.
-#[inline(always)]
-fn spread([a, b, c]: [f32; 3]) -> [f32; 4] {
-    [a, 0.5 * (a + b + c), 0.5 * (a - b + c), c]
-}
-
-/// Gᵀ times a vector.
-#[inline(always)]
-fn gathered([a, b, c, d]: [f32; 4]) -> [f32; 3] {
-    [a + 0.5 * (b + c), 0.5 * (b - c), 0.5 * (b + c) + d]
-}
-
-/// `Gᵀ s G` of every kernel's 16 sums.
-fn kernels_of(sums: &[f32], width: usize, shape: &ConvShape) -> Vec<f32> {
+/// `Gᵀ s G` of the sums at every kernel's points.
+fn kernels_of<K: Scheme<SIDE>, const SIDE: usize>(sums: &[f32], width: usize, shape: &ConvShape) -> Vec<f32> {
     let mut dw = vec![0.0; shape.out_channels * shape.patch()];
     dw.par_chunks_exact_mut(shape.patch()).enumerate().for_each(|(output, dw)| {
         let (b, lane) = (output / LANES, output % LANES);
-        let rows = &sums[(b * POINTS * LANES + lane) * width..];
+        let rows = &sums[(b * SIDE * SIDE * LANES + lane) * width..];
         for (input, dw) in dw.as_chunks_mut::<9>().0.iter_mut().enumerate() {
-            let mut down = [[0.0; 4]; 3];
-            for x in 0..4 {
-                let mut column = [0.0; 4];
+            let mut down = [[0.0; SIDE]; 3];
+            for x in 0..SIDE {
+                let mut column = [0.0; SIDE];
                 for (y, value) in column.iter_mut().enumerate() {
-                    *value = rows[(y * 4 + x) * LANES * width + input];
+                    *value = rows[(y * SIDE + x) * LANES * width + input];
                 }
-                let column = gathered(column);
+                let column = K::kernel_gradient(column);
                 for y in 0..3 {
                     down[y][x] = column[y];
                 }
             }
             for (row, dw) in down.into_iter().zip(dw.as_chunks_mut::<3>().0) {
-                *dw = gathered(row);
+                *dw = K::kernel_gradient(row);
             }
         }
     });
@@ -292,86 +448,28 @@ fn gather(
     }
 }
 
-/// `Bᵀ d B` of every tile of a part, for one block of input channels: `values` is `[point][tiles][16]`, and may have room for more
-/// tiles than there are.
-fn transform_inputs(
-    x: &[f32],
+/// The counterpart of [`gather`]: puts the pixels of a grid where they belong in a block of channels of one image, over what is
+/// there or, with `ADD`, on top of it.
+fn scatter<const ADD: bool>(
+    grid: &[Lanes],
+    columns: usize,
+    image: &mut [f32],
+    (height, width): (usize, usize),
     block: usize,
-    part: &Part,
-    shape: &ConvShape,
-    grid: &mut Vec<f32>,
-    values: &mut [f32],
+    (top, left): (isize, isize),
 ) {
-    let (height, width) = part.grid(1);
-    let grid = resized(grid, height * width * LANES);
-    let top = 2 * part.rows.start as isize - shape.padding as isize;
-    for (image, x) in x.chunks_exact(shape.input_image()).enumerate() {
-        let corner = (top, -(shape.padding as isize));
-        gather(x, (shape.height, shape.width), block, corner, width, grid.as_chunks_mut().0);
-        let values = values_from(values, image * part.tiles_of_image());
-        Arch::new().dispatch(Transform {
-            grid: &mut *grid,
-            width,
-            part,
-            values,
-            kind: PhantomData::<Inputs>,
-        });
-    }
-}
-
-/// `A ∂Y Aᵀ` of every tile of a part, for one block of output channels, as [`transform_inputs`].
-fn transform_output_gradients(
-    dy: &[f32],
-    block: usize,
-    part: &Part,
-    shape: &ConvShape,
-    grid: &mut Vec<f32>,
-    values: &mut [f32],
-) {
-    let (height, width) = part.grid(0);
-    let grid = resized(grid, height * width * LANES);
-    for (image, dy) in dy.chunks_exact(shape.output_image()).enumerate() {
-        let corner = (2 * part.rows.start as isize, 0);
-        gather(dy, (shape.out_height, shape.out_width), block, corner, width, grid.as_chunks_mut().0);
-        let values = values_from(values, image * part.tiles_of_image());
-        Arch::new().dispatch(Transform {
-            grid: &mut *grid,
-            width,
-            part,
-            values,
-            kind: PhantomData::<OutputGradients>,
-        });
-    }
-}
-
-/// `Aᵀ m A` of every tile of a part, for one block of output channels, put where it belongs in `y`.
-fn transform_outputs(
-    values: &mut [f32],
-    block: usize,
-    part: &Part,
-    shape: &ConvShape,
-    grid: &mut Vec<f32>,
-    y: &mut [f32],
-) {
-    let (height, width) = part.grid(0);
-    let grid = resized(grid, height * width * LANES);
-    for (image, y) in y.chunks_exact_mut(shape.output_image()).enumerate() {
-        let values = values_from(values, image * part.tiles_of_image());
-        Arch::new().dispatch(Transform {
-            grid: &mut *grid,
-            width,
-            part,
-            values,
-            kind: PhantomData::<Outputs>,
-        });
-        let top = 2 * part.rows.start;
-        let rows = height.min(shape.out_height - top);
-        let planes = y[block * LANES * shape.output_plane()..].chunks_exact_mut(shape.output_plane());
-        let (pixels, _) = grid.as_chunks::<LANES>();
-        for (lane, plane) in planes.take(LANES).enumerate() {
-            let plane = plane[top * shape.out_width..].chunks_exact_mut(shape.out_width).take(rows);
-            for (row, pixels) in plane.zip(pixels.chunks_exact(width)) {
-                for (value, pixel) in row.iter_mut().zip(pixels) {
+    let planes = image[block * LANES * height * width..].chunks_exact_mut(height * width).take(LANES);
+    let skipped = (-left).max(0) as usize;
+    for (lane, plane) in planes.enumerate() {
+        for (i, pixels) in grid.chunks_exact(columns).enumerate() {
+            let Some(row) = usize::try_from(i as isize + top).ok().filter(|row| *row < height) else {
+                continue;
+            };
+            let row = &mut plane[row * width..][..width];
+            for (value, pixel) in row[left.max(0) as usize..].iter_mut().zip(&pixels[skipped..]) {
+                if ADD {
+                    *value += pixel[lane];
+                } else {
                     *value = pixel[lane];
                 }
             }
@@ -379,156 +477,291 @@ fn transform_outputs(
     }
 }
 
-/// Values of the 16 points, from one tile on.
-struct Values<'a> {
-    values: &'a mut [f32],
-    first: usize,
-    /// Tiles between a point and the next.
-    room: usize,
+/// Where a part's first tile begins in the input.
+fn input_corner(part: &Part, step: usize, shape: &ConvShape) -> (isize, isize) {
+    let padding = shape.padding as isize;
+    ((step * part.rows.start) as isize - padding, -padding)
 }
 
-fn values_from(values: &mut [f32], first: usize) -> Values<'_> {
-    let room = values.len() / (POINTS * LANES);
-    Values { values, first, room }
+/// `Bᵀ d B` of every tile of a part, for one block of input channels: `values` is `[point][tiles][16]`, and may have room for more
+/// tiles than there are.
+fn transform_inputs<K: Scheme<SIDE>, const SIDE: usize>(
+    x: &[f32],
+    block: usize,
+    part: &Part,
+    shape: &ConvShape,
+    grid: &mut Vec<f32>,
+    values: &mut [f32],
+) {
+    let (height, width) = part.grid(K::STEP, SIDE);
+    let grid = resized(grid, height * width * LANES);
+    for (image, x) in x.chunks_exact(shape.input_image()).enumerate() {
+        let corner = input_corner(part, K::STEP, shape);
+        gather(x, (shape.height, shape.width), block, corner, width, grid.as_chunks_mut().0);
+        let tiles = Tiles::new(part, image, K::STEP, width, grid, values, SIDE * SIDE);
+        Arch::new().dispatch(Inputs::<K, SIDE>(tiles, PhantomData));
+    }
 }
 
-/// One of the transforms, of the tiles of one image and one block of channels.
-struct Transform<'a, K> {
+/// `A ∂Y Aᵀ` of every tile of a part, for one block of output channels, as [`transform_inputs`].
+fn transform_output_gradients<K: Scheme<SIDE>, const SIDE: usize>(
+    dy: &[f32],
+    block: usize,
+    part: &Part,
+    shape: &ConvShape,
+    grid: &mut Vec<f32>,
+    values: &mut [f32],
+) {
+    let (height, width) = part.grid(2, 2);
+    let grid = resized(grid, height * width * LANES);
+    for (image, dy) in dy.chunks_exact(shape.output_image()).enumerate() {
+        let corner = (2 * part.rows.start as isize, 0);
+        gather(dy, (shape.out_height, shape.out_width), block, corner, width, grid.as_chunks_mut().0);
+        let tiles = Tiles::new(part, image, 2, width, grid, values, SIDE * SIDE);
+        Arch::new().dispatch(OutputGradients::<K, SIDE>(tiles, PhantomData));
+    }
+}
+
+/// `Aᵀ m A` of every tile of a part, for one block of output channels, put where it belongs in `y`.
+fn transform_outputs<K: Scheme<SIDE>, const SIDE: usize>(
+    values: &mut [f32],
+    block: usize,
+    part: &Part,
+    shape: &ConvShape,
+    grid: &mut Vec<f32>,
+    y: &mut [f32],
+) {
+    let (height, width) = part.grid(2, 2);
+    let grid = resized(grid, height * width * LANES);
+    for (image, y) in y.chunks_exact_mut(shape.output_image()).enumerate() {
+        let tiles = Tiles::new(part, image, 2, width, grid, values, SIDE * SIDE);
+        Arch::new().dispatch(Outputs::<K, SIDE>(tiles, PhantomData));
+        let corner = (2 * part.rows.start as isize, 0);
+        let size = (shape.out_height, shape.out_width);
+        scatter::<false>(grid.as_chunks().0, width, y, size, block, corner);
+    }
+}
+
+/// `B v Bᵀ` of every tile of a part, for one block of input channels, added up where it belongs in `dx`.
+fn transform_input_gradients<K: Scheme<SIDE>, const SIDE: usize>(
+    values: &mut [f32],
+    block: usize,
+    part: &Part,
+    shape: &ConvShape,
+    grid: &mut Vec<f32>,
+    dx: &mut [f32],
+) {
+    let (height, width) = part.grid(K::STEP, SIDE);
+    let grid = resized(grid, height * width * LANES);
+    for (image, dx) in dx.chunks_exact_mut(shape.input_image()).enumerate() {
+        grid.fill(0.0);
+        let tiles = Tiles::new(part, image, K::STEP, width, grid, values, SIDE * SIDE);
+        Arch::new().dispatch(InputGradients::<K, SIDE>(tiles, PhantomData));
+        let corner = input_corner(part, K::STEP, shape);
+        scatter::<true>(grid.as_chunks().0, width, dx, (shape.height, shape.width), block, corner);
+    }
+}
+
+/// The tiles of one image of a part, in one block of channels: their pixels, and their values at the points.
+struct Tiles<'a> {
+    rows: usize,
+    columns: usize,
+    /// Pixels from a tile to the next.
+    step: usize,
     /// Pixels of 16 channels, `width` a row.
     grid: &'a mut [f32],
     width: usize,
-    part: &'a Part,
-    values: Values<'a>,
-    /// Which of the transforms.
-    kind: PhantomData<K>,
+    /// `[point][room for tiles][16]`
+    values: &'a mut [f32],
+    room: usize,
+    /// The image's first tile.
+    first: usize,
 }
 
-struct Inputs;
-struct OutputGradients;
-struct Outputs;
+impl<'a> Tiles<'a> {
+    fn new(
+        part: &Part,
+        image: usize,
+        step: usize,
+        width: usize,
+        grid: &'a mut [f32],
+        values: &'a mut [f32],
+        points: usize,
+    ) -> Self {
+        let room = values.len() / (points * LANES);
+        let first = image * part.tiles_of_image();
+        Self { rows: part.rows.len(), columns: part.columns, step, grid, width, values, room, first }
+    }
 
-/// A vector's place: that of a pixel of the grid, or of a tile's point.
-type Place = usize;
-
-impl<K> Transform<'_, K> {
-    /// Calls `of_tile` for each tile and each vector of its channels, with the places of the tile's first pixel and first point.
+    /// Calls `of_tile` with the grid and the values in vectors, for each tile and each vector of its channels, and with the places of its
+    /// first pixel, of the next to the right and of the next below, and of its first point and of the next.
     #[inline(always)]
-    fn each_tile<S: Simd>(part: &Part, width: usize, first: usize, mut of_tile: impl FnMut(Place, Place)) {
+    fn each<S: Simd>(self, mut of_tile: impl FnMut(&mut [S::f32s], &mut [S::f32s], Pixels, Points)) {
         let vectors = LANES / S::F32_LANES;
-        for row in 0..part.rows.len() {
-            for column in 0..part.columns {
-                let pixel = (2 * row * width + 2 * column) * vectors;
-                let tile = (first + row * part.columns + column) * vectors;
+        let (grid, values) = (S::as_mut_simd_f32s(self.grid).0, S::as_mut_simd_f32s(self.values).0);
+        for row in 0..self.rows {
+            for column in 0..self.columns {
+                let pixel = self.step * (row * self.width + column);
+                let tile = self.first + row * self.columns + column;
                 for v in 0..vectors {
-                    of_tile(pixel + v, tile + v);
+                    let pixels =
+                        Pixels { first: pixel * vectors + v, right: vectors, below: self.width * vectors };
+                    let points = Points { first: tile * vectors + v, next: self.room * vectors };
+                    of_tile(grid, values, pixels, points);
                 }
             }
         }
     }
 }
 
-impl WithSimd for Transform<'_, Inputs> {
+/// Places of a tile's pixels.
+#[derive(Clone, Copy)]
+struct Pixels {
+    first: usize,
+    right: usize,
+    below: usize,
+}
+
+impl Pixels {
+    #[inline(always)]
+    fn at(self, y: usize, x: usize) -> usize {
+        self.first + y * self.below + x * self.right
+    }
+}
+
+/// Places of a tile's points.
+#[derive(Clone, Copy)]
+struct Points {
+    first: usize,
+    next: usize,
+}
+
+impl Points {
+    #[inline(always)]
+    fn at(self, point: usize) -> usize {
+        self.first + point * self.next
+    }
+}
+
+struct Inputs<'a, K, const SIDE: usize>(Tiles<'a>, PhantomData<K>);
+
+impl<K: Scheme<SIDE>, const SIDE: usize> WithSimd for Inputs<'_, K, SIDE> {
     type Output = ();
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {
-        let Self { grid, width, part, values: Values { values, first, room }, .. } = self;
-        let ((grid, _), (values, _)) = (S::as_simd_f32s(grid), S::as_mut_simd_f32s(values));
-        let vectors = LANES / S::F32_LANES;
-        let (below, point) = (width * vectors, room * vectors);
-        Self::each_tile::<S>(
-            part,
-            width,
-            first,
+        self.0.each::<S>(
             #[inline(always)]
-            |pixel, tile| {
-                let mut d = [[simd.splat_f32s(0.0); 4]; 4];
-                for j in 0..4 {
-                    let at = pixel + j * vectors;
-                    let (a, b) = (grid[at], grid[at + below]);
-                    let (c, e) = (grid[at + 2 * below], grid[at + 3 * below]);
-                    d[0][j] = simd.sub_f32s(a, c);
-                    d[1][j] = simd.add_f32s(b, c);
-                    d[2][j] = simd.sub_f32s(c, b);
-                    d[3][j] = simd.sub_f32s(b, e);
+            |grid, values, pixels, points| {
+                let mut down = [[simd.splat_f32s(0.0); SIDE]; SIDE];
+                for x in 0..SIDE {
+                    let mut column = [simd.splat_f32s(0.0); SIDE];
+                    for y in 0..SIDE {
+                        column[y] = grid[pixels.at(y, x)];
+                    }
+                    let column = K::input(simd, column);
+                    for y in 0..SIDE {
+                        down[y][x] = column[y];
+                    }
                 }
-                for i in 0..4 {
-                    let [a, b, c, e] = d[i];
-                    let at = tile + 4 * i * point;
-                    values[at] = simd.sub_f32s(a, c);
-                    values[at + point] = simd.add_f32s(b, c);
-                    values[at + 2 * point] = simd.sub_f32s(c, b);
-                    values[at + 3 * point] = simd.sub_f32s(b, e);
+                for y in 0..SIDE {
+                    let row = K::input(simd, down[y]);
+                    for x in 0..SIDE {
+                        values[points.at(y * SIDE + x)] = row[x];
+                    }
                 }
             },
         );
     }
 }
 
-impl WithSimd for Transform<'_, OutputGradients> {
+struct OutputGradients<'a, K, const SIDE: usize>(Tiles<'a>, PhantomData<K>);
+
+impl<K: Scheme<SIDE>, const SIDE: usize> WithSimd for OutputGradients<'_, K, SIDE> {
     type Output = ();
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {
-        let Self { grid, width, part, values: Values { values, first, room }, .. } = self;
-        let ((grid, _), (values, _)) = (S::as_simd_f32s(grid), S::as_mut_simd_f32s(values));
-        let vectors = LANES / S::F32_LANES;
-        let (below, point) = (width * vectors, room * vectors);
-        Self::each_tile::<S>(
-            part,
-            width,
-            first,
+        self.0.each::<S>(
             #[inline(always)]
-            |pixel, tile| {
-                let mut d = [[simd.splat_f32s(0.0); 2]; 4];
-                for j in 0..2 {
-                    let (a, b) = (grid[pixel + j * vectors], grid[pixel + j * vectors + below]);
-                    d[0][j] = a;
-                    d[1][j] = simd.add_f32s(a, b);
-                    d[2][j] = simd.sub_f32s(a, b);
-                    d[3][j] = simd.neg_f32s(b);
+            |grid, values, pixels, points| {
+                let mut down = [[simd.splat_f32s(0.0); 2]; SIDE];
+                for x in 0..2 {
+                    let column = K::output_gradient(simd, [grid[pixels.at(0, x)], grid[pixels.at(1, x)]]);
+                    for y in 0..SIDE {
+                        down[y][x] = column[y];
+                    }
                 }
-                for i in 0..4 {
-                    let [a, b] = d[i];
-                    let at = tile + 4 * i * point;
-                    values[at] = a;
-                    values[at + point] = simd.add_f32s(a, b);
-                    values[at + 2 * point] = simd.sub_f32s(a, b);
-                    values[at + 3 * point] = simd.neg_f32s(b);
+                for y in 0..SIDE {
+                    let row = K::output_gradient(simd, down[y]);
+                    for x in 0..SIDE {
+                        values[points.at(y * SIDE + x)] = row[x];
+                    }
                 }
             },
         );
     }
 }
 
-impl WithSimd for Transform<'_, Outputs> {
+struct Outputs<'a, K, const SIDE: usize>(Tiles<'a>, PhantomData<K>);
+
+impl<K: Scheme<SIDE>, const SIDE: usize> WithSimd for Outputs<'_, K, SIDE> {
     type Output = ();
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {
-        let Self { grid, width, part, values: Values { values, first, room }, .. } = self;
-        let ((grid, _), (values, _)) = (S::as_mut_simd_f32s(grid), S::as_simd_f32s(values));
-        let vectors = LANES / S::F32_LANES;
-        let (below, point) = (width * vectors, room * vectors);
-        Self::each_tile::<S>(
-            part,
-            width,
-            first,
+        self.0.each::<S>(
             #[inline(always)]
-            |pixel, tile| {
-                let mut d = [[simd.splat_f32s(0.0); 4]; 2];
-                for j in 0..4 {
-                    let at = tile + j * point;
-                    let (a, b) = (values[at], values[at + 4 * point]);
-                    let (c, e) = (values[at + 8 * point], values[at + 12 * point]);
-                    d[0][j] = simd.add_f32s(simd.add_f32s(a, b), c);
-                    d[1][j] = simd.sub_f32s(simd.sub_f32s(b, c), e);
+            |grid, values, pixels, points| {
+                let mut down = [[simd.splat_f32s(0.0); SIDE]; 2];
+                for x in 0..SIDE {
+                    let mut column = [simd.splat_f32s(0.0); SIDE];
+                    for y in 0..SIDE {
+                        column[y] = values[points.at(y * SIDE + x)];
+                    }
+                    let column = K::output(simd, column);
+                    for y in 0..2 {
+                        down[y][x] = column[y];
+                    }
                 }
-                for i in 0..2 {
-                    let [a, b, c, e] = d[i];
-                    let at = pixel + i * below;
-                    grid[at] = simd.add_f32s(simd.add_f32s(a, b), c);
-                    grid[at + vectors] = simd.sub_f32s(simd.sub_f32s(b, c), e);
+                for y in 0..2 {
+                    let row = K::output(simd, down[y]);
+                    for x in 0..2 {
+                        grid[pixels.at(y, x)] = row[x];
+                    }
+                }
+            },
+        );
+    }
+}
+
+struct InputGradients<'a, K, const SIDE: usize>(Tiles<'a>, PhantomData<K>);
+
+impl<K: Scheme<SIDE>, const SIDE: usize> WithSimd for InputGradients<'_, K, SIDE> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, simd: S) {
+        self.0.each::<S>(
+            #[inline(always)]
+            |grid, values, pixels, points| {
+                let mut down = [[simd.splat_f32s(0.0); SIDE]; SIDE];
+                for x in 0..SIDE {
+                    let mut column = [simd.splat_f32s(0.0); SIDE];
+                    for y in 0..SIDE {
+                        column[y] = values[points.at(y * SIDE + x)];
+                    }
+                    let column = K::input_gradient(simd, column);
+                    for y in 0..SIDE {
+                        down[y][x] = column[y];
+                    }
+                }
+                for y in 0..SIDE {
+                    let row = K::input_gradient(simd, down[y]);
+                    for x in 0..SIDE {
+                        let pixel = &mut grid[pixels.at(y, x)];
+                        *pixel = simd.add_f32s(*pixel, row[x]);
+                    }
                 }
             },
         );
