@@ -22,6 +22,13 @@ use conv::ConvShape;
 use norm::Channels;
 use ops::FlexOps;
 
+/// Runs `work` compiled for the widest instructions that the processor has. Only what is inlined is compiled so: write
+/// `wide(#[inline(always)] || …)`. No operation is fused or reordered, so the bits are the same with all of them.
+#[inline(always)]
+fn wide<R>(work: impl FnOnce() -> R) -> R {
+    pulp::Arch::new().dispatch(work)
+}
+
 /// Whether a tensor is f32 on the CPU backend, where the kernels of this module apply.
 pub(crate) fn is_flex_f32<const D: usize>(tensor: &Tensor<D>) -> bool {
     // With a GPU feature on there are other devices to tell from; without, every pattern matches.

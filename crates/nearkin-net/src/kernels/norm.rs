@@ -7,6 +7,7 @@
 use rayon::prelude::*;
 
 use super::residual::rectified;
+use super::wide;
 
 /// Independent partial sums, so that the compiler can use vector registers.
 const LANES: usize = 16;
@@ -41,6 +42,7 @@ impl Channels {
     }
 
     /// Calls `visit(channel, first value's index)` for each plane of a block of channels, in order.
+    #[inline(always)]
     fn planes(&self, first: usize, count: usize, mut visit: impl FnMut(usize, usize)) {
         for image in 0..self.images {
             for channel in 0..count {
@@ -93,13 +95,28 @@ pub fn statistics(x: &[f32], shape: &Channels) -> Statistics {
             let anchors: Vec<f32> =
                 (0..mean.len()).map(|channel| x[(first + channel) * shape.plane]).collect();
             let mut sums = vec![[0.0f64; 2]; mean.len()];
-            shape.planes(first, mean.len(), |channel, at| {
-                let anchor = anchors[channel];
-                let x = &x[at..][..shape.plane];
-                let part = lane_sums(x, x, |x, _| [x - anchor, (x - anchor) * (x - anchor)]);
-                sums[channel][0] += part[0];
-                sums[channel][1] += part[1];
-            });
+            wide(
+                #[inline(always)]
+                || {
+                    shape.planes(
+                        first,
+                        mean.len(),
+                        #[inline(always)]
+                        |channel: usize, at: usize| {
+                            let anchor = anchors[channel];
+                            let x = &x[at..][..shape.plane];
+                            let part = lane_sums(
+                                x,
+                                x,
+                                #[inline(always)]
+                                |x, _| [x - anchor, (x - anchor) * (x - anchor)],
+                            );
+                            sums[channel][0] += part[0];
+                            sums[channel][1] += part[1];
+                        },
+                    )
+                },
+            );
             let count = shape.per_channel() as f64;
             for (channel, [sum, square]) in sums.into_iter().enumerate() {
                 let offset = sum / count;
@@ -153,14 +170,14 @@ struct Map {
 }
 
 impl Map {
-    #[inline]
+    #[inline(always)]
     fn apply<const RELU: bool>(self, x: f32) -> f32 {
         let y = (x - self.mean) * self.scale + self.beta;
         if RELU { rectified(y) } else { y }
     }
 
     /// The gradient before the ReLU, if there is one.
-    #[inline]
+    #[inline(always)]
     fn gated<const RELU: bool>(self, x: f32, dy: f32) -> f32 {
         if RELU && self.apply::<false>(x) <= 0.0 { 0.0 } else { dy }
     }
@@ -186,9 +203,16 @@ fn normalise_with<const RELU: bool>(x: &[f32], maps: &[Map], shape: &Channels) -
     let mut y = vec![0.0; x.len()];
     y.par_chunks_mut(chunk).zip(x.par_chunks(chunk)).for_each(|(y, x)| {
         let planes = y.chunks_exact_mut(shape.plane).zip(x.chunks_exact(shape.plane));
-        for ((y, x), map) in planes.zip(maps.iter().cycle()) {
-            y.iter_mut().zip(x).for_each(|(y, x)| *y = map.apply::<RELU>(*x));
-        }
+        wide(
+            #[inline(always)]
+            || {
+                for ((y, x), map) in planes.zip(maps.iter().cycle()) {
+                    for (y, x) in y.iter_mut().zip(x) {
+                        *y = map.apply::<RELU>(*x);
+                    }
+                }
+            },
+        );
     });
     y
 }
@@ -245,16 +269,31 @@ fn gradients_with<const RELU: bool>(
         |(task, (gamma, beta))| {
             let first = task * block;
             let mut sums = vec![[0.0f64; 2]; gamma.len()];
-            shape.planes(first, gamma.len(), |channel, at| {
-                let map = maps[first + channel];
-                let (x, dy) = (&x[at..][..shape.plane], &dy[at..][..shape.plane]);
-                let part = lane_sums(x, dy, |x, dy| {
-                    let dy = map.gated::<RELU>(x, dy);
-                    [dy, dy * (x - map.mean)]
-                });
-                sums[channel][0] += part[0];
-                sums[channel][1] += part[1];
-            });
+            wide(
+                #[inline(always)]
+                || {
+                    shape.planes(
+                        first,
+                        gamma.len(),
+                        #[inline(always)]
+                        |channel: usize, at: usize| {
+                            let map = maps[first + channel];
+                            let (x, dy) = (&x[at..][..shape.plane], &dy[at..][..shape.plane]);
+                            let part = lane_sums(
+                                x,
+                                dy,
+                                #[inline(always)]
+                                |x, dy| {
+                                    let dy = map.gated::<RELU>(x, dy);
+                                    [dy, dy * (x - map.mean)]
+                                },
+                            );
+                            sums[channel][0] += part[0];
+                            sums[channel][1] += part[1];
+                        },
+                    )
+                },
+            );
             for (channel, [sum, product]) in sums.into_iter().enumerate() {
                 beta[channel] = sum as f32;
                 gamma[channel] = (product * f64::from(affine.inverse[first + channel])) as f32;
@@ -275,18 +314,23 @@ fn gradients_with<const RELU: bool>(
         let planes = dx
             .chunks_exact_mut(shape.plane)
             .zip(x.chunks_exact(shape.plane).zip(dy.chunks_exact(shape.plane)));
-        for ((dx, (x, dy)), &(map, offset, slope)) in planes.zip(terms.iter().cycle()) {
-            for (dx, (x, dy)) in dx.iter_mut().zip(x.iter().zip(dy)) {
-                let dy = map.gated::<RELU>(*x, *dy);
-                *dx = map.scale * (dy - offset - (x - map.mean) * slope);
-            }
-        }
+        wide(
+            #[inline(always)]
+            || {
+                for ((dx, (x, dy)), &(map, offset, slope)) in planes.zip(terms.iter().cycle()) {
+                    for (dx, (x, dy)) in dx.iter_mut().zip(x.iter().zip(dy)) {
+                        let dy = map.gated::<RELU>(*x, *dy);
+                        *dx = map.scale * (dy - offset - (x - map.mean) * slope);
+                    }
+                }
+            },
+        );
     });
     Gradients { x: dx, gamma, beta }
 }
 
 /// Sums of two functions of pairs of values: f32 lanes added in a fixed order, returned wider.
-#[inline]
+#[inline(always)]
 fn lane_sums(a: &[f32], b: &[f32], value: impl Fn(f32, f32) -> [f32; 2]) -> [f64; 2] {
     let mut lanes = [[0.0f32; LANES]; 2];
     let ((whole_a, rest_a), (whole_b, rest_b)) = (a.as_chunks::<LANES>(), b.as_chunks::<LANES>());

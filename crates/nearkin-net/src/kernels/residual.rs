@@ -2,11 +2,13 @@
 
 use rayon::prelude::*;
 
+use super::wide;
+
 /// Values a task holds.
 const TASK: usize = 1 << 14;
 
 /// `max(value, 0)`, except that NaN stays NaN (`f32::max` would hide a diverged run).
-#[inline]
+#[inline(always)]
 pub(super) fn rectified(value: f32) -> f32 {
     if value <= 0.0 { 0.0 } else { value }
 }
@@ -20,9 +22,14 @@ pub fn add_relu(a: &[f32], b: &[f32]) -> Vec<f32> {
     assert_eq!(a.len(), b.len(), "terms of a sum");
     let mut y = vec![0.0; a.len()];
     y.par_chunks_mut(TASK).zip(a.par_chunks(TASK).zip(b.par_chunks(TASK))).for_each(|(y, (a, b))| {
-        for (y, (a, b)) in y.iter_mut().zip(a.iter().zip(b)) {
-            *y = rectified(a + b);
-        }
+        wide(
+            #[inline(always)]
+            || {
+                for (y, (a, b)) in y.iter_mut().zip(a.iter().zip(b)) {
+                    *y = rectified(a + b);
+                }
+            },
+        );
     });
     y
 }
@@ -37,9 +44,14 @@ pub fn gradient(y: &[f32], dy: &[f32]) -> Vec<f32> {
     assert_eq!(y.len(), dy.len(), "an output and its gradient");
     let mut dx = vec![0.0; y.len()];
     dx.par_chunks_mut(TASK).zip(y.par_chunks(TASK).zip(dy.par_chunks(TASK))).for_each(|(dx, (y, dy))| {
-        for (dx, (y, dy)) in dx.iter_mut().zip(y.iter().zip(dy)) {
-            *dx = if *y <= 0.0 { 0.0 } else { *dy };
-        }
+        wide(
+            #[inline(always)]
+            || {
+                for (dx, (y, dy)) in dx.iter_mut().zip(y.iter().zip(dy)) {
+                    *dx = if *y <= 0.0 { 0.0 } else { *dy };
+                }
+            },
+        );
     });
     dx
 }
