@@ -10,8 +10,6 @@ and SGD with momentum. A figure is the median of RUNS runs, ours and the peer's 
 import json
 import os
 import pathlib
-import re
-import resource
 import statistics
 import subprocess
 import sys
@@ -163,5 +161,69 @@ def our_simclr(folder, encoder, images):
     return events, memory
 
 
+def pace(events):
+    """Images a second of a run, without its first steps: from its last report of the epoch."""
+    reports = [e for e in events if "images_per_second" in e]
+    return reports[-1]["images_per_second"]
+
+
+def build():
+    subprocess.run(["cargo", "build", "--release", "--package", "nearkin"], cwd=ROOT, check=True)
+
+
+def main(folder):
+    build()
+    rows = []
+    for case, peer, goal in STEPS:
+        ours, theirs, memory, their_memory = [], [], 0, 0
+        for _ in range(RUNS):
+            found, used = measured([str(NEARKIN), "bench", "--only", "step", "--json", "--threads", str(THREADS)])
+            ours.append(next(m["ms"] for m in found if m["case"] == case))
+            [answer], their_used = me("step", *peer)
+            theirs.append(answer["ms"])
+            their_memory = max(their_memory, their_used)
+        rows.append((case, statistics.median(ours), statistics.median(theirs), "ms", goal))
+        print(rows[-1], flush=True)
+    for encoder, name, images, steps in (("small-conv", "small", 6400, 60), ("resnet18", "resnet18", 1024, 8)):
+        ours, theirs, memory, their_memory = [], [], [], []
+        for _ in range(RUNS):
+            events, used = our_simclr(folder, encoder, images)
+            ours.append(pace(events))
+            memory.append(used)
+            [answer], used = me("simclr", folder, name, steps)
+            theirs.append(answer["images_per_s"])
+            their_memory.append(used)
+        rows.append((f"SimCLR with {encoder}, CIFAR-10 from disk, batch 64", statistics.median(ours), statistics.median(theirs), "images/s", 1.2))
+        rows.append((f"the same, most memory held", statistics.median(memory), statistics.median(their_memory), "MiB", 1.0))
+        print(rows[-2], rows[-1], flush=True)
+    write(rows)
+
+
+def write(rows):
+    processor = next((l.split(":")[1].strip() for l in open("/proc/cpuinfo") if l.startswith("model name")), "")
+    packages = ", ".join(f"{p} {version(p)}" for p in ("torch", "torchvision", "lightly"))
+    text = [
+        "# Training beside PyTorch",
+        "",
+        f"From `python bench/training.py`: f32, {THREADS} threads on both sides, PyTorch with channels last, medians of {RUNS} runs in turns, each in a",
+        f"process of its own. {processor}, {os.cpu_count()} cores, shared and noisy. {packages}.",
+        "",
+        "| what | ours | PyTorch | ratio | goal |",
+        "|---|---|---|---|---|",
+    ]
+    for what, ours, theirs, unit, goal in rows:
+        bound = "at least" if unit == "images/s" else "at most"
+        text.append(f"| {what} | {ours:,.1f} {unit} | {theirs:,.1f} {unit} | {ours / theirs:.2f} | {bound} {goal} |")
+    text += [
+        "",
+        "A step is forward, the mean square of the embeddings, backward, and SGD with momentum. SimCLR is the whole way from the",
+        "images on disk: lightly's views and loss there, ours here, the same net, head and optimiser. The memory is that of the process",
+        "(PyTorch's loader adds two more processes, which are not counted).",
+        "",
+    ]
+    (ROOT / "docs/results/training.md").write_text("\n".join(text))
+
+
 if __name__ == "__main__":
-    pass
+    what, *arguments = sys.argv[1:]
+    {"step": peer_step, "simclr": peer_simclr}.get(what, main)(*(arguments if what in ("step", "simclr") else [what]))

@@ -610,44 +610,4 @@ mod tests {
         assert!(ConvShape::new(x, [4, 4, 3, 3], 0, 0).is_none(), "no stride");
         assert!(ConvShape::new([0, 4, 8, 8], [4, 4, 3, 3], 1, 0).is_none(), "empty");
     }
-
-    #[test]
-    #[ignore]
-    fn times() {
-        for sizes in [
-            [64, 64, 32, 32, 64, 3, 1, 1],
-            [64, 128, 16, 16, 128, 3, 1, 1],
-            [64, 256, 8, 8, 256, 3, 1, 1],
-            [64, 512, 4, 4, 512, 3, 1, 1],
-            [64, 3, 32, 32, 64, 3, 1, 1],
-            [64, 64, 32, 32, 128, 3, 2, 1],
-            [64, 64, 32, 32, 128, 1, 2, 0],
-            [160, 1, 28, 28, 32, 3, 1, 1],
-            [160, 32, 28, 28, 64, 3, 2, 1],
-            [160, 64, 14, 14, 128, 3, 2, 1],
-            [160, 128, 7, 7, 256, 3, 2, 1],
-        ] {
-            let q = shape(sizes);
-            let (x, w) = (noise(size(q.input()), 1), noise(size(q.weight()), 2));
-            let dy = noise(size(q.output()), 3);
-            let gf = 2.0 * (dy.len() * q.patch()) as f64 / 1e9;
-            let time = |f: &dyn Fn() -> Vec<f32>| {
-                f();
-                let best = (0..5)
-                    .map(|_| {
-                        let t = std::time::Instant::now();
-                        std::hint::black_box(f());
-                        t.elapsed().as_secs_f64()
-                    })
-                    .fold(1e9, f64::min);
-                format!("{:.1} ms {:.0} GF/s", best * 1e3, gf / best)
-            };
-            println!(
-                "{sizes:?} fwd {} dx {} dw {}",
-                time(&|| forward(&x, &w, &q)),
-                time(&|| data_gradient(&dy, &w, &q)),
-                time(&|| weight_gradient(&x, &dy, &q))
-            );
-        }
-    }
 }

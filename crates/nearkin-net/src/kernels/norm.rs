@@ -4,6 +4,7 @@
 //! internal covariate shift", 2015. Tensors are `[n, c, plane]`: images after images, channels
 //! after channels.
 
+use pulp::{Simd, WithSimd};
 use rayon::prelude::*;
 
 use super::residual::rectified;
@@ -42,7 +43,6 @@ impl Channels {
     }
 
     /// Calls `visit(channel, first value's index)` for each plane of a block of channels, in order.
-    #[inline(always)]
     fn planes(&self, first: usize, count: usize, mut visit: impl FnMut(usize, usize)) {
         for image in 0..self.images {
             for channel in 0..count {
@@ -95,28 +95,12 @@ pub fn statistics(x: &[f32], shape: &Channels) -> Statistics {
             let anchors: Vec<f32> =
                 (0..mean.len()).map(|channel| x[(first + channel) * shape.plane]).collect();
             let mut sums = vec![[0.0f64; 2]; mean.len()];
-            wide(
-                #[inline(always)]
-                || {
-                    shape.planes(
-                        first,
-                        mean.len(),
-                        #[inline(always)]
-                        |channel: usize, at: usize| {
-                            let anchor = anchors[channel];
-                            let x = &x[at..][..shape.plane];
-                            let part = lane_sums(
-                                x,
-                                x,
-                                #[inline(always)]
-                                |x, _| [x - anchor, (x - anchor) * (x - anchor)],
-                            );
-                            sums[channel][0] += part[0];
-                            sums[channel][1] += part[1];
-                        },
-                    )
-                },
-            );
+            shape.planes(first, mean.len(), |channel, at| {
+                let x = &x[at..][..shape.plane];
+                let part = pulp::Arch::new().dispatch(Sums(x, x, Moments { anchor: anchors[channel] }));
+                sums[channel][0] += part[0];
+                sums[channel][1] += part[1];
+            });
             let count = shape.per_channel() as f64;
             for (channel, [sum, square]) in sums.into_iter().enumerate() {
                 let offset = sum / count;
@@ -176,10 +160,17 @@ impl Map {
         if RELU { rectified(y) } else { y }
     }
 
-    /// The gradient before the ReLU, if there is one.
+    /// The gradient before the ReLU, if there is one. Written in vectors: of a choice that hangs on arithmetic, compilers make
+    /// branches, value by value.
     #[inline(always)]
-    fn gated<const RELU: bool>(self, x: f32, dy: f32) -> f32 {
-        if RELU && self.apply::<false>(x) <= 0.0 { 0.0 } else { dy }
+    fn gated<S: Simd, const RELU: bool>(self, simd: S, x: S::f32s, dy: S::f32s) -> S::f32s {
+        if !RELU {
+            return dy;
+        }
+        let (mean, scale) = (simd.splat_f32s(self.mean), simd.splat_f32s(self.scale));
+        let (beta, zero) = (simd.splat_f32s(self.beta), simd.splat_f32s(0.0));
+        let y = simd.add_f32s(simd.mul_f32s(simd.sub_f32s(x, mean), scale), beta);
+        simd.select_f32s(simd.less_than_or_equal_f32s(y, zero), zero, dy)
     }
 }
 
@@ -269,31 +260,12 @@ fn gradients_with<const RELU: bool>(
         |(task, (gamma, beta))| {
             let first = task * block;
             let mut sums = vec![[0.0f64; 2]; gamma.len()];
-            wide(
-                #[inline(always)]
-                || {
-                    shape.planes(
-                        first,
-                        gamma.len(),
-                        #[inline(always)]
-                        |channel: usize, at: usize| {
-                            let map = maps[first + channel];
-                            let (x, dy) = (&x[at..][..shape.plane], &dy[at..][..shape.plane]);
-                            let part = lane_sums(
-                                x,
-                                dy,
-                                #[inline(always)]
-                                |x, dy| {
-                                    let dy = map.gated::<RELU>(x, dy);
-                                    [dy, dy * (x - map.mean)]
-                                },
-                            );
-                            sums[channel][0] += part[0];
-                            sums[channel][1] += part[1];
-                        },
-                    )
-                },
-            );
+            shape.planes(first, gamma.len(), |channel, at| {
+                let (x, dy) = (&x[at..][..shape.plane], &dy[at..][..shape.plane]);
+                let part = pulp::Arch::new().dispatch(Sums(x, dy, Pulls::<RELU>(maps[first + channel])));
+                sums[channel][0] += part[0];
+                sums[channel][1] += part[1];
+            });
             for (channel, [sum, product]) in sums.into_iter().enumerate() {
                 beta[channel] = sum as f32;
                 gamma[channel] = (product * f64::from(affine.inverse[first + channel])) as f32;
@@ -314,43 +286,115 @@ fn gradients_with<const RELU: bool>(
         let planes = dx
             .chunks_exact_mut(shape.plane)
             .zip(x.chunks_exact(shape.plane).zip(dy.chunks_exact(shape.plane)));
-        wide(
-            #[inline(always)]
-            || {
-                for ((dx, (x, dy)), &(map, offset, slope)) in planes.zip(terms.iter().cycle()) {
-                    for (dx, (x, dy)) in dx.iter_mut().zip(x.iter().zip(dy)) {
-                        let dy = map.gated::<RELU>(*x, *dy);
-                        *dx = map.scale * (dy - offset - (x - map.mean) * slope);
-                    }
-                }
-            },
-        );
+        for ((dx, (x, dy)), &(map, offset, slope)) in planes.zip(terms.iter().cycle()) {
+            pulp::Arch::new().dispatch(Pulled::<RELU> { dx, x, dy, map, offset, slope });
+        }
     });
     Gradients { x: dx, gamma, beta }
 }
 
-/// Sums of two functions of pairs of values: f32 lanes added in a fixed order, returned wider.
-#[inline(always)]
-fn lane_sums(a: &[f32], b: &[f32], value: impl Fn(f32, f32) -> [f32; 2]) -> [f64; 2] {
-    let mut lanes = [[0.0f32; LANES]; 2];
-    let ((whole_a, rest_a), (whole_b, rest_b)) = (a.as_chunks::<LANES>(), b.as_chunks::<LANES>());
-    for (a, b) in whole_a.iter().zip(whole_b) {
-        for lane in 0..LANES {
-            let [u, v] = value(a[lane], b[lane]);
-            lanes[0][lane] += u;
-            lanes[1][lane] += v;
+/// `dx = scale · (dy − offset − (x − mean) · slope)`, value by value.
+struct Pulled<'a, const RELU: bool> {
+    dx: &'a mut [f32],
+    x: &'a [f32],
+    dy: &'a [f32],
+    map: Map,
+    offset: f32,
+    slope: f32,
+}
+
+impl<const RELU: bool> WithSimd for Pulled<'_, RELU> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, simd: S) {
+        let Self { dx, x, dy, .. } = self;
+        let (whole_dx, rest_dx) = S::as_mut_simd_f32s(dx);
+        let ((whole_x, rest_x), (whole_dy, rest_dy)) = (S::as_simd_f32s(x), S::as_simd_f32s(dy));
+        for (dx, (x, dy)) in whole_dx.iter_mut().zip(whole_x.iter().zip(whole_dy)) {
+            *dx = Self::of(simd, (self.map, self.offset, self.slope), *x, *dy);
         }
+        let (x, dy) = (simd.partial_load_f32s(rest_x), simd.partial_load_f32s(rest_dy));
+        simd.partial_store_f32s(rest_dx, Self::of(simd, (self.map, self.offset, self.slope), x, dy));
     }
-    let mut sums = [0.0; 2];
-    if !whole_a.is_empty() {
-        sums = lanes.map(|lanes| lanes.iter().map(|v| f64::from(*v)).sum());
+}
+
+impl<const RELU: bool> Pulled<'_, RELU> {
+    #[inline(always)]
+    fn of<S: Simd>(simd: S, (map, offset, slope): (Map, f32, f32), x: S::f32s, dy: S::f32s) -> S::f32s {
+        let (mean, scale) = (simd.splat_f32s(map.mean), simd.splat_f32s(map.scale));
+        let (offset, slope) = (simd.splat_f32s(offset), simd.splat_f32s(slope));
+        let dy = simd.sub_f32s(map.gated::<S, RELU>(simd, x, dy), offset);
+        simd.mul_f32s(scale, simd.sub_f32s(dy, simd.mul_f32s(simd.sub_f32s(x, mean), slope)))
     }
-    for (a, b) in rest_a.iter().zip(rest_b) {
-        let [u, v] = value(*a, *b);
-        sums[0] += f64::from(u);
-        sums[1] += f64::from(v);
+}
+
+/// Two functions of a pair of values, to be added up.
+trait Terms {
+    fn of<S: Simd>(&self, simd: S, a: S::f32s, b: S::f32s) -> [S::f32s; 2];
+}
+
+/// `x − anchor` and its square.
+struct Moments {
+    anchor: f32,
+}
+
+impl Terms for Moments {
+    #[inline(always)]
+    fn of<S: Simd>(&self, simd: S, x: S::f32s, _: S::f32s) -> [S::f32s; 2] {
+        let offset = simd.sub_f32s(x, simd.splat_f32s(self.anchor));
+        [offset, simd.mul_f32s(offset, offset)]
     }
-    sums
+}
+
+/// The gradient before the ReLU, and that times `x − mean`.
+struct Pulls<const RELU: bool>(Map);
+
+impl<const RELU: bool> Terms for Pulls<RELU> {
+    #[inline(always)]
+    fn of<S: Simd>(&self, simd: S, x: S::f32s, dy: S::f32s) -> [S::f32s; 2] {
+        let dy = self.0.gated::<S, RELU>(simd, x, dy);
+        [dy, simd.mul_f32s(dy, simd.sub_f32s(x, simd.splat_f32s(self.0.mean)))]
+    }
+}
+
+/// Adds terms of two slices up: sixteen f32 lanes in a fixed order, whatever the width of the instructions, then f64.
+struct Sums<'a, T>(&'a [f32], &'a [f32], T);
+
+impl<T: Terms> WithSimd for Sums<'_, T> {
+    type Output = [f64; 2];
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, simd: S) -> [f64; 2] {
+        let Self(a, b, terms) = self;
+        let mut lanes = [[0.0f32; LANES]; 2];
+        let ((whole_a, rest_a), (whole_b, rest_b)) = (a.as_chunks::<LANES>(), b.as_chunks::<LANES>());
+        let ([first, second], vectors) = (&mut lanes, LANES / S::F32_LANES);
+        let (first, second) = (S::as_mut_simd_f32s(first).0, S::as_mut_simd_f32s(second).0);
+        let (a, b) = (S::as_simd_f32s(whole_a.as_flattened()).0, S::as_simd_f32s(whole_b.as_flattened()).0);
+        for v in 0..vectors {
+            let mut sums = [simd.splat_f32s(0.0); 2];
+            for (a, b) in a.iter().skip(v).step_by(vectors).zip(b.iter().skip(v).step_by(vectors)) {
+                let [u, w] = terms.of(simd, *a, *b);
+                sums = [simd.add_f32s(sums[0], u), simd.add_f32s(sums[1], w)];
+            }
+            (first[v], second[v]) = (sums[0], sums[1]);
+        }
+        let mut last = [[0.0f32; LANES]; 2];
+        let (mut last_a, mut last_b) = ([0.0; LANES], [0.0; LANES]);
+        last_a[..rest_a.len()].copy_from_slice(rest_a);
+        last_b[..rest_b.len()].copy_from_slice(rest_b);
+        let (a, b) = (S::as_simd_f32s(&last_a).0, S::as_simd_f32s(&last_b).0);
+        let [u, w] = &mut last;
+        let (u, w) = (S::as_mut_simd_f32s(u).0, S::as_mut_simd_f32s(w).0);
+        for v in 0..vectors {
+            [u[v], w[v]] = terms.of(simd, a[v], b[v]);
+        }
+        [0, 1].map(|of| {
+            let values = lanes[of].iter().chain(&last[of][..rest_a.len()]);
+            values.map(|v| f64::from(*v)).sum()
+        })
+    }
 }
 
 #[cfg(test)]
