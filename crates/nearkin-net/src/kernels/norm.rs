@@ -517,7 +517,7 @@ mod tests {
                 })
             };
             let one = all(1);
-            assert!(one == all(2) && one == all(3), "{shape:?}");
+            assert!(one == all(2) && one == all(4), "{shape:?}");
         }
     }
 }

@@ -5,7 +5,7 @@ use std::fs;
 use crate::common::{nearkin, run, write_classes, write_recipe};
 
 const COMMANDS: [&str; 9] =
-    ["quickstart", "train", "eval", "embed", "index", "search", "data", "methods", "devices"];
+    ["quickstart", "train", "eval", "embed", "index", "search", "data", "methods", "devices", "bench"];
 
 #[test]
 fn the_whole_way_from_images_to_a_search_result() {
@@ -113,6 +113,18 @@ fn every_command_explains_itself() {
     let methods = run(["--json", "methods"]).well().json();
     assert!(methods.len() >= 3, "{methods:?}");
     assert!(run(["devices"]).well().stdout.contains("cpu"));
+}
+
+#[test]
+fn bench_measures_what_it_is_asked_for() {
+    let lines = run(["bench", "--only", "search", "--json", "--quiet"]).well().json();
+    assert_eq!(lines.len(), 2);
+    for line in lines {
+        assert_eq!(line["what"], "search");
+        assert!(line["ms"].as_f64().unwrap() > 0.0 && line["per_second"].as_f64().unwrap() > 0.0);
+        assert!(line["share"].as_f64().unwrap() > 0.0 && line["product_gflops"].as_f64().unwrap() > 0.0);
+    }
+    run(["bench", "--only", "tea"]).with(2, &["views", "step", "loss", "search"]);
 }
 
 #[test]
