@@ -115,32 +115,45 @@ const LANES: usize = 16;
 /// The hardest kin and stranger, without branches.
 #[inline(always)]
 fn hardest(scores: &[f32], relations: &[Relation], sign: f32) -> [OfTile; 2] {
-    const KINDS: [Relation; 2] = [Relation::Kin, Relation::Stranger];
-    let mut best = [[f32::NEG_INFINITY; LANES]; 2];
-    let mut nan = [0u32; LANES];
-    let mut take = |lane: usize, score: f32, relation: Relation| {
-        let of = [sign * score, -sign * score];
-        for kind in 0..2 {
-            let hardness = if relation == KINDS[kind] { of[kind] } else { f32::NEG_INFINITY };
-            best[kind][lane] = if hardness > best[kind][lane] { hardness } else { best[kind][lane] };
-        }
-        nan[lane] |= u32::from(score.is_nan());
+    let mut so_far =
+        SoFar { kin: [f32::NEG_INFINITY; LANES], stranger: [f32::NEG_INFINITY; LANES], nan: [0; LANES] };
+    let ((whole, rest), (whole_relations, rest_relations)) =
+        (scores.as_chunks::<LANES>(), relations.as_chunks::<LANES>());
+    for (scores, relations) in whole.iter().zip(whole_relations) {
+        so_far.take(scores, relations, sign);
+    }
+    let (mut last, mut last_relations) = ([0.0; LANES], [Relation::Excluded; LANES]);
+    last[..rest.len()].copy_from_slice(rest);
+    last_relations[..rest.len()].copy_from_slice(rest_relations);
+    so_far.take(&last, &last_relations, sign);
+    let some_nan = so_far.nan.contains(&1);
+    let of_tile = |wanted: Relation, best: [f32; LANES]| OfTile {
+        hardest: best.into_iter().fold(f32::NEG_INFINITY, f32::max),
+        any: relations.iter().fold(false, |any, r| any | (*r == wanted)),
+        nan: some_nan && scores.iter().zip(relations).any(|(s, r)| s.is_nan() && *r == wanted),
     };
-    let (whole, whole_relations) = (scores.chunks_exact(LANES), relations.chunks_exact(LANES));
-    for (lane, (score, relation)) in whole.remainder().iter().zip(whole_relations.remainder()).enumerate() {
-        take(lane, *score, *relation);
-    }
-    for (scores, relations) in whole.zip(whole_relations) {
+    [of_tile(Relation::Kin, so_far.kin), of_tile(Relation::Stranger, so_far.stranger)]
+}
+
+/// The hardest of each lane.
+struct SoFar {
+    kin: [f32; LANES],
+    stranger: [f32; LANES],
+    nan: [u32; LANES],
+}
+
+impl SoFar {
+    #[inline(always)]
+    fn take(&mut self, scores: &[f32; LANES], relations: &[Relation; LANES], sign: f32) {
         for lane in 0..LANES {
-            take(lane, scores[lane], relations[lane]);
+            let (relation, far) = (relations[lane], sign * scores[lane]);
+            let kin = if relation == Relation::Kin { far } else { f32::NEG_INFINITY };
+            let stranger = if relation == Relation::Stranger { -far } else { f32::NEG_INFINITY };
+            self.kin[lane] = if kin > self.kin[lane] { kin } else { self.kin[lane] };
+            self.stranger[lane] = if stranger > self.stranger[lane] { stranger } else { self.stranger[lane] };
+            self.nan[lane] |= u32::from(far.is_nan());
         }
     }
-    let some_nan = nan.contains(&1);
-    std::array::from_fn(|kind| OfTile {
-        hardest: best[kind].into_iter().fold(f32::NEG_INFINITY, f32::max),
-        any: relations.iter().fold(false, |any, r| any | (*r == KINDS[kind])),
-        nan: some_nan && scores.iter().zip(relations).any(|(s, r)| s.is_nan() && *r == KINDS[kind]),
-    })
 }
 
 /// The first place of the hardest.

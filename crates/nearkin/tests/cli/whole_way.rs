@@ -4,7 +4,7 @@ use std::fs;
 
 use crate::common::{nearkin, run, write_classes, write_recipe};
 
-const COMMANDS: [&str; 9] =
+const COMMANDS: [&str; 10] =
     ["quickstart", "train", "eval", "embed", "index", "search", "data", "methods", "devices", "bench"];
 
 #[test]
