@@ -115,7 +115,7 @@ impl Bench<'_> {
 
     fn views(&self, found: &mut Vec<Measured>) -> Result<(), Failure> {
         for (from, to, count) in [(32, 32, 4096), (400, 224, 64)] {
-            let pixels = (0..from * from * 3).map(|i| (i * 2_654_435_761 >> 7) as u8).collect();
+            let pixels = (0..from * from * 3).map(|i| ((i * 2_654_435_761) >> 7) as u8).collect();
             let image = Image::new(from, from, 3, pixels)?;
             let views = Views::new(&ViewConfig::simclr(0.5), to, 3)?;
             let case = format!("SimCLR's views, {from} to {to} pixels");
@@ -168,12 +168,14 @@ impl Bench<'_> {
 
     fn losses(&self, found: &mut Vec<Measured>) -> Result<(), Failure> {
         let hinge = TripletMargin::new(Metric::Euclidean, Margin::Hinge(0.2))?;
-        let cases: [(&str, usize, usize, f64, Box<dyn Loss>); 3] = [
-            ("NT-Xent", 4096, 2048, 2.0, Box::new(NtXent::new(0.1)?)),
-            ("SupCon", 4096, 1024, 2.0, Box::new(SupCon::new(0.1)?)),
-            ("all triplets", 4096, 1024, 3.0, Box::new(hinge)),
-        ];
-        for (name, n, classes, products, loss) in cases {
+        let (nt_xent, sup_con) = (NtXent::new(0.1)?, SupCon::new(0.1)?);
+        let n = 4096;
+        // With how many products of n × n × DIM each cannot do without.
+        for (name, classes, products, loss) in [
+            ("NT-Xent", 2048, 2.0, &nt_xent as &dyn Loss),
+            ("SupCon", 1024, 2.0, &sup_con),
+            ("all triplets", 1024, 3.0, &hinge),
+        ] {
             let (data, labels) = (points(n), (0..n as u32).map(|i| i % classes as u32).collect::<Vec<u32>>());
             let (vectors, kin) = (Vectors::new(&data, DIM)?, SameLabel::within(&labels));
             let operations = products * 2.0 * (n * n * DIM) as f64;
