@@ -78,7 +78,7 @@ fn accuracy(train: &[f32], labels: &[u32], test: &[f32], wanted: &[u32], dims: u
     Ok(right.count() as f64 / wanted.len() as f64)
 }
 
-const METHODS: [&str; 13] = [
+const METHODS: [&str; 14] = [
     "euclidean",
     "pca",
     "whitening",
@@ -89,6 +89,7 @@ const METHODS: [&str; 13] = [
     "nca",
     "nca-stochastic",
     "lmnn",
+    "lmnn-3-passes",
     "itml",
     "nca-2d",
     "lmnn-2d",
@@ -109,6 +110,7 @@ fn fit(method: &str, x: Vectors<'_>, labels: &[u32], seed: u64) -> Result<Linear
             Nca::new().stochastic(Stochastic { seed, ..Stochastic::default() }).fit(x, labels)?.map
         }
         "lmnn" => Lmnn::new().fit(x, labels)?.map,
+        "lmnn-3-passes" => Lmnn::new().passes(3).fit(x, labels)?.map,
         "itml" => Itml::new().fit_labels(x, labels, 1000, seed)?.map,
         "nca-2d" => Nca::new().dims(two).fit(x, labels)?.map,
         "lmnn-2d" => Lmnn::new().dims(two).start(nearkin_classic::Start::Auto).fit(x, labels)?.map,

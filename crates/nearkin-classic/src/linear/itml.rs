@@ -19,7 +19,7 @@
 
 use std::collections::HashSet;
 
-use nearkin_sweep::Vectors;
+use nearkin_sweep::{Vectors, wide};
 use serde::{Deserialize, Serialize};
 
 use crate::algebra::{Matrix, dot, mean};
@@ -256,9 +256,14 @@ impl State {
         let share = gamma / (gamma + 1.0);
         for Constraint { v, delta, bound, multiplier } in &mut self.constraints {
             let (metric, image) = (&mut self.metric, &mut self.image);
-            for (r, y) in image.iter_mut().enumerate() {
-                *y = dot(metric.row(r), v);
-            }
+            wide(
+                #[inline(always)]
+                || {
+                    for (r, y) in image.iter_mut().enumerate() {
+                        *y = dot(metric.row(r), v);
+                    }
+                },
+            );
             let p = dot(image, v);
             let alpha = multiplier.min(*delta * share * (1.0 / p - 1.0 / *bound));
             before += multiplier.powi(2);
@@ -270,10 +275,15 @@ impl State {
             }
             *bound = gamma * *bound / (gamma + *delta * alpha * *bound);
             let beta = *delta * alpha / (1.0 - *delta * alpha * p);
-            for (r, y) in image.iter().enumerate() {
-                let factor = beta * y;
-                metric.row_mut(r).iter_mut().zip(image.iter()).for_each(|(m, y)| *m += factor * y);
-            }
+            wide(
+                #[inline(always)]
+                || {
+                    for (r, y) in image.iter().enumerate() {
+                        let factor = beta * y;
+                        metric.row_mut(r).iter_mut().zip(image.iter()).for_each(|(m, y)| *m += factor * y);
+                    }
+                },
+            );
         }
         let size = before.sqrt() + after.sqrt();
         if size == 0.0 { 0.0 } else { changed / size }

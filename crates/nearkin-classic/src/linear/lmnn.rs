@@ -8,7 +8,7 @@
 //! ```
 //!
 //! targets are pulled near, and samples of other classes that come within the margin, *impostors*, are pushed out. It is
-//! minimised in `A` (section 3.5 there has dimensions reduced so). A round sweeps all pairs once for the value of `L` and for the
+//! minimised in `A`, which may have fewer rows than columns. A round sweeps all pairs once for the value of `L` and for the
 //! samples that are impostors or nearly so; L-BFGS then steps on these alone, until the next round finds them anew.
 
 use nearkin_sweep::{Metric, RowFold, Vectors, fold_rows, top_k};
@@ -28,13 +28,14 @@ pub struct Lmnn {
     push: f64,
     dims: Option<usize>,
     start: Start,
+    passes: usize,
     descent: Lbfgs,
 }
 
 impl Default for Lmnn {
     fn default() -> Self {
         let descent = Lbfgs { iterations: 200, tolerance: 1e-4 };
-        Self { neighbours: 3, push: 0.5, dims: None, start: Start::Identity, descent }
+        Self { neighbours: 3, push: 0.5, dims: None, start: Start::Identity, passes: 1, descent }
     }
 }
 
@@ -75,7 +76,13 @@ impl Lmnn {
         Self { start, ..self }
     }
 
-    /// Stops when all steps are made, or when a round gains no more than the tolerance.
+    /// So many times over, each with the targets that are nearest under the map before (the paper's multi-pass LMNN); the objective is the last pass's.
+    #[must_use]
+    pub fn passes(self, passes: usize) -> Self {
+        Self { passes, ..self }
+    }
+
+    /// Stops a pass when all steps are made, or when a round gains no more than the tolerance.
     #[must_use]
     pub fn descent(self, descent: Lbfgs) -> Self {
         Self { descent, ..self }
@@ -92,15 +99,26 @@ impl Lmnn {
         check(vectors, 2, "neighbours are compared")?;
         self.descent.check()?;
         setting("neighbours", self.neighbours as f64, self.neighbours > 0, "1 or more")?;
+        setting("passes", self.passes as f64, self.passes > 0, "1 or more")?;
         setting("push", self.push, self.push > 0.0 && self.push < 1.0, "above 0 and below 1")?;
         let classes = Classes::new(vectors.len(), labels)?;
         classes.check_kin("class")?;
         let k = dims(self.dims, vectors.dim(), "the map is not to add dimensions")?;
         let offset = mean(vectors);
-        let targets = targets(vectors, &classes, self.neighbours)?;
+        let solve = |matrix: Matrix, targets: &[Vec<u32>]| {
+            let problem = Problem { vectors, labels, offset: &offset, targets, push: self.push };
+            problem.solve(problem.scaled(matrix), &self.descent)
+        };
         let start = self.start.matrix(vectors, Some((labels, &classes)), k)?;
-        let problem = Problem { vectors, labels, offset: &offset, targets: &targets, push: self.push };
-        let (matrix, how) = problem.solve(problem.scaled(start), &self.descent)?;
+        let (mut matrix, mut how) = solve(start, &targets(vectors, &classes, self.neighbours)?)?;
+        for _ in 1..self.passes {
+            let z: Vec<f32> = project(vectors, &offset, &matrix).into_iter().map(|z| z as f32).collect();
+            let targets = targets(Vectors::new(&z, k)?, &classes, self.neighbours)?;
+            let before = how;
+            (matrix, how) = solve(matrix, &targets)?;
+            how.iterations += before.iterations;
+            how.evaluations += before.evaluations;
+        }
         Ok(Fitted { map: LinearMap::of(offset, matrix), how })
     }
 }
