@@ -120,6 +120,11 @@ pub enum ClassicError {
         /// The pair.
         pair: (u32, u32),
     },
+    /// No distance meets the goal.
+    #[error(
+        "no threshold accepts so few strangers, since some are at distance 0: allow more, or drop equal samples"
+    )]
+    NoThreshold,
     /// A matrix of another shape than it must have.
     #[error("{what}: found {found}, wanted {wanted}")]
     Shape {

@@ -17,6 +17,8 @@
 //! | [`Lmnn`] | labels | a metric for nearest neighbours, with a margin |
 //! | [`Itml`] | pairs or labels | the nearest metric to a given one that honours the pairs |
 //!
+//! [`Mahalanobis::calibrate`] finds the distance below which a pair is best taken for kin.
+//!
 //! Samples come as [`Vectors`](nearkin_sweep::Vectors): row-major `f32`. Linear algebra is done in `f64`; nothing here holds
 //! a matrix of all pairs, since the sweep makes its rows as they are needed. Settings and samples are checked at the door,
 //! and what cannot be fitted is refused with the reason. The same seed gives the same bits on any number of threads.
@@ -49,6 +51,7 @@ mod linear;
 mod mahalanobis;
 mod random;
 mod scaler;
+mod threshold;
 
 pub use algebra::Matrix;
 pub use error::ClassicError;
@@ -67,3 +70,4 @@ pub use linear::whitening::Whitening;
 pub use linear::{Fitted, LinearMap, Spectrum};
 pub use mahalanobis::Mahalanobis;
 pub use scaler::Scaler;
+pub use threshold::{Goal, Threshold};

@@ -72,7 +72,7 @@ impl Pairs {
     }
 
     /// Kin with 1, then strangers with −1.
-    fn iter(&self) -> impl Iterator<Item = ((u32, u32), f64)> + '_ {
+    pub(crate) fn iter(&self) -> impl Iterator<Item = ((u32, u32), f64)> + '_ {
         let kin = self.kin.iter().map(|pair| (*pair, 1.0));
         kin.chain(self.strangers.iter().map(|pair| (*pair, -1.0)))
     }
@@ -258,11 +258,7 @@ impl State {
             let (metric, image) = (&mut self.metric, &mut self.image);
             wide(
                 #[inline(always)]
-                || {
-                    for (r, y) in image.iter_mut().enumerate() {
-                        *y = dot(metric.row(r), v);
-                    }
-                },
+                || apply(metric, v, image),
             );
             let p = dot(image, v);
             let alpha = multiplier.min(*delta * share * (1.0 / p - 1.0 / *bound));
@@ -287,6 +283,23 @@ impl State {
         }
         let size = before.sqrt() + after.sqrt();
         if size == 0.0 { 0.0 } else { changed / size }
+    }
+}
+
+/// `M v` of a symmetric `M`, as a sum of rows: four at a time, in vectors.
+#[inline(always)]
+fn apply(metric: &Matrix, v: &[f64], image: &mut [f64]) {
+    let d = v.len();
+    image.fill(0.0);
+    let mut rows = metric.data().chunks_exact(4 * d);
+    for (rows, v) in (&mut rows).zip(v.chunks_exact(4)) {
+        let ((a, b), (c, e)) = (rows[..2 * d].split_at(d), rows[2 * d..].split_at(d));
+        for ((((y, a), b), c), e) in image.iter_mut().zip(a).zip(b).zip(c).zip(e) {
+            *y += (v[0] * a + v[1] * b) + (v[2] * c + v[3] * e);
+        }
+    }
+    for (row, v) in rows.remainder().chunks_exact(d).zip(v.chunks_exact(4).remainder()) {
+        image.iter_mut().zip(row).for_each(|(y, m)| *y += v * m);
     }
 }
 
@@ -322,6 +335,17 @@ mod tests {
             if at % 3 == 0 { 0.4 * noise[at] + 2.0 * f64::from(labels[at / 3]) } else { noise[at] }
         };
         ((0..3 * n).map(|at| x(at) as f32).collect(), labels)
+    }
+
+    #[test]
+    fn a_metric_is_applied_row_by_row_at_every_size() {
+        for d in 1..10 {
+            let metric = Matrix::from_fn(d, d, |r, c| ((r + c) % 5) as f64 - 1.5);
+            let v: Vec<f64> = (0..d).map(|c| c as f64 - 2.0).collect();
+            let mut image = vec![f64::NAN; d];
+            apply(&metric, &v, &mut image);
+            assert!((0..d).all(|r| (image[r] - dot(metric.row(r), &v)).abs() < 1e-12), "{d}");
+        }
     }
 
     #[test]

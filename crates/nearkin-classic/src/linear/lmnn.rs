@@ -76,7 +76,8 @@ impl Lmnn {
         Self { start, ..self }
     }
 
-    /// So many times over, each with the targets that are nearest under the map before (the paper's multi-pass LMNN); the objective is the last pass's.
+    /// So many times over, each with the targets that are nearest under the map before (the paper's multi-pass LMNN). The
+    /// objective is the last pass's.
     #[must_use]
     pub fn passes(self, passes: usize) -> Self {
         Self { passes, ..self }
