@@ -332,7 +332,7 @@ mod tests {
         let noise = normals(&mut stream(17), n * 3);
         let labels: Vec<u32> = (0..n as u32).map(|i| i % 2).collect();
         let x = |at: usize| {
-            if at % 3 == 0 { 0.4 * noise[at] + 2.0 * f64::from(labels[at / 3]) } else { noise[at] }
+            if at.is_multiple_of(3) { 0.4 * noise[at] + 2.0 * f64::from(labels[at / 3]) } else { noise[at] }
         };
         ((0..3 * n).map(|at| x(at) as f32).collect(), labels)
     }
