@@ -221,8 +221,10 @@ pub(crate) fn orthonormal_rows(matrix: &Matrix) -> Matrix {
 
 /// Samples that are read and multiplied together.
 const STRIP: usize = 256;
-/// Sums that are held side by side, at most.
-const SUMS: usize = 32;
+/// Sums that are held side by side: as many as fit in this many values (64 MiB), within bounds.
+const HELD: usize = 1 << 23;
+const FEWEST_SUMS: usize = 4;
+const MOST_SUMS: usize = 32;
 
 /// The rows `first..first + count`, less the offset, as `f64`.
 fn strip(vectors: Vectors<'_>, offset: &[f64], first: usize, count: usize, out: &mut Vec<f64>) {
@@ -275,7 +277,8 @@ fn sum_of_strips(
     add: impl Fn(usize, usize, &mut Vec<f64>, &mut Matrix) + Sync,
 ) -> Matrix {
     let n = vectors.len();
-    let group = n.div_ceil(SUMS).next_multiple_of(STRIP).max(STRIP);
+    let count = (HELD / (rows * vectors.dim()).max(1)).clamp(FEWEST_SUMS, MOST_SUMS);
+    let group = n.div_ceil(count).next_multiple_of(STRIP).max(STRIP);
     let sums: Vec<Matrix> = (0..n.div_ceil(group))
         .into_par_iter()
         .map_init(Vec::new, |samples, at| {

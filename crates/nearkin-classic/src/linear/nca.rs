@@ -94,7 +94,7 @@ impl Nca {
     /// counts as others' neighbour.
     ///
     /// Cost: an evaluation takes `6 n² k + 4 n d k` operations and `n²` exponentials; an epoch of sets of `b`, `n / b` times an
-    /// evaluation of `b`. Memory: a copy of the samples, `16 n k` bytes, and about 16 MiB.
+    /// evaluation of `b`. Memory: a copy of the samples, about `32 n k` bytes, and bands of about 16 MiB.
     ///
     /// # Errors
     /// Values that are not finite; fewer than two classes; no class of two; more dimensions than columns; settings out of range.

@@ -8,7 +8,7 @@ use crate::algebra::{Matrix, project, pull_back};
 use crate::error::ClassicError;
 
 /// The sum of what the springs keep of each row, and its gradient with respect to `A`. Cost: `(6 n² + 4 n d) k` operations for
-/// `k` output dimensions; memory: the sweep's bands and `16 n k` bytes.
+/// `k` output dimensions; memory: the sweep's bands and about `32 n k` bytes.
 pub(crate) fn pull<S: RowSprings<Kept = f64>>(
     vectors: Vectors<'_>,
     offset: &[f64],

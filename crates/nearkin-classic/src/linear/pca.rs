@@ -19,7 +19,7 @@ use crate::random::{normals, stream};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Solver {
     /// All eigenvectors of the d × d covariance, or of the n × n matrix of products where there are fewer samples than
-    /// dimensions. Cost: `2 n d² + O(d³)` (or with n and d exchanged); memory: the smaller matrix.
+    /// dimensions. Cost: `2 n d² + O(d³)` (or with n and d exchanged); memory: a few of the smaller matrix, 4 at least while it is summed up.
     #[default]
     Exact,
     /// The span of the products with `k + 10` random vectors, after 4 rounds of power iteration (N. Halko, P. Martinsson,
