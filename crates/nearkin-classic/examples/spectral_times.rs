@@ -15,9 +15,10 @@ use nearkin_sweep::Vectors;
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let mut arguments = std::env::args().skip(1);
     let (Some(method), Some(path)) = (arguments.next(), arguments.next()) else {
-        return Err("usage: spectral_times lle|isomap TABLE [REPEATS]".into());
+        return Err("usage: spectral_times lle|isomap TABLE [REPEATS] [NEIGHBORS]".into());
     };
     let repeats: usize = arguments.next().map_or(Ok(5), |count| count.parse())?;
+    let neighbors: Option<usize> = arguments.next().map(|count| count.parse()).transpose()?;
     let text = std::fs::read_to_string(path)?;
     let rows: Vec<Vec<f32>> = text
         .lines()
@@ -32,12 +33,16 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         let start = Instant::now();
         measure = match method.as_str() {
             "lle" => {
-                let map = Lle::default().fit(points)?;
+                let settings = Lle::default();
+                let neighbors = neighbors.unwrap_or(settings.neighbors);
+                let map = Lle { neighbors, ..settings }.fit(points)?;
                 seconds.push(start.elapsed().as_secs_f64());
                 map.reconstruction_error()
             }
             "isomap" => {
-                let map = Isomap::default().fit(points)?;
+                let settings = Isomap::default();
+                let neighbors = neighbors.unwrap_or(settings.neighbors);
+                let map = Isomap { neighbors, ..settings }.fit(points)?;
                 seconds.push(start.elapsed().as_secs_f64());
                 map.residual_variance()
             }

@@ -1,5 +1,7 @@
 //! The graph of nearest neighbours that the methods of manifolds start from.
 
+use std::collections::HashMap;
+
 use nearkin_sweep::{Metric, Neighbor, Vectors, top_k};
 
 use super::error::{SpectralError, check_finite};
@@ -180,6 +182,22 @@ impl NeighborGraph {
     }
 }
 
+/// The first of each group of equal points, ascending, and for each point the place of its first among these.
+pub(crate) fn distinct(points: Vectors<'_>) -> (Vec<usize>, Vec<usize>) {
+    let mut firsts = Vec::new();
+    let mut places = HashMap::new();
+    let mut place = |i| {
+        // Adding 0 makes 0 of −0, which is as near.
+        let bits: Vec<u32> = points.row(i).iter().map(|x| (x + 0.0).to_bits()).collect();
+        *places.entry(bits).or_insert_with(|| {
+            firsts.push(i);
+            firsts.len() - 1
+        })
+    };
+    let place_of = (0..points.len()).map(&mut place).collect();
+    (firsts, place_of)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -205,6 +223,13 @@ mod tests {
         assert_eq!(graph.pieces(), [3, 2]);
         let message = graph.require_whole().unwrap_err().to_string();
         assert!(message.contains("2 pieces, of 3, 2 points") && message.contains("raise"), "{message}");
+    }
+
+    #[test]
+    fn copies_of_a_point_are_one() {
+        let points = [0.0, 1.0, 2.0, 2.0, -0.0, 1.0, 5.0, 5.0];
+        let (firsts, place_of) = distinct(Vectors::new(&points, 2).unwrap());
+        assert_eq!((firsts, place_of), (vec![0, 1, 3], vec![0, 1, 0, 2]));
     }
 
     #[test]

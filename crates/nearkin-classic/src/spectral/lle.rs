@@ -13,15 +13,17 @@
 //! Cost: neighbours `n² d / 2`, weights `n k² (d + k)`, and the sparse factor, which is what grows: near linear in `n` for points
 //! on a surface, near `n³ / 3` for points that fill many dimensions. Memory: the factor, of at most 6 GiB, refused beyond.
 //!
-//! When to use it: one smooth sheet, evenly sampled, little noise. Duplicates and clusters pull it into corners.
+//! Copies of a point are one point, and share its place: as each other's neighbours they would be tied to nothing else.
+//!
+//! When to use it: one smooth sheet, evenly sampled, little noise. Clusters pull it into corners.
 
 use nearkin_sweep::{Metric, Vectors, top_k};
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
 use super::algebra::{dot, largest, solve};
-use super::error::{SpectralError, check_dims, check_new};
-use super::graph::NeighborGraph;
+use super::error::{SpectralError, check_dims, check_finite, check_new};
+use super::graph::{NeighborGraph, distinct};
 use super::sparse::{Cholesky, Sparse};
 
 /// Settings of locally linear embedding.
@@ -47,8 +49,11 @@ impl Default for Lle {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct FittedLle {
     settings: Lle,
+    /// The distinct points.
     points: Vec<f32>,
     dim: usize,
+    /// Their map.
+    places: Vec<f32>,
     embedding: Vec<f32>,
     reconstruction_error: f64,
 }
@@ -57,11 +62,15 @@ impl Lle {
     /// Maps the points.
     ///
     /// # Errors
-    /// When a value is not finite or a setting out of range; when the graph of neighbours is in pieces, or several groups of points
-    /// have all their neighbours among themselves (more copies of a point than it has neighbours do that): the
-    /// map would be those groups' and nothing else; when the factor would be too large.
+    /// When a value is not finite or a setting out of range, among the distinct points; when the graph of neighbours is in pieces, or several groups of points
+    /// have all their neighbours among themselves: the map would show those groups and nothing else; when the factor would be too
+    /// large.
     pub fn fit(&self, points: Vectors<'_>) -> Result<FittedLle, SpectralError> {
         check_regularization(self.regularization)?;
+        check_finite(points)?;
+        let (firsts, place_of) = distinct(points);
+        let data: Vec<f32> = firsts.iter().flat_map(|&i| points.row(i)).copied().collect();
+        let points = Vectors::new(&data, points.dim())?;
         let graph = NeighborGraph::directed(points, self.neighbors)?;
         let n = graph.len();
         check_dims(self.dims, n - 1)?;
@@ -91,20 +100,23 @@ impl Lle {
         });
         let reconstruction_error = errors.sum();
         let scale = (n as f64).sqrt();
-        let embedding =
+        let places: Vec<f32> =
             (0..n).flat_map(|i| found.vectors.iter().map(move |v| (scale * v[i]) as f32)).collect();
+        let place = |&i: &usize| &places[i * self.dims..(i + 1) * self.dims];
         Ok(FittedLle {
             settings: *self,
-            points: points.data().to_vec(),
             dim: points.dim(),
-            embedding,
+            points: data,
+            embedding: place_of.iter().flat_map(place).copied().collect(),
+            places,
             reconstruction_error,
         })
     }
 }
 
 impl FittedLle {
-    /// The map of the points fitted: a row of [`Lle::dims`] values each, of mean 0 and variance 1, uncorrelated.
+    /// The map of the points fitted: a row of [`Lle::dims`] values each. Over the distinct points they
+    /// have mean 0 and variance 1, and are uncorrelated.
     pub fn embedding(&self) -> &[f32] {
         &self.embedding
     }
@@ -128,7 +140,7 @@ impl FittedLle {
             let weights = weights(points.row(i), &neighbors, self.settings.regularization);
             let mut place = vec![0.0; dims];
             for (near, weight) in near.iter().zip(weights) {
-                let row = &self.embedding[near.index * dims..][..dims];
+                let row = &self.places[near.index * dims..][..dims];
                 place.iter_mut().zip(row).for_each(|(p, &y)| *p += weight * f64::from(y));
             }
             place.into_iter().map(|x| x as f32).collect::<Vec<f32>>()
