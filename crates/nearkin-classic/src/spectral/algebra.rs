@@ -165,7 +165,8 @@ fn fix_sign(vector: &mut [f64]) {
 /// Cholesky factor. `false` when `A` is not positive definite.
 pub(crate) fn solve(a: &mut [f64], b: &mut [f64]) -> bool {
     let n = b.len();
-    let earlier = |a: &[f64], i: usize, j: usize| -> f64 { (0..j).map(|p| a[i * n + p] * a[j * n + p]).sum() };
+    let earlier =
+        |a: &[f64], i: usize, j: usize| -> f64 { (0..j).map(|p| a[i * n + p] * a[j * n + p]).sum() };
     for j in 0..n {
         let pivot = a[j * n + j] - earlier(a, j, j);
         if pivot.is_nan() || pivot <= 0.0 {

@@ -53,8 +53,7 @@ impl NeighborGraph {
     }
 
     fn from_rows(neighbors: usize, rows: Vec<Vec<Neighbor>>) -> Self {
-        let mut graph =
-            Self { neighbors, starts: vec![0], columns: Vec::new(), distances: Vec::new() };
+        let mut graph = Self { neighbors, starts: vec![0], columns: Vec::new(), distances: Vec::new() };
         for row in rows {
             graph.columns.extend(row.iter().map(|neighbor| neighbor.index as u32));
             graph.distances.extend(row.iter().map(|neighbor| neighbor.score));
@@ -209,7 +208,10 @@ mod tests {
         let v = Vectors::new(&points, 1).unwrap();
         let directed = NeighborGraph::directed(v, 1).unwrap();
         let edges = |graph: &NeighborGraph, i| graph.edges(i).collect::<Vec<_>>();
-        assert_eq!((0..4).map(|i| edges(&directed, i)[0]).collect::<Vec<_>>(), [(1, 1.0), (0, 1.0), (1, 2.0), (2, 4.0)]);
+        assert_eq!(
+            (0..4).map(|i| edges(&directed, i)[0]).collect::<Vec<_>>(),
+            [(1, 1.0), (0, 1.0), (1, 2.0), (2, 4.0)]
+        );
         let symmetric = NeighborGraph::symmetric(v, 1).unwrap();
         assert_eq!(edges(&symmetric, 1), [(0, 1.0), (2, 2.0)]);
         assert_eq!(edges(&symmetric, 2), [(1, 2.0), (3, 4.0)]);

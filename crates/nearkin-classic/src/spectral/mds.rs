@@ -137,8 +137,7 @@ impl Triangulation {
     ) -> Vec<f32> {
         let place = |i| {
             let row = rows(i);
-            let past =
-                |(&d, mean): (&f32, &f64)| -0.5 * (f64::from(d) * f64::from(d) - mean);
+            let past = |(&d, mean): (&f32, &f64)| -0.5 * (f64::from(d) * f64::from(d) - mean);
             let past: Vec<f64> = row.as_ref().iter().zip(&self.means).map(past).collect();
             self.directions.iter().map(|direction| dot(direction, &past) as f32).collect::<Vec<f32>>()
         };
@@ -200,7 +199,12 @@ pub(crate) fn check_distances(distances: &[f32]) -> Result<usize, SpectralError>
         for column in 0..=row {
             let (found, other) = (distances[row * n + column], distances[column * n + row]);
             if row == column && found != 0.0 {
-                return Err(SpectralError::Distance { row, column, found, wanted: "0, from a point to itself" });
+                return Err(SpectralError::Distance {
+                    row,
+                    column,
+                    found,
+                    wanted: "0, from a point to itself",
+                });
             }
             if (found - other).abs() > 1e-5 * most {
                 return Err(SpectralError::Distance { row, column, found, wanted: "the same both ways" });

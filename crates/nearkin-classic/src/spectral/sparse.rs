@@ -113,8 +113,9 @@ impl Cholesky {
         let generic = |error: &dyn std::fmt::Debug| SpectralError::Factor(format!("{error:?}"));
         // The rows of a lower triangle are the columns of an upper one.
         let pattern = SymbolicSparseColMatRef::new_checked(n, n, &lower.starts, None, &lower.columns);
-        let symbolic = factorize_symbolic_cholesky(pattern, Side::Upper, Default::default(), Default::default())
-            .map_err(|e| generic(&e))?;
+        let symbolic =
+            factorize_symbolic_cholesky(pattern, Side::Upper, Default::default(), Default::default())
+                .map_err(|e| generic(&e))?;
         let bytes = symbolic.len_val() * size_of::<f64>();
         if bytes > LARGEST_FACTOR {
             return Err(SpectralError::TooDense { needed: bytes >> 20, limit: LARGEST_FACTOR >> 20 });
