@@ -160,12 +160,13 @@ fn lle_isomap_eigenmaps_and_diffusion_maps_agree_with_scikit_learn_on_digits() {
     let points = Vectors::new(&data, 64).unwrap();
     let value = |name: &str| golden[name].as_f64().unwrap();
 
-    let lle = Lle::default().fit(points).unwrap();
+    let neighbors = 16;
+    let lle = Lle { neighbors, ..Lle::default() }.fit(points).unwrap();
     assert!((lle.reconstruction_error() / value("lle_reconstruction_error") - 1.0).abs() < 1e-5);
     assert_near(lle.embedding(), &numbers(&golden, "lle"), 1e-4);
     assert!((trustworthiness(points, lle.embedding()) - value("lle_trustworthiness")).abs() < 1e-3);
 
-    let isomap = Isomap { neighbors: 12, ..Isomap::default() }.fit(points).unwrap();
+    let isomap = Isomap { neighbors, ..Isomap::default() }.fit(points).unwrap();
     assert!((isomap.residual_variance() / value("isomap_residual_variance") - 1.0).abs() < 1e-4);
     assert_near(isomap.embedding(), &numbers(&golden, "isomap"), 1e-4);
     assert!((trustworthiness(points, isomap.embedding()) - value("isomap_trustworthiness")).abs() < 1e-3);
@@ -173,10 +174,11 @@ fn lle_isomap_eigenmaps_and_diffusion_maps_agree_with_scikit_learn_on_digits() {
     let placed = isomap.transform(Vectors::new(&unseen, 64).unwrap()).unwrap();
     assert_near(&placed, &numbers(&golden, "isomap_unseen"), 1e-4);
 
-    let eigenmaps = LaplacianEigenmaps::default().fit(points).unwrap();
+    let eigenmaps = LaplacianEigenmaps { neighbors, ..LaplacianEigenmaps::default() }.fit(points).unwrap();
     assert_near(eigenmaps.embedding(), &numbers(&golden, "laplacian_eigenmaps"), 1e-4);
 
-    let diffusion = DiffusionMaps { alpha: 0.5, steps: 3, ..DiffusionMaps::default() }.fit(points).unwrap();
+    let diffusion =
+        DiffusionMaps { neighbors, alpha: 0.5, steps: 3, ..DiffusionMaps::default() }.fit(points).unwrap();
     for (found, wanted) in diffusion.eigenvalues().iter().zip(numbers(&golden, "diffusion_eigenvalues")) {
         assert!((found - f64::from(wanted)).abs() < 1e-5, "{found} for {wanted}");
     }

@@ -21,7 +21,7 @@ from sklearn.datasets import load_digits
 from sklearn.manifold import Isomap, LocallyLinearEmbedding, SpectralEmbedding, smacof, trustworthiness
 from sklearn.neighbors import kneighbors_graph
 
-K = 12
+K = 16
 
 
 def signed(map):
@@ -53,7 +53,7 @@ def diffusion(points, graph, alpha, steps, dims):
 
 
 def golden():
-    # Pixels of slightly different weights: else many distances are equal, and which neighbour is twelfth would be a matter of taste.
+    # Pixels of slightly different weights: else many distances are equal, and which neighbour is last would be a matter of taste.
     data = load_digits().data * (512 + np.arange(64))
     points, unseen = data[:300], data[300:305]
     distances = cdist(points, points)
@@ -102,7 +102,7 @@ def times(folder):
     points, _ = train_test_split(StandardScaler().fit_transform(x), test_size=0.3, stratify=y, random_state=0)
     np.savetxt(pathlib.Path(folder) / "digits.csv", points.astype(np.float32), delimiter=",", fmt="%.9g")
     for name, method in {
-        "lle": LocallyLinearEmbedding(n_neighbors=K, n_components=2),
+        "lle": LocallyLinearEmbedding(n_neighbors=12, n_components=2),
         "isomap": Isomap(n_components=2),
     }.items():
         seconds = []
