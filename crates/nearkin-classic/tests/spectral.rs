@@ -166,6 +166,12 @@ fn lle_isomap_eigenmaps_and_diffusion_maps_agree_with_scikit_learn_on_digits() {
     assert_near(lle.embedding(), &numbers(&golden, "lle"), 1e-4);
     assert!((trustworthiness(points, lle.embedding()) - value("lle_trustworthiness")).abs() < 1e-3);
 
+    let modified = Lle { neighbors, modified: true, ..Lle::default() }.fit(points).unwrap();
+    assert!(
+        (modified.reconstruction_error() / value("modified_lle_reconstruction_error") - 1.0).abs() < 1e-5
+    );
+    assert_near(modified.embedding(), &numbers(&golden, "modified_lle"), 1e-4);
+
     let isomap = Isomap { neighbors, ..Isomap::default() }.fit(points).unwrap();
     assert!((isomap.residual_variance() / value("isomap_residual_variance") - 1.0).abs() < 1e-4);
     assert_near(isomap.embedding(), &numbers(&golden, "isomap"), 1e-4);

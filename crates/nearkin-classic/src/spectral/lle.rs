@@ -13,6 +13,8 @@
 //! Cost: neighbours `n² d / 2`, weights `n k² (d + k)`, and the sparse factor, which is what grows: near linear in `n` for points
 //! on a surface, near `n³ / 3` for points that fill many dimensions. Memory: the factor, of at most 6 GiB, refused beyond.
 //!
+//! [`Lle::modified`] replaces a point's weights by several.
+//!
 //! Copies of a point are one point, and share its place: as each other's neighbours they would be tied to nothing else.
 //!
 //! When to use it: one smooth sheet, evenly sampled, little noise. Clusters pull it into corners.
@@ -24,6 +26,7 @@ use serde::{Deserialize, Serialize};
 use super::algebra::{dot, largest, solve};
 use super::error::{SpectralError, check_dims, check_finite, check_new};
 use super::graph::{NeighborGraph, distinct};
+use super::modified_lle::all_weights;
 use super::sparse::{Cholesky, Sparse};
 
 /// Settings of locally linear embedding.
@@ -36,12 +39,15 @@ pub struct Lle {
     /// What is added to the diagonal of each local Gram matrix, as a part of its trace. Above zero: with more neighbours than
     /// dimensions the weights are not unique without it.
     pub regularization: f64,
+    /// Whether a point has several weights instead of one (Z. Zhang, J. Wang, "MLLE: Modified Locally Linear Embedding Using Multiple
+    /// Weights", 2006): bends less, at some times the cost. The neighbours must be more than the dimensions.
+    pub modified: bool,
 }
 
 impl Default for Lle {
-    /// 12 neighbours, 2 dimensions, 10⁻³ of the trace.
+    /// 12 neighbours, 2 dimensions, 10⁻³ of the trace, one weight a neighbour.
     fn default() -> Self {
-        Self { neighbors: 12, dims: 2, regularization: 1e-3 }
+        Self { neighbors: 12, dims: 2, regularization: 1e-3, modified: false }
     }
 }
 
@@ -73,27 +79,38 @@ impl Lle {
         let points = Vectors::new(&data, points.dim())?;
         let graph = NeighborGraph::directed(points, self.neighbors)?;
         let n = graph.len();
-        check_dims(self.dims, n - 1)?;
+        // A point's several weights are those that its map's dimensions leave free among its neighbours.
+        check_dims(self.dims, if self.modified { self.neighbors - 1 } else { n - 1 })?;
         graph.require_one_closed_group()?;
-        // I − W.
-        let rows = (0..n).into_par_iter().map(|i| {
-            let neighbors: Vec<&[f32]> = graph.edges(i).map(|(j, _)| points.row(j)).collect();
-            let weights = weights(points.row(i), &neighbors, self.regularization);
+        let rows: Vec<&[f32]> = (0..n).map(|i| points.row(i)).collect();
+        let neighbors: Vec<Vec<&[f32]>> =
+            (0..n).map(|i| graph.edges(i).map(|(j, _)| points.row(j)).collect()).collect();
+        let weights = if self.modified {
+            all_weights(&rows, &neighbors, self.dims, self.regularization)
+        } else {
+            let plain = |(point, neighbors): (&&[f32], &Vec<&[f32]>)| {
+                vec![weights(point, neighbors, self.regularization)]
+            };
+            rows.par_iter().zip(&neighbors).map(plain).collect()
+        };
+        // I − W: for each point and each of its weights what they leave of it.
+        let left = |i: usize, weights: &[f64]| {
             let mut row: Vec<(usize, f64)> =
                 graph.edges(i).zip(weights).map(|((j, _), weight)| (j, -weight)).collect();
             row.push((i, 1.0));
             row.sort_unstable_by_key(|entry| entry.0);
             row
-        });
+        };
+        let rows = weights.iter().enumerate().flat_map(|(i, all)| all.iter().map(move |w| left(i, w)));
         let residual = Sparse::from_rows(rows.collect());
         // The smallest eigenvalues of a matrix are the largest of its inverse.
-        let factor = Cholesky::new(residual.gram())?;
+        let factor = Cholesky::new(residual.gram(n))?;
         let constant = vec![(1.0 / n as f64).sqrt(); n];
         let found = largest(n, self.dims, &[constant], |x, y| {
             y.copy_from_slice(x);
             factor.solve(y);
         })?;
-        let mut left = vec![0.0; n];
+        let mut left = vec![0.0; residual.len()];
         let errors = found.vectors.iter().map(|vector| {
             residual.multiply(vector, &mut left);
             dot(&left, &left)
@@ -182,12 +199,16 @@ fn check_regularization(found: f64) -> Result<(), SpectralError> {
     Err(SpectralError::Setting { name: "regularization", found, wanted: "above zero, and finite" })
 }
 
-fn weights(point: &[f32], neighbors: &[&[f32]], regularization: f64) -> Vec<f64> {
+/// What leads from the point to each neighbour.
+pub(crate) fn offsets(point: &[f32], neighbors: &[&[f32]]) -> Vec<Vec<f64>> {
+    let away =
+        |neighbor: &&[f32]| neighbor.iter().zip(point).map(|(a, b)| f64::from(*a) - f64::from(*b)).collect();
+    neighbors.iter().map(away).collect()
+}
+
+pub(crate) fn weights(point: &[f32], neighbors: &[&[f32]], regularization: f64) -> Vec<f64> {
     let k = neighbors.len();
-    let away = |neighbor: &&[f32]| -> Vec<f64> {
-        neighbor.iter().zip(point).map(|(a, b)| f64::from(*a) - f64::from(*b)).collect()
-    };
-    let away: Vec<Vec<f64>> = neighbors.iter().map(away).collect();
+    let away = offsets(point, neighbors);
     // Only the direction of the solution counts, so lengths may be in any unit. This one keeps the squares in range.
     let trace: f64 = away.iter().map(|a| dot(a, a)).sum();
     let unit = if trace > 0.0 { trace } else { 1.0 };

@@ -35,6 +35,7 @@ mod laplacian_eigenmaps;
 mod lle;
 mod markov;
 mod mds;
+mod modified_lle;
 mod smacof;
 mod sparse;
 

@@ -11,7 +11,7 @@ use super::error::SpectralError;
 /// Rows that one thread multiplies at a time.
 const ROWS: usize = 256;
 
-/// A square matrix; row `i` holds `values[starts[i]..starts[i + 1]]` in `columns`, ascending.
+/// A matrix; row `i` holds `values[starts[i]..starts[i + 1]]` in `columns`, ascending.
 pub(crate) struct Sparse {
     pub(crate) starts: Vec<usize>,
     pub(crate) columns: Vec<usize>,
@@ -65,18 +65,17 @@ impl Sparse {
         }
     }
 
-    fn transposed(&self) -> Self {
-        let mut rows = vec![Vec::new(); self.len()];
+    fn transposed(&self, width: usize) -> Self {
+        let mut rows = vec![Vec::new(); width];
         for i in 0..self.len() {
             self.row(i).for_each(|(j, value)| rows[j].push((i, value)));
         }
         Self::from_rows(rows)
     }
 
-    /// The lower triangle, diagonal included, of `Aᵀ A`.
-    pub(crate) fn gram(&self) -> Self {
-        let transposed = self.transposed();
-        let n = self.len();
+    /// The lower triangle, diagonal included, of `Aᵀ A`, where `A` has `n` columns.
+    pub(crate) fn gram(&self, n: usize) -> Self {
+        let transposed = self.transposed(n);
         let rows = (0..n).into_par_iter().map_init(
             || vec![0.0; n],
             |sums, j| {
@@ -178,7 +177,7 @@ mod tests {
         let mut y = [0.0; 3];
         a.multiply(&[1.0, 2.0, 3.0], &mut y);
         assert_eq!(y, [5.0, 6.0, 19.0]);
-        let gram = a.gram();
+        let gram = a.gram(3);
         assert_eq!(gram.columns, [0, 0, 1, 0, 2]);
         assert_eq!(gram.values, [17.0, 2.0, 13.0, 20.0, 25.0]);
         // 17 2 20 / 2 13 0 / 20 0 25 times (1, −1, 2).
