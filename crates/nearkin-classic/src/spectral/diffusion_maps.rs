@@ -15,6 +15,19 @@
 //! Cost and memory: as [Laplacian eigenmaps](super::LaplacianEigenmaps).
 //!
 //! When to use it: progressions and clusters at a chosen scale of time, with noise; uneven sampling (α = 1).
+//!
+//! ```
+//! use nearkin_classic::spectral::DiffusionMaps;
+//! use nearkin_sweep::Vectors;
+//!
+//! // Samples along a process, taken ever more densely.
+//! let points: Vec<f32> = (0..200).map(|i| (i as f32 / 20.0).sqrt()).collect();
+//! let settings = DiffusionMaps { dims: 1, ..DiffusionMaps::default() };
+//! let map = settings.fit(Vectors::new(&points, 1)?)?;
+//! let order = map.embedding();
+//! assert!(order.is_sorted() || order.iter().rev().is_sorted());
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
 
 use nearkin_sweep::Vectors;
 use serde::{Deserialize, Serialize};

@@ -1,4 +1,14 @@
 //! The graph of nearest neighbours that the methods of manifolds start from.
+//!
+//! ```
+//! use nearkin_classic::spectral::NeighborGraph;
+//! use nearkin_sweep::Vectors;
+//!
+//! let points = [0.0, 1.0, 2.0, 50.0, 51.0];
+//! let graph = NeighborGraph::symmetric(Vectors::new(&points, 1)?, 1)?;
+//! assert_eq!(graph.pieces(), [3, 2]);
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
 
 use std::collections::HashMap;
 

@@ -15,6 +15,19 @@
 //! 1.6 GB for 20,000 points; with 500 landmarks, 40 MB.
 //!
 //! When to use it: a manifold that unrolls into a convex sheet. One edge across a gap shortens many paths: keep k small.
+//!
+//! ```
+//! use nearkin_classic::spectral::Isomap;
+//! use nearkin_sweep::Vectors;
+//!
+//! // Two turns of a spiral, as long as they are.
+//! let spiral = (0..200).map(|i| 3.0 + i as f32 / 16.0);
+//! let points: Vec<f32> = spiral.flat_map(|t| [t * t.cos(), t * t.sin()]).collect();
+//! let map = Isomap { neighbors: 2, dims: 1, landmarks: Some(20), ..Isomap::default() };
+//! let map = map.fit(Vectors::new(&points, 2)?)?;
+//! assert!(map.residual_variance() < 1e-6);
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
 
 use std::borrow::Cow;
 use std::cmp::Reverse;

@@ -14,6 +14,19 @@
 //! manifold. Memory: the graph.
 //!
 //! When to use it: clusters and their neighbourhood matter more than distances.
+//!
+//! ```
+//! use nearkin_classic::spectral::LaplacianEigenmaps;
+//! use nearkin_sweep::Vectors;
+//!
+//! // Two clusters and a bridge: the first coordinate tells them apart.
+//! let points: Vec<f32> = (0..60).map(|i| i as f32 * if (25..35).contains(&i) { 0.1 } else { 0.01 }).collect();
+//! let points: Vec<f32> = points.iter().scan(0.0, |sum, step| { *sum += step; Some(*sum) }).collect();
+//! let settings = LaplacianEigenmaps { neighbors: 4, dims: 1, ..LaplacianEigenmaps::default() };
+//! let map = settings.fit(Vectors::new(&points, 1)?)?;
+//! assert!(map.embedding()[0] * map.embedding()[59] < 0.0);
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
 
 use nearkin_sweep::Vectors;
 use serde::{Deserialize, Serialize};

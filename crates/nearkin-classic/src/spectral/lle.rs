@@ -18,6 +18,20 @@
 //! Copies of a point are one point, and share its place: as each other's neighbours they would be tied to nothing else.
 //!
 //! When to use it: one smooth sheet, evenly sampled, little noise. Clusters pull it into corners.
+//!
+//! ```
+//! use nearkin_classic::spectral::Lle;
+//! use nearkin_sweep::Vectors;
+//!
+//! // A grid on a tilted plane in three dimensions, and a point between its nodes.
+//! let grid = (0..100).map(|i| ((i % 10) as f32, (i / 10) as f32 * 1.1));
+//! let points: Vec<f32> = grid.flat_map(|(x, y)| [x + y, x - y, 0.5 * x]).collect();
+//! let map = Lle::default().fit(Vectors::new(&points, 3)?)?;
+//! assert_eq!(map.embedding().len(), 100 * 2);
+//! let unseen = map.transform(Vectors::new(&[8.0, -0.1, 1.9], 3)?)?;
+//! assert!(unseen.iter().all(|y| y.abs() < 1.0));
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
 
 use nearkin_sweep::{Metric, Vectors, top_k};
 use rayon::prelude::*;

@@ -17,6 +17,19 @@
 //! Cost: some tens of products with `D`, `n²` each; from points, `n d` each, and no matrix. `B` is never made.
 //!
 //! When to use it: distances that are all there is (from points it is PCA), or as the start of [`Smacof`](super::Smacof).
+//!
+//! ```
+//! use nearkin_classic::spectral::ClassicalMds;
+//!
+//! // Three towns on a road, and a fourth between the first two.
+//! let roads = [0.0, 2.0, 5.0, 2.0, 0.0, 3.0, 5.0, 3.0, 0.0];
+//! let map = ClassicalMds { dims: 1 }.fit(&roads)?;
+//! let place = map.embedding();
+//! assert!(((place[0] - place[2]).abs() - 5.0).abs() < 1e-5);
+//! let fourth = map.transform(nearkin_sweep::Vectors::new(&[1.0, 1.0, 4.0], 3)?)?;
+//! assert!((fourth[0] - 0.5 * (place[0] + place[1])).abs() < 1e-5);
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
 
 use nearkin_sweep::Vectors;
 use rayon::prelude::*;

@@ -27,16 +27,16 @@
 //! ```
 
 mod algebra;
-mod diffusion_maps;
+pub mod diffusion_maps;
 mod error;
-mod graph;
-mod isomap;
-mod laplacian_eigenmaps;
-mod lle;
+pub mod graph;
+pub mod isomap;
+pub mod laplacian_eigenmaps;
+pub mod lle;
 mod markov;
-mod mds;
+pub mod mds;
 mod modified_lle;
-mod smacof;
+pub mod smacof;
 mod sparse;
 
 pub use diffusion_maps::{DiffusionMaps, FittedDiffusionMaps};

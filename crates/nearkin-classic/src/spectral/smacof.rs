@@ -17,6 +17,18 @@
 //!
 //! When to use it: distances that are not Euclidean, or a map of few dimensions that should be true to distances rather than to their
 //! squares.
+//!
+//! ```
+//! use nearkin_classic::spectral::Smacof;
+//!
+//! // Four towns at the corners of a square block, by road: on no map are the diagonals that long.
+//! let roads = [0.0, 1.0, 2.0, 1.0, 1.0, 0.0, 1.0, 2.0, 2.0, 1.0, 0.0, 1.0, 1.0, 2.0, 1.0, 0.0];
+//! let map = Smacof::default().fit(&roads)?;
+//! assert_eq!(map.embedding().len(), 4 * 2);
+//! let stresses = map.stresses();
+//! assert!(stresses[stresses.len() - 1] < stresses[0]);
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
 
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
