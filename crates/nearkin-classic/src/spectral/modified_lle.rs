@@ -8,16 +8,16 @@
 //! W_i = (1 − α) w_i 1ᵀ + V (I − 2 h hᵀ)      α = ‖Vᵀ1‖ / √s_i,   h ∝ α 1 − Vᵀ1
 //! ```
 //!
-//! with the plain weights `w_i` and, in `V`, the `s_i` eigenvectors of the local Gram matrix with the smallest eigenvalues; each sums to
-//! 1. `s_i` is the largest for which those eigenvalues come to less than the part η of the others, where η is the median of
-//! that part over all points if all but as many eigenvalues as the map has dimensions are taken.
+//! with the plain weights `w_i` and, in `V`, the `s_i` eigenvectors of the local Gram matrix with the smallest eigenvalues. Each
+//! column sums to one. The number `s_i` is the largest for which those eigenvalues come to less than the part η of the others. η
+//! is the median, over all points, of that part for all eigenvalues but as many as the map has dimensions.
 
 use rayon::prelude::*;
 
 use super::algebra::{dot, eigen, norm};
 use super::lle::{offsets, weights};
 
-/// What the spectrum and the eigenvectors of a point's Gram matrix are.
+/// The eigenvalues and eigenvectors of a point's Gram matrix, largest first.
 type Spectrum = (Vec<f64>, Vec<Vec<f64>>);
 
 /// All weights of each point, from the points of its neighbours.
