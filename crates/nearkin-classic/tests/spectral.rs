@@ -88,6 +88,14 @@ fn numbers(golden: &Value, name: &str) -> Vec<f32> {
     golden[name].as_array().unwrap().iter().map(|x| x.as_f64().unwrap() as f32).collect()
 }
 
+/// 300 digits, and 5 that no map has seen; their pixels weighted as in the script.
+fn digits(golden: &Value) -> (Vec<f32>, Vec<f32>) {
+    let mut data = numbers(golden, "pixels");
+    data.iter_mut().enumerate().for_each(|(i, x)| *x *= (512 + i % 64) as f32);
+    let unseen = data.split_off(300 * 64);
+    (data, unseen)
+}
+
 /// The two maps agree to a part of the largest value.
 #[track_caller]
 fn assert_near(found: &[f32], wanted: &[f32], part: f32) {
@@ -131,16 +139,28 @@ fn lle_lays_a_flat_sheet_flat_and_places_unseen_points_on_it() {
     let lift = |p: &[f32]| [p[0] + p[1], p[0] - p[1], 2.0 * p[0], 0.5 - p[1], 3.0 * p[1] + p[0]];
     let points: Vec<f32> = plane.chunks_exact(2).flat_map(lift).collect();
     let (fitted, unseen) = points.split_at(500 * 5);
-    let map = Lle { regularization: 1e-9, ..Lle::default() }.fit(Vectors::new(fitted, 5).unwrap()).unwrap();
-    let placed = map.transform(Vectors::new(unseen, 5).unwrap()).unwrap();
-    for dim in 0..2 {
-        let wanted = column(&plane, 2, dim);
-        assert!(aligned(map.embedding(), &wanted[..500]) > 0.9999);
-        assert!(aligned(&placed, &wanted[500..]) > 0.999);
-        let values = column(map.embedding(), 2, dim);
-        assert!((values.iter().map(|x| x * x).sum::<f64>() / 500.0 - 1.0).abs() < 1e-5);
-        assert!(values.iter().sum::<f64>().abs() < 1e-3);
+    for modified in [false, true] {
+        let settings = Lle { regularization: 1e-9, modified, ..Lle::default() };
+        let map = settings.fit(Vectors::new(fitted, 5).unwrap()).unwrap();
+        let placed = map.transform(Vectors::new(unseen, 5).unwrap()).unwrap();
+        for dim in 0..2 {
+            let wanted = column(&plane, 2, dim);
+            assert!(aligned(map.embedding(), &wanted[..500]) > 0.9999);
+            assert!(aligned(&placed, &wanted[500..]) > 0.999);
+            let values = column(map.embedding(), 2, dim);
+            assert!((values.iter().map(|x| x * x).sum::<f64>() / 500.0 - 1.0).abs() < 1e-5);
+            assert!(values.iter().sum::<f64>().abs() < 1e-3);
+        }
     }
+}
+
+#[test]
+fn lle_refuses_groups_that_nothing_ties_together() {
+    // Two tight groups and a bridge between them, whose points have neighbours in the groups but not the other way round.
+    let group = |at: f32| (0..20).map(move |i| at + 0.01 * i as f32);
+    let points: Vec<f32> = group(0.0).chain((1..15).map(|i| 7.0 * i as f32)).chain(group(105.0)).collect();
+    let error = Lle::default().fit(Vectors::new(&points, 1).unwrap()).unwrap_err();
+    assert_eq!(error, SpectralError::ClosedGroups { neighbors: 12, groups: vec![20, 20] });
 }
 
 #[test]
@@ -156,7 +176,7 @@ fn lle_keeps_copies_of_a_point_together() {
 #[test]
 fn lle_isomap_eigenmaps_and_diffusion_maps_agree_with_scikit_learn_on_digits() {
     let golden = golden();
-    let data = numbers(&golden, "points");
+    let (data, unseen) = digits(&golden);
     let points = Vectors::new(&data, 64).unwrap();
     let value = |name: &str| golden[name].as_f64().unwrap();
 
@@ -176,7 +196,6 @@ fn lle_isomap_eigenmaps_and_diffusion_maps_agree_with_scikit_learn_on_digits() {
     assert!((isomap.residual_variance() / value("isomap_residual_variance") - 1.0).abs() < 1e-4);
     assert_near(isomap.embedding(), &numbers(&golden, "isomap"), 1e-4);
     assert!((trustworthiness(points, isomap.embedding()) - value("isomap_trustworthiness")).abs() < 1e-3);
-    let unseen = numbers(&golden, "unseen");
     let placed = isomap.transform(Vectors::new(&unseen, 64).unwrap()).unwrap();
     assert_near(&placed, &numbers(&golden, "isomap_unseen"), 1e-4);
 
@@ -194,7 +213,7 @@ fn lle_isomap_eigenmaps_and_diffusion_maps_agree_with_scikit_learn_on_digits() {
 #[test]
 fn scaling_agrees_with_numpy_and_scikit_learn_on_digits() {
     let golden = golden();
-    let data = numbers(&golden, "points");
+    let (data, _) = digits(&golden);
     let apart = distances(&data, 64);
     let from_distances = ClassicalMds { dims: 2 }.fit(&apart).unwrap();
     let from_points = ClassicalMds { dims: 2 }.fit_points(Vectors::new(&data, 64).unwrap()).unwrap();

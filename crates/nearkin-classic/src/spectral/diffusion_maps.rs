@@ -29,7 +29,7 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
-use nearkin_sweep::Vectors;
+use nearkin_sweep::{Neighbor, Vectors};
 use serde::{Deserialize, Serialize};
 
 use super::error::{SpectralError, check_dims, check_new};
@@ -98,7 +98,7 @@ impl DiffusionMaps {
         let total: f64 = kernel.row_sums().iter().sum();
         let walk = walk(kernel, self.dims, bandwidth)?;
         let scales: Vec<f64> =
-            walk.values.iter().map(|value| total.sqrt() * value.powi(self.steps as i32)).collect();
+            walk.values.iter().map(|value| total.sqrt() * value.powf(f64::from(self.steps))).collect();
         let place = |i: usize| walk.vectors.iter().zip(&scales).map(move |(v, scale)| (scale * v[i]) as f32);
         let embedding = (0..n).flat_map(place).collect();
         Ok(FittedDiffusionMaps {
@@ -138,8 +138,7 @@ impl FittedDiffusionMaps {
         check_new(points, self.dim)?;
         let fitted = Vectors::new(&self.points, self.dim)?;
         // The new point's own q cancels.
-        let weight =
-            |near: &nearkin_sweep::Neighbor| heat(near.score, self.bandwidth) * self.thinning[near.index];
+        let weight = |near: &Neighbor| heat(near.score, self.bandwidth) * self.thinning[near.index];
         extend(points, fitted, self.settings.neighbors, &self.embedding, &self.eigenvalues, weight)
     }
 }

@@ -21,6 +21,12 @@ pub enum SpectralError {
         /// What is there.
         value: f32,
     },
+    /// Distances from a point leave the range of f32.
+    #[error("point {point} is farther from others than f32 can say; scale the values down")]
+    OutOfRange {
+        /// The first such point.
+        point: usize,
+    },
     /// No neighbours asked for, or more than there are other points.
     #[error("{found} neighbours among {points} points: wanted at least 1, and fewer than the points")]
     Neighbors {

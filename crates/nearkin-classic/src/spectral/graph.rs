@@ -32,13 +32,13 @@ impl NeighborGraph {
     /// An edge from each point to each of its `neighbors` nearest others.
     ///
     /// # Errors
-    /// When a value is not finite, or `neighbors` is not between 1 and the number of points less 1.
+    /// When a value is not finite or distances leave the range of f32, or `neighbors` is not between 1 and the number of points less 1.
     pub fn directed(points: Vectors<'_>, neighbors: usize) -> Result<Self, SpectralError> {
         check_finite(points)?;
         if neighbors == 0 || neighbors >= points.len() {
             return Err(SpectralError::Neighbors { found: neighbors, points: points.len() });
         }
-        Ok(Self::from_rows(neighbors, top_k(points, points, Metric::Euclidean, neighbors, true)?))
+        Ok(Self::from_rows(neighbors, nearest(points, points, neighbors, true)?))
     }
 
     /// The same with each edge both ways: two points are joined if either is among the other's nearest.
@@ -191,6 +191,25 @@ impl NeighborGraph {
     }
 }
 
+/// The nearest references of each query by Euclidean distance, as [`top_k`] finds them.
+///
+/// # Errors
+/// When a query's distances leave the range of f32.
+pub(crate) fn nearest(
+    queries: Vectors<'_>,
+    references: Vectors<'_>,
+    count: usize,
+    exclude_self: bool,
+) -> Result<Vec<Vec<Neighbor>>, SpectralError> {
+    let found = top_k(queries, references, Metric::Euclidean, count, exclude_self)?;
+    // A distance that is not a number makes no neighbour.
+    let torn = |near: &Vec<Neighbor>| near.len() < count || near.iter().any(|near| !near.score.is_finite());
+    match found.iter().position(torn) {
+        None => Ok(found),
+        Some(point) => Err(SpectralError::OutOfRange { point }),
+    }
+}
+
 /// The first of each group of equal points, ascending, and for each point the place of its first among these.
 pub(crate) fn distinct(points: Vectors<'_>) -> (Vec<usize>, Vec<usize>) {
     let mut firsts = Vec::new();
@@ -261,6 +280,9 @@ mod tests {
         let with_nan = [0.0, 1.0, f32::NAN, 3.0];
         let error = NeighborGraph::directed(Vectors::new(&with_nan, 2).unwrap(), 1).unwrap_err();
         assert!(error.to_string().contains("point 1 holds NaN at dimension 0"), "{error}");
+        let large = [1e20, 2e20, 3e20];
+        let error = NeighborGraph::directed(Vectors::new(&large, 1).unwrap(), 1).unwrap_err();
+        assert_eq!(error, SpectralError::OutOfRange { point: 0 });
         let points = [0.0, 1.0, 2.0];
         for k in [0, 3] {
             let error = NeighborGraph::directed(Vectors::new(&points, 1).unwrap(), k).unwrap_err();

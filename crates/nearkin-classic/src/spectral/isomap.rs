@@ -33,14 +33,14 @@ use std::borrow::Cow;
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 
-use nearkin_sweep::{Metric, Vectors, top_k};
+use nearkin_sweep::Vectors;
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
 use super::error::{SpectralError, check_dims, check_new};
-use super::graph::NeighborGraph;
+use super::graph::{NeighborGraph, nearest};
 use super::mds::{Triangulation, classical_scaling};
 
 /// Settings of Isomap.
@@ -174,7 +174,7 @@ impl FittedIsomap {
     pub fn transform(&self, points: Vectors<'_>) -> Result<Vec<f32>, SpectralError> {
         check_new(points, self.dim)?;
         let fitted = Vectors::new(&self.points, self.dim)?;
-        let near = top_k(points, fitted, Metric::Euclidean, self.settings.neighbors, false)?;
+        let near = nearest(points, fitted, self.settings.neighbors, false)?;
         let to_landmarks = |i: usize| {
             let through = |row: &[f32]| {
                 near[i].iter().map(|near| near.score + row[near.index]).fold(f32::INFINITY, f32::min)

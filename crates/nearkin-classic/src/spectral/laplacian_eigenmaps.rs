@@ -28,7 +28,7 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
-use nearkin_sweep::Vectors;
+use nearkin_sweep::{Neighbor, Vectors};
 use serde::{Deserialize, Serialize};
 
 use super::error::{SpectralError, check_dims, check_new};
@@ -108,7 +108,7 @@ impl FittedLaplacianEigenmaps {
         check_new(points, self.dim)?;
         let fitted = Vectors::new(&self.points, self.dim)?;
         let bandwidth = self.settings.bandwidth.unwrap_or(f64::INFINITY);
-        let weight = |near: &nearkin_sweep::Neighbor| heat(near.score, bandwidth);
+        let weight = |near: &Neighbor| heat(near.score, bandwidth);
         extend(points, fitted, self.settings.neighbors, &self.embedding, &self.values, weight)
     }
 }

@@ -33,13 +33,13 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
-use nearkin_sweep::{Metric, Vectors, top_k};
+use nearkin_sweep::{Neighbor, Vectors};
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
 use super::algebra::{dot, largest, solve};
 use super::error::{SpectralError, check_dims, check_finite, check_new};
-use super::graph::{NeighborGraph, distinct};
+use super::graph::{NeighborGraph, distinct, nearest};
 use super::modified_lle::all_weights;
 use super::sparse::{Cholesky, Sparse};
 
@@ -165,8 +165,8 @@ impl FittedLle {
     pub fn transform(&self, points: Vectors<'_>) -> Result<Vec<f32>, SpectralError> {
         check_new(points, self.dim)?;
         let (fitted, dims) = (Vectors::new(&self.points, self.dim)?, self.settings.dims);
-        let found = top_k(points, fitted, Metric::Euclidean, self.settings.neighbors, false)?;
-        let place = |(i, near): (usize, &Vec<nearkin_sweep::Neighbor>)| {
+        let found = nearest(points, fitted, self.settings.neighbors, false)?;
+        let place = |(i, near): (usize, &Vec<Neighbor>)| {
             let neighbors: Vec<&[f32]> = near.iter().map(|n| fitted.row(n.index)).collect();
             let weights = weights(points.row(i), &neighbors, self.settings.regularization);
             let mut place = vec![0.0; dims];

@@ -1,10 +1,10 @@
 //! Random walks on a graph of neighbours: what Laplacian eigenmaps and diffusion maps share.
 
-use nearkin_sweep::{Metric, Neighbor, Vectors, top_k};
+use nearkin_sweep::{Neighbor, Vectors};
 
 use super::algebra::{largest, norm};
 use super::error::SpectralError;
-use super::graph::NeighborGraph;
+use super::graph::{NeighborGraph, nearest};
 use super::sparse::Sparse;
 
 /// The weight of an edge of length `d` under a heat kernel of bandwidth `ε`: `e^{−d²/ε}`.
@@ -71,7 +71,7 @@ pub(crate) fn extend(
     values: &[f64],
     weight: impl Fn(&Neighbor) -> f64,
 ) -> Result<Vec<f32>, SpectralError> {
-    let found = top_k(points, fitted, Metric::Euclidean, neighbors, false)?;
+    let found = nearest(points, fitted, neighbors, false)?;
     let dims = values.len();
     let mut places = Vec::with_capacity(points.len() * dims);
     for near in &found {

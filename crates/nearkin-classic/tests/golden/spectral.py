@@ -54,8 +54,9 @@ def diffusion(points, graph, alpha, steps, dims):
 
 def golden():
     # Pixels of slightly different weights: else many distances are equal, and which neighbour is last would be a matter of taste.
-    data = load_digits().data * (512 + np.arange(64))
-    points, unseen = data[:300], data[300:305]
+    pixels = load_digits().data[:305]
+    data = pixels * (512 + np.arange(64))
+    points, unseen = data[:300], data[300:]
     distances = cdist(points, points)
     lle = LocallyLinearEmbedding(n_neighbors=K, n_components=2, eigen_solver="dense").fit(points)
     mlle = LocallyLinearEmbedding(n_neighbors=K, n_components=2, eigen_solver="dense", method="modified").fit(points)
@@ -73,7 +74,7 @@ def golden():
     residual = 1 - np.corrcoef(geodesics.ravel(), cdist(isomap.embedding_, isomap.embedding_).ravel())[0, 1] ** 2
     result = {
         "versions": {"scikit-learn": sklearn.__version__, "numpy": np.__version__, "scipy": scipy.__version__},
-        "points": [int(x) for x in points.ravel()],
+        "pixels": [int(x) for x in pixels.ravel()],
         "lle_reconstruction_error": lle.reconstruction_error_,
         "lle": rounded(signed(lle.embedding_) * np.sqrt(len(points))),
         "lle_trustworthiness": trustworthiness(points, lle.embedding_, n_neighbors=5),
@@ -83,7 +84,6 @@ def golden():
         "isomap_residual_variance": residual,
         "isomap_trustworthiness": trustworthiness(points, isomap.embedding_, n_neighbors=5),
         "isomap_unseen": rounded(isomap.transform(unseen) * flip),
-        "unseen": [int(x) for x in unseen.ravel()],
         "laplacian_eigenmaps": rounded(signed(eigenmaps.fit(graph).embedding_)),
         "mds_eigenvalues": rounded(values, 12),
         "mds": rounded(scaled),
