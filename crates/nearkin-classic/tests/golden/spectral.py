@@ -91,7 +91,7 @@ def golden():
         "diffusion_eigenvalues": rounded(diffused_values, 12),
         "diffusion_maps": rounded(signed(diffused)),
     }
-    pathlib.Path(__file__).with_suffix(".json").write_text(json.dumps(result) + "\n")
+    pathlib.Path(__file__).with_suffix(".json").write_text(json.dumps(result, separators=(",", ":")) + "\n")
 
 
 def times(folder):
