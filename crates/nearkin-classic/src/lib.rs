@@ -1,4 +1,5 @@
-//! The classical methods: linear maps and Mahalanobis metrics, learned from tables of features.
+//! The classical methods: linear maps and Mahalanobis metrics learned from tables of features, and, in [`spectral`], maps read
+//! off the eigenvectors of a matrix of neighbours or distances.
 //!
 //! Every method is a small value with its settings. [`Pca::new`]`(2).fit(vectors)`, [`Nca::new`]`().dims(2).fit(vectors,
 //! labels)`: what comes out holds a [`LinearMap`], which moves samples to where near means kin, and is the same as a
@@ -51,6 +52,7 @@ mod linear;
 mod mahalanobis;
 mod random;
 mod scaler;
+pub mod spectral;
 mod threshold;
 
 pub use algebra::Matrix;
