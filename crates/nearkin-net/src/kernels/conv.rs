@@ -3,7 +3,7 @@
 //! Images are unfolded into matrices (im2col; Chellapilla et al., "High performance convolutional
 //! neural networks for document processing", 2006) for several images at a time, so that each
 //! product is wide enough to be fast even on 4 × 4 feature maps. 3 × 3 kernels take a shorter way
-//! ([`winograd`]). The work is cut by the shape
+//! (Winograd's). The work is cut by the shape
 //! alone and every partial sum is added in a fixed order: the bits do not depend on the number
 //! of threads.
 
