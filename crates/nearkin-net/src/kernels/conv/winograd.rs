@@ -643,6 +643,34 @@ impl Points {
     }
 }
 
+/// A transform of a tile: `map` down its columns, then across the rows of what came of it.
+#[expect(clippy::needless_range_loop, reason = "an index is a column here and a row there")]
+#[inline(always)]
+fn both_ways<S: Simd, const FROM: usize, const TO: usize>(
+    simd: S,
+    map: impl Fn(S, [S::f32s; FROM]) -> [S::f32s; TO],
+    read: impl Fn(usize, usize) -> S::f32s,
+    mut write: impl FnMut(usize, usize, S::f32s),
+) {
+    let mut down = [[simd.splat_f32s(0.0); FROM]; TO];
+    for x in 0..FROM {
+        let mut column = [simd.splat_f32s(0.0); FROM];
+        for y in 0..FROM {
+            column[y] = read(y, x);
+        }
+        let column = map(simd, column);
+        for y in 0..TO {
+            down[y][x] = column[y];
+        }
+    }
+    for y in 0..TO {
+        let row = map(simd, down[y]);
+        for x in 0..TO {
+            write(y, x, row[x]);
+        }
+    }
+}
+
 struct Inputs<'a, K, const SIDE: usize>(Tiles<'a>, PhantomData<K>);
 
 impl<K: Scheme<SIDE>, const SIDE: usize> WithSimd for Inputs<'_, K, SIDE> {
@@ -653,23 +681,14 @@ impl<K: Scheme<SIDE>, const SIDE: usize> WithSimd for Inputs<'_, K, SIDE> {
         self.0.each::<S>(
             #[inline(always)]
             |grid, values, pixels, points| {
-                let mut down = [[simd.splat_f32s(0.0); SIDE]; SIDE];
-                for x in 0..SIDE {
-                    let mut column = [simd.splat_f32s(0.0); SIDE];
-                    for y in 0..SIDE {
-                        column[y] = grid[pixels.at(y, x)];
-                    }
-                    let column = K::input(simd, column);
-                    for y in 0..SIDE {
-                        down[y][x] = column[y];
-                    }
-                }
-                for y in 0..SIDE {
-                    let row = K::input(simd, down[y]);
-                    for x in 0..SIDE {
-                        values[points.at(y * SIDE + x)] = row[x];
-                    }
-                }
+                both_ways(
+                    simd,
+                    K::input::<S>,
+                    #[inline(always)]
+                    |y, x| grid[pixels.at(y, x)],
+                    #[inline(always)]
+                    |y, x, value| values[points.at(y * SIDE + x)] = value,
+                );
             },
         );
     }
@@ -685,19 +704,14 @@ impl<K: Scheme<SIDE>, const SIDE: usize> WithSimd for OutputGradients<'_, K, SID
         self.0.each::<S>(
             #[inline(always)]
             |grid, values, pixels, points| {
-                let mut down = [[simd.splat_f32s(0.0); 2]; SIDE];
-                for x in 0..2 {
-                    let column = K::output_gradient(simd, [grid[pixels.at(0, x)], grid[pixels.at(1, x)]]);
-                    for y in 0..SIDE {
-                        down[y][x] = column[y];
-                    }
-                }
-                for y in 0..SIDE {
-                    let row = K::output_gradient(simd, down[y]);
-                    for x in 0..SIDE {
-                        values[points.at(y * SIDE + x)] = row[x];
-                    }
-                }
+                both_ways(
+                    simd,
+                    K::output_gradient::<S>,
+                    #[inline(always)]
+                    |y, x| grid[pixels.at(y, x)],
+                    #[inline(always)]
+                    |y, x, value| values[points.at(y * SIDE + x)] = value,
+                );
             },
         );
     }
@@ -713,23 +727,14 @@ impl<K: Scheme<SIDE>, const SIDE: usize> WithSimd for Outputs<'_, K, SIDE> {
         self.0.each::<S>(
             #[inline(always)]
             |grid, values, pixels, points| {
-                let mut down = [[simd.splat_f32s(0.0); SIDE]; 2];
-                for x in 0..SIDE {
-                    let mut column = [simd.splat_f32s(0.0); SIDE];
-                    for y in 0..SIDE {
-                        column[y] = values[points.at(y * SIDE + x)];
-                    }
-                    let column = K::output(simd, column);
-                    for y in 0..2 {
-                        down[y][x] = column[y];
-                    }
-                }
-                for y in 0..2 {
-                    let row = K::output(simd, down[y]);
-                    for x in 0..2 {
-                        grid[pixels.at(y, x)] = row[x];
-                    }
-                }
+                both_ways(
+                    simd,
+                    K::output::<S>,
+                    #[inline(always)]
+                    |y, x| values[points.at(y * SIDE + x)],
+                    #[inline(always)]
+                    |y, x, value| grid[pixels.at(y, x)] = value,
+                );
             },
         );
     }
@@ -745,24 +750,17 @@ impl<K: Scheme<SIDE>, const SIDE: usize> WithSimd for InputGradients<'_, K, SIDE
         self.0.each::<S>(
             #[inline(always)]
             |grid, values, pixels, points| {
-                let mut down = [[simd.splat_f32s(0.0); SIDE]; SIDE];
-                for x in 0..SIDE {
-                    let mut column = [simd.splat_f32s(0.0); SIDE];
-                    for y in 0..SIDE {
-                        column[y] = values[points.at(y * SIDE + x)];
-                    }
-                    let column = K::input_gradient(simd, column);
-                    for y in 0..SIDE {
-                        down[y][x] = column[y];
-                    }
-                }
-                for y in 0..SIDE {
-                    let row = K::input_gradient(simd, down[y]);
-                    for x in 0..SIDE {
+                both_ways(
+                    simd,
+                    K::input_gradient::<S>,
+                    #[inline(always)]
+                    |y, x| values[points.at(y * SIDE + x)],
+                    #[inline(always)]
+                    |y, x, value| {
                         let pixel = &mut grid[pixels.at(y, x)];
-                        *pixel = simd.add_f32s(*pixel, row[x]);
-                    }
-                }
+                        *pixel = simd.add_f32s(*pixel, value);
+                    },
+                );
             },
         );
     }
