@@ -7,7 +7,7 @@ use rayon::prelude::*;
 use crate::kin::SameLabel;
 use crate::metric::{Metric, Ready};
 use crate::pairs::{LARGEST_HEAVY_BLOCK, League};
-use crate::rows::{RowFold, fold_rows};
+use crate::rows::{RowFold, fold_ready};
 use crate::scan::{COLUMN, ROW, within};
 use crate::vectors::{SweepError, Vectors};
 
@@ -37,17 +37,80 @@ pub fn top_k(
     k: usize,
     exclude_self: bool,
 ) -> Result<Vec<Vec<Neighbor>>, SweepError> {
+    queries.check_same_dim(&references)?;
     let sign = if metric.larger_is_nearer() { -1.0 } else { 1.0 };
     let one_set = std::ptr::eq(queries.data(), references.data()) && queries.dim() == references.dim();
+    let ready = Ready::new(queries, metric);
+    let others = if one_set { None } else { Some(Ready::new(references, metric)) };
+    let others = others.as_ref().unwrap_or(&ready);
+    let guess = Guess::of(k, others.len());
+    let bounds = guess.map(|guess| guess.bounds(&ready, others, metric, sign));
+    let mut all = TopK { k, references: others.len(), sign, exclude_self, bounds, queries: None };
     let found = if one_set {
-        among_one_set(queries, metric, k, exclude_self, sign)
+        among_one_set(&ready, metric, &all)
     } else {
-        let fold = TopK { k, references: references.len(), sign, exclude_self };
-        fold_rows(queries, references, metric, &fold)?.into_iter().map(|row| row.nearest).collect()
+        fold_ready(&ready, others, metric, &all).into_iter().map(|row| row.nearest).collect()
     };
     let rows: Vec<Vec<Vec<Neighbor>>> =
         found.into_par_iter().map(|nearest| nearest.nearest_first(sign)).collect();
-    Ok(rows.into_iter().flatten().collect())
+    let mut rows: Vec<Vec<Neighbor>> = rows.into_iter().flatten().collect();
+    if all.bounds.take().is_some() {
+        // A guess that was too near has cost its row some neighbours.
+        let fewest = k.min(others.len() - usize::from(exclude_self));
+        let short: Vec<u32> =
+            (0u32..).zip(&rows).filter(|(_, row)| row.len() < fewest).map(|(i, _)| i).collect();
+        let again = fold_ready(&ready.gather(&short), others, metric, &TopK { queries: Some(&short), ..all });
+        for (row, found) in short.iter().zip(again) {
+            rows[*row as usize] = found.nearest.nearest_first(sign).remove(0);
+        }
+    }
+    Ok(rows)
+}
+
+/// A guess of how far a query's k-th neighbour is, from a sample of the references. Without one, every row takes in and
+/// throws out several times k candidates until it knows.
+#[derive(Clone, Copy)]
+struct Guess {
+    /// The place in the sample whose distance is the guess.
+    place: usize,
+}
+
+impl Guess {
+    const SAMPLE: usize = 1024;
+    /// References below which a guess does not pay.
+    const FEWEST: usize = 16 * Self::SAMPLE;
+
+    fn of(k: usize, references: usize) -> Option<Self> {
+        // The k nearest lie in the sample as often as a Poisson variable says; four deviations make misses rare.
+        let expected = k as f64 * Self::SAMPLE as f64 / references as f64;
+        let place = (expected + 4.0 * expected.sqrt() + 2.0).ceil() as usize;
+        let pays = k > 0 && references >= Self::FEWEST && place < Self::SAMPLE / 4;
+        pays.then_some(Self { place })
+    }
+
+    /// One reference of each stretch, at a place that no order of the references is in step with.
+    fn sample(references: usize) -> Vec<u32> {
+        let stretch = references as f64 / Self::SAMPLE as f64;
+        let place = |i: u32| {
+            let hash = (i + 1).wrapping_mul(0x9E37_79B9);
+            let within = f64::from(hash ^ hash >> 16) / (f64::from(u32::MAX) + 1.0);
+            ((f64::from(i) + within) * stretch) as u32
+        };
+        (0..Self::SAMPLE as u32).map(place).collect()
+    }
+
+    /// A distance for each query that is hardly ever smaller than its k-th neighbour's.
+    fn bounds(self, queries: &Ready<'_>, references: &Ready<'_>, metric: Metric, sign: f32) -> Vec<f32> {
+        let (k, references) = (self.place, references.gather(&Self::sample(references.len())));
+        let fold =
+            TopK { k, references: Self::SAMPLE, sign, exclude_self: false, bounds: None, queries: None };
+        let rows = fold_ready(queries, &references, metric, &fold);
+        let bound = |row: TopKRow| {
+            let found = row.nearest.nearest_first(sign).remove(0);
+            found.get(k - 1).map_or(f32::INFINITY, |last| sign * last.score)
+        };
+        rows.into_par_iter().map(bound).collect()
+    }
 }
 
 /// The nearest of a few rows so far.
@@ -75,10 +138,10 @@ fn distance_of(candidate: u64) -> f32 {
 }
 
 impl Nearest {
-    fn new(rows: usize, k: usize, references: usize) -> Self {
-        let room = k.saturating_mul(2).min(references);
-        let worst = if k == 0 { f32::NEG_INFINITY } else { f32::INFINITY };
-        Self { k, room, found: vec![0; rows * room], count: vec![0; rows], worst: vec![worst; rows] }
+    /// Rows whose neighbours are not farther than `worst`.
+    fn new(worst: Vec<f32>, k: usize, references: usize) -> Self {
+        let (rows, room) = (worst.len(), k.saturating_mul(2).min(references));
+        Self { k, room, found: vec![0; rows * room], count: vec![0; rows], worst }
     }
 
     /// Takes in a candidate of a row that is not farther than the row's `worst`.
@@ -113,12 +176,26 @@ impl Nearest {
     }
 }
 
-struct TopK {
+struct TopK<'a> {
     k: usize,
     references: usize,
     /// 1 for distances, −1 for similarities.
     sign: f32,
     exclude_self: bool,
+    /// The distance of each query beyond which nothing is taken in.
+    bounds: Option<Vec<f32>>,
+    /// The numbers of the queries, where they are not all.
+    queries: Option<&'a [u32]>,
+}
+
+impl TopK<'_> {
+    fn bound(&self, query: usize) -> f32 {
+        match &self.bounds {
+            _ if self.k == 0 => f32::NEG_INFINITY,
+            Some(bounds) => bounds[query],
+            None => f32::INFINITY,
+        }
+    }
 }
 
 struct TopKRow {
@@ -127,15 +204,16 @@ struct TopKRow {
     flags: Vec<u8>,
 }
 
-impl RowFold for TopK {
+impl RowFold for TopK<'_> {
     type Row = TopKRow;
 
-    fn start(&self, _query: usize) -> TopKRow {
-        TopKRow { nearest: Nearest::new(1, self.k, self.references), flags: Vec::new() }
+    fn start(&self, query: usize) -> TopKRow {
+        TopKRow { nearest: Nearest::new(vec![self.bound(query)], self.k, self.references), flags: Vec::new() }
     }
 
     fn tile(&self, query: usize, first: usize, scores: &[f32], row: &mut TopKRow) {
         let TopKRow { nearest, flags } = row;
+        let query = self.queries.map_or(query, |queries| queries[query] as usize);
         within(scores, self.sign, nearest.worst[0], &[], flags, |place, distance, _| {
             let index = first + place;
             if distance <= nearest.worst[0] && !(self.exclude_self && index == query) {
@@ -146,20 +224,17 @@ impl RowFold for TopK {
 }
 
 /// Every pair of vectors is scored once, and offered to both. The nearest of each block of vectors.
-fn among_one_set(
-    vectors: Vectors<'_>,
-    metric: Metric,
-    k: usize,
-    exclude_self: bool,
-    sign: f32,
-) -> Vec<Nearest> {
-    let ready = Ready::new(vectors, metric);
-    let league = League::new(vectors.len(), LARGEST_HEAVY_BLOCK);
-    let of_block = |block: usize| Mutex::new(Nearest::new(league.len(block), k, vectors.len()));
+fn among_one_set(ready: &Ready<'_>, metric: Metric, all: &TopK<'_>) -> Vec<Nearest> {
+    let &TopK { k, sign, exclude_self, .. } = all;
+    let league = League::new(ready.len(), LARGEST_HEAVY_BLOCK);
+    let of_block = |block: usize| {
+        let rows = league.first(block)..league.first(block) + league.len(block);
+        Mutex::new(Nearest::new(rows.map(|row| all.bound(row)).collect(), k, ready.len()))
+    };
     let blocks: Vec<Mutex<Nearest>> = (0..league.blocks()).map(of_block).collect();
     // A block is only ever locked by the meeting that has it to itself; a panic elsewhere left it whole.
     let lock = |block: usize| blocks[block].lock().unwrap_or_else(PoisonError::into_inner);
-    league.play(&ready, metric, None::<&SameLabel<'_>>, |meeting| {
+    league.play(ready, metric, None::<&SameLabel<'_>>, |meeting| {
         let (first_row, first_column) = (league.first(meeting.row_block), league.first(meeting.column_block));
         let mut rows = lock(meeting.row_block);
         let alone = meeting.row_block == meeting.column_block;
@@ -271,6 +346,44 @@ mod tests {
             for (k, exclude) in [(1, true), (7, false), (7, true), (900, true), (0, false)] {
                 assert_eq!(top_k(v, v, metric, k, exclude).unwrap(), brute_force(v, v, metric, k, exclude));
             }
+        }
+    }
+
+    #[test]
+    fn a_guess_changes_no_neighbour() {
+        let (dim, n) = (2, Guess::FEWEST + 77);
+        let hash = |i: usize| (i as u32).wrapping_mul(2_654_435_769) >> 23;
+        let mut points: Vec<f32> = (0..n * dim).map(|i| hash(i) as f32).collect();
+        // Whoever looks from the first reference's place finds the whole sample nearer than anything else, and guesses too
+        // near: the sample ends before the k nearest do.
+        for i in Guess::sample(n) {
+            points[i as usize * dim..][..dim].copy_from_slice(&[2000.0, 2000.0]);
+        }
+        let v = Vectors::new(&points, dim).unwrap();
+        let queries: Vec<f32> = points[..60 * dim].iter().copied().chain([2000.0, 2000.0]).collect();
+        let q = Vectors::new(&queries, dim).unwrap();
+        let k = 2000;
+        let guess = Guess::of(k, n).expect("large enough for a guess");
+        let metric = Metric::SquaredEuclidean;
+        let bounds = guess.bounds(&Ready::new(q, metric), &Ready::new(v, metric), metric, 1.0);
+        let wanted = brute_force(q, v, metric, k, false);
+        assert!(bounds[60] < wanted[60][k - 1].score, "this guess was to be too near");
+        assert_eq!(top_k(q, v, metric, k, false).unwrap(), wanted);
+        for k in [1, 50] {
+            let among = top_k(v, v, metric, k, true).unwrap();
+            assert_eq!(
+                among[..60],
+                brute_force(q, v, metric, k + 1, false)[..60]
+                    .iter()
+                    .enumerate()
+                    .map(|(i, row)| {
+                        let mut row = row.clone();
+                        row.retain(|found| found.index != i);
+                        row.truncate(k);
+                        row
+                    })
+                    .collect::<Vec<_>>()
+            );
         }
     }
 
