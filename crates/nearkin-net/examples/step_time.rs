@@ -7,23 +7,31 @@ use burn::prelude::*;
 use burn::tensor::Distribution;
 use nearkin_net::{EncoderConfig, NetworkConfig, ResNetConfig};
 
-const STEPS: usize = 5;
+const STEPS: usize = 20;
 
 fn main() -> Result<(), nearkin_net::ConfigError> {
     let small = EncoderConfig::SmallConv { width: 32 };
     let resnet = EncoderConfig::Resnet18(ResNetConfig::default());
-    for (encoder, batch) in [(small, 128), (resnet, 64)] {
-        time(encoder, batch)?;
+    // The quick start's own, and two of colour pictures.
+    for (encoder, channels, size, batch) in
+        [(small.clone(), 1, 28, 160), (small, 3, 32, 128), (resnet, 3, 32, 64)]
+    {
+        time(encoder, channels, size, batch)?;
     }
     Ok(())
 }
 
-fn time(encoder: EncoderConfig, batch: usize) -> Result<(), nearkin_net::ConfigError> {
+fn time(
+    encoder: EncoderConfig,
+    channels: usize,
+    size: usize,
+    batch: usize,
+) -> Result<(), nearkin_net::ConfigError> {
     let device = Device::flex().autodiff();
-    let config = NetworkConfig { encoder, channels: 3, size: 32, embedding: Some(128), projector: None };
+    let config = NetworkConfig { encoder, channels, size, embedding: Some(128), projector: None };
     let mut network = config.init(&device, 1)?;
     let mut optimizer = SgdConfig::new().init();
-    let images = Tensor::<4>::random([batch, 3, 32, 32], Distribution::Normal(0.0, 1.0), &device);
+    let images = Tensor::<4>::random([batch, channels, size, size], Distribution::Normal(0.0, 1.0), &device);
     let mut best = [f64::INFINITY; 3];
     for _ in 0..STEPS {
         let start = Instant::now();
@@ -38,7 +46,7 @@ fn time(encoder: EncoderConfig, batch: usize) -> Result<(), nearkin_net::ConfigE
         }
     }
     let [forward, backward, step] = best.map(|seconds| seconds * 1e3);
-    println!("{:?}, batch {batch}, best of {STEPS}:", config.encoder);
+    println!("{:?}, {batch} images of {channels} x {size} x {size}, best of {STEPS}:", config.encoder);
     println!("  forward {forward:.0} ms, backward {backward:.0} ms, step {step:.0} ms");
     Ok(())
 }
