@@ -296,7 +296,7 @@ def run(cells, keep):
             writer.close()
             running[reader] = [process, time.monotonic(), (data, key, who, list(splits))]
         for reader in wait(list(running), timeout=1):
-            process, _, (data, key, who, left) = running[reader]
+            process, since, (data, key, who, left) = running[reader]
             try:
                 result = reader.recv()
                 left.remove(result["split"])
@@ -304,12 +304,12 @@ def run(cells, keep):
                 running[reader][1] = time.monotonic()
             except EOFError:
                 process.join()
-                if process.exitcode:
+                if process.exitcode and math.isfinite(since):
                     name = {"data": data, "method": key, "who": who, "split": left[0]}
                     note({**name, "error": f"the process ended with {process.exitcode}"})
                 del running[reader]
                 print(f"{len(queue) + len(running)} left; done: {data} {key} {who}", file=sys.stderr, flush=True)
-        for reader, (process, since, (data, key, who, left)) in list(running.items()):
+        for reader, (process, since, (data, key, who, left)) in running.items():
             if time.monotonic() - since > LIMIT_SECONDS:
                 process.kill()
                 note({"data": data, "method": key, "who": who, "split": left[0], "error": f"more than {LIMIT_SECONDS} s"})
