@@ -1,7 +1,7 @@
 //! Our half of the comparisons with scikit-learn and metric-learn: `bench/classic.py` and `bench/classic_speed.py` drive it.
 //!
-//! Reads a [`Case`] a line from standard input and answers each with a line: `{"ms", "dims", "objective", "rounds", "peak_mib"}`, or
-//! `{"error"}` with the reason. Tables are files of little-endian f32 in the case's folder, row-major: `train.f32`, `test.f32` where
+//! Reads a [`Case`] a line from standard input and answers each with a line: `{"ms", "dims", "objective", "rounds", "evaluations",
+//! "peak_mib"}`, or `{"error"}` with the reason. Tables are files of little-endian f32 in the case's folder, row-major: `train.f32`, `test.f32` where
 //! unseen samples are to be mapped, `numbers.f32`; what supervises is u32: `labels.u32`, `chunklets.u32`, `kin.u32` and
 //! `strangers.u32` (two places a pair). The maps are written beside them, as `train.map.f32` and `test.map.f32`. The time is the
 //! fit's alone.
@@ -46,17 +46,24 @@ struct Learned {
     transform: Transform,
     objective: Option<f64>,
     rounds: Option<usize>,
+    /// Evaluations of the objective.
+    evaluations: Option<usize>,
 }
 
 impl Learned {
     fn of(map: LinearMap) -> Self {
         let transform = Box::new(move |x: Vectors<'_>| Ok(map.transform(x)?));
-        Self { transform, objective: None, rounds: None }
+        Self { transform, objective: None, rounds: None, evaluations: None }
     }
 
     fn descended(fitted: Fitted<Descent>) -> Self {
         let how = fitted.how;
-        Self { objective: Some(how.objective), rounds: Some(how.iterations), ..Self::of(fitted.map) }
+        Self {
+            objective: Some(how.objective),
+            rounds: Some(how.iterations),
+            evaluations: Some(how.evaluations),
+            ..Self::of(fitted.map)
+        }
     }
 
     fn projected(fitted: Fitted<Projections>) -> Self {
@@ -159,7 +166,7 @@ impl Case {
                     let fitted = lle.fit(x)?;
                     let objective = Some(fitted.reconstruction_error());
                     let transform = Box::new(move |x: Vectors<'_>| Ok(fitted.transform(x)?));
-                    Ok(Learned { transform, objective, rounds: None })
+                    Ok(Learned { transform, objective, rounds: None, evaluations: None })
                 })
             }
             "isomap" => {
@@ -172,7 +179,7 @@ impl Case {
                 timed(|| {
                     let fitted = isomap.fit(x)?;
                     let transform = Box::new(move |x: Vectors<'_>| Ok(fitted.transform(x)?));
-                    Ok(Learned { transform, objective: None, rounds: None })
+                    Ok(Learned { transform, objective: None, rounds: None, evaluations: None })
                 })
             }
             other => Err(format!("no method is called {other}").into()),
@@ -196,7 +203,8 @@ impl Case {
             std::fs::write(self.folder.join(format!("{name}.map.f32")), bytes)?;
         }
         Ok(serde_json::json!({
-            "ms": ms, "dims": dims, "objective": learned.objective, "rounds": learned.rounds, "peak_mib": peak_mib(),
+            "ms": ms, "dims": dims, "objective": learned.objective, "rounds": learned.rounds,
+            "evaluations": learned.evaluations, "peak_mib": peak_mib(),
         }))
     }
 }

@@ -95,8 +95,10 @@ impl RowSprings for Springs<'_> {
         probabilities(row.scores, row.query, forces);
         // The mean about the sample's own number, so that a large mean of all costs no digits.
         let own = self.numbers[row.query];
-        let apart =
-            forces.iter().zip(self.numbers).map(|(p, y)| f64::from(*p) * f64::from(y - own)).sum::<f64>();
+        let apart = wide(
+            #[inline(always)]
+            || estimate_apart(forces, self.numbers, own),
+        );
         // ∂L/∂d²_ij = −2 (ŷ_i − y_i) p_ij (y_j − ŷ_i)
         let (factor, estimate) = ((-2.0 * apart) as f32, apart as f32);
         wide(
@@ -105,6 +107,18 @@ impl RowSprings for Springs<'_> {
         );
         apart * apart
     }
+}
+
+/// `Σ_j p_j (y_j − own)`, in eight sums that run side by side.
+#[inline(always)]
+fn estimate_apart(chances: &[f32], numbers: &[f32], own: f32) -> f64 {
+    let mut sums = [0.0f64; 8];
+    for (chances, numbers) in chances.chunks(sums.len()).zip(numbers.chunks(sums.len())) {
+        for ((sum, p), y) in sums.iter_mut().zip(chances).zip(numbers) {
+            *sum += f64::from(*p) * f64::from(y - own);
+        }
+    }
+    sums.iter().sum()
 }
 
 #[cfg(test)]
