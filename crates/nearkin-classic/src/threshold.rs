@@ -5,8 +5,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::ClassicError;
 use crate::input::{check, setting};
-use crate::linear::itml::Pairs;
 use crate::mahalanobis::Mahalanobis;
+use crate::supervision::{Pairs, Sides};
 
 /// What a threshold is to be best at.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
@@ -54,16 +54,10 @@ impl Mahalanobis {
                 setting("strangers", strangers, (0.0..=1.0).contains(&strangers), "0 to 1")?;
             }
         }
-        if pairs.kin.is_empty() || pairs.strangers.is_empty() {
-            return Err(ClassicError::NoPairs);
-        }
-        let samples = vectors.len();
+        pairs.check(vectors.len(), Sides::Both { why: "a threshold is to part the two: give both" })?;
         let mut distances = Vec::with_capacity(pairs.kin.len() + pairs.strangers.len());
         for (pair, delta) in pairs.iter() {
             let (a, b) = (pair.0 as usize, pair.1 as usize);
-            if a == b || a.max(b) >= samples {
-                return Err(ClassicError::Pair { pair, samples });
-            }
             distances.push((self.distance(vectors.row(a), vectors.row(b))?, delta > 0.0));
         }
         distances.sort_by(|a, b| a.0.total_cmp(&b.0));
@@ -147,7 +141,7 @@ mod tests {
             metric.calibrate(Vectors::new(&samples, 1).unwrap(), &pairs, Goal::AcceptedKin { strangers: 0.0 })
         };
         assert_eq!(of(&[(0, 1)], &[(0, 2)]), Err(ClassicError::NoThreshold));
-        assert_eq!(of(&[(0, 1)], &[]), Err(ClassicError::NoPairs));
-        assert!(matches!(of(&[(0, 3)], &[(0, 1)]), Err(ClassicError::Pair { .. })));
+        assert!(matches!(of(&[(0, 1)], &[]), Err(ClassicError::OneSided { given: "kin", .. })));
+        assert!(matches!(of(&[(0, 3)], &[(0, 1)]), Err(ClassicError::NoSuchSample { .. })));
     }
 }

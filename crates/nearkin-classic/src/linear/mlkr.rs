@@ -16,18 +16,21 @@ use crate::lbfgs::{Descent, Lbfgs};
 use crate::linear::neighbours::{probabilities, pull};
 use crate::linear::start::Start;
 use crate::linear::{Fitted, LinearMap};
+use crate::observer::Observer;
 
 /// Settings of MLKR.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Mlkr {
     dims: Option<usize>,
     start: Start,
     descent: Lbfgs,
+    observer: Observer,
 }
 
 impl Default for Mlkr {
     fn default() -> Self {
-        Self { dims: None, start: Start::Auto, descent: Lbfgs { iterations: 100, tolerance: 1e-5 } }
+        let descent = Lbfgs { iterations: 100, tolerance: 1e-5 };
+        Self { dims: None, start: Start::Auto, descent, observer: Observer::default() }
     }
 }
 
@@ -55,6 +58,12 @@ impl Mlkr {
         Self { descent, ..self }
     }
 
+    /// Watched, step by step; the objective is the sum of squared errors.
+    #[must_use]
+    pub fn observer(self, observer: Observer) -> Self {
+        Self { observer, ..self }
+    }
+
     /// Finds the map, whose objective is the sum of squared errors. Numbers are taken as they are; with a tolerance, their unit
     /// matters where the sum is below 1.
     ///
@@ -76,7 +85,7 @@ impl Mlkr {
         let offset = mean(vectors);
         let mut entries = self.start.matrix(vectors, None, k)?.data().to_vec();
         let springs = Springs { numbers };
-        let descent = self.descent.minimise(&mut entries, |entries| {
+        let descent = self.descent.minimise(&mut entries, &self.observer, |entries| {
             let (loss, gradient) = pull(vectors, &offset, &Matrix::new(k, d, entries.to_vec())?, &springs)?;
             Ok((loss, gradient.data().to_vec()))
         })?;

@@ -26,11 +26,10 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
-mod algebra;
 pub mod diffusion_maps;
-mod error;
 pub mod graph;
 pub mod isomap;
+mod lanczos;
 pub mod laplacian_eigenmaps;
 pub mod lle;
 mod markov;
@@ -40,7 +39,6 @@ pub mod smacof;
 mod sparse;
 
 pub use diffusion_maps::{DiffusionMaps, FittedDiffusionMaps};
-pub use error::SpectralError;
 pub use graph::NeighborGraph;
 pub use isomap::{FittedIsomap, Isomap};
 pub use laplacian_eigenmaps::{FittedLaplacianEigenmaps, LaplacianEigenmaps};
