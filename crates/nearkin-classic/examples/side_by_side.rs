@@ -3,7 +3,7 @@
 //! Reads a [`Case`] a line from standard input and answers each with a line: `{"ms", "dims", "objective", "rounds", "evaluations",
 //! "peak_mib"}`, or `{"error"}` with the reason. Tables are files of little-endian f32 in the case's folder, row-major: `train.f32`, `test.f32` where
 //! unseen samples are to be mapped, `numbers.f32`; what supervises is u32: `labels.u32`, `chunklets.u32`, `kin.u32` and
-//! `strangers.u32` (two places a pair). The maps are written beside them, as `train.map.f32` and `test.map.f32`. The time is the
+//! `strangers.u32` (two places a pair), `quadruplets.u32` (four). The maps are written beside them, as `train.map.f32` and `test.map.f32`. The time is the
 //! fit's alone.
 
 use std::error::Error;
@@ -13,8 +13,8 @@ use std::time::Instant;
 
 use nearkin_classic::spectral::{Isomap, Lle};
 use nearkin_classic::{
-    Descent, Fitted, Itml, Lbfgs, Lda, LinearMap, Lmnn, LocalFisher, Mlkr, Nca, Pairs, Pca, Projections, Rca,
-    Stochastic, Whitening,
+    Dca, Descent, Fitted, Itml, Lbfgs, Lda, LinearMap, Lmnn, LocalFisher, Lsml, Mlkr, Mmc, Nca, Pairs, Pca,
+    Projections, Quadruplet, Quadruplets, Rca, Scml, Sdml, Stochastic, Whitening,
 };
 use nearkin_sweep::Vectors;
 use serde::Deserialize;
@@ -93,6 +93,12 @@ impl Case {
         Ok(Pairs { kin: read("kin.u32")?, strangers: read("strangers.u32")? })
     }
 
+    fn quadruplets(&self) -> Result<Quadruplets> {
+        let places = self.places("quadruplets.u32")?;
+        let compared = |q: &[u32]| Quadruplet { near: (q[0], q[1]), far: (q[2], q[3]) };
+        Ok(Quadruplets(places.chunks_exact(4).map(compared).collect()))
+    }
+
     fn descent(&self, own: Lbfgs) -> Lbfgs {
         Lbfgs {
             iterations: self.rounds.unwrap_or(own.iterations),
@@ -102,7 +108,10 @@ impl Case {
 
     fn nca(&self) -> Nca {
         let nca = Nca::new().descent(self.descent(Lbfgs { iterations: 100, tolerance: 1e-5 }));
-        self.dims.map_or(nca, |dims| nca.dims(dims))
+        match self.dims {
+            Some(dims) => nca.dims(dims),
+            None => nca,
+        }
     }
 
     /// Fits, and says how many milliseconds that took.
@@ -141,19 +150,52 @@ impl Case {
             "mlkr" => {
                 let numbers = self.floats("numbers.f32")?;
                 let mlkr = Mlkr::new().descent(self.descent(Lbfgs { iterations: 100, tolerance: 1e-5 }));
-                let mlkr = self.dims.map_or(mlkr, |dims| mlkr.dims(dims));
+                let mlkr = match self.dims {
+                    Some(dims) => mlkr.dims(dims),
+                    None => mlkr,
+                };
                 timed(|| Ok(Learned::descended(mlkr.fit(x, &numbers)?)))
             }
             "lmnn" => {
                 let lmnn = Lmnn::new().passes(self.passes.unwrap_or(1));
                 let lmnn = lmnn.descent(self.descent(Lbfgs { iterations: 200, tolerance: 1e-4 }));
-                let (y, lmnn) = (labels()?, self.dims.map_or(lmnn, |dims| lmnn.dims(dims)));
+                let (y, lmnn) = (
+                    labels()?,
+                    match self.dims {
+                        Some(dims) => lmnn.dims(dims),
+                        None => lmnn,
+                    },
+                );
                 timed(|| Ok(Learned::descended(lmnn.fit(x, &y)?)))
             }
             "itml" => {
                 let (pairs, itml) = (self.pairs()?, Itml::new());
                 let itml = self.bounds.map_or(itml.clone(), |(u, l)| itml.bounds(u, l));
                 timed(|| Ok(Learned::projected(itml.fit(x, &pairs)?)))
+            }
+            "sdml" => {
+                let pairs = self.pairs()?;
+                timed(|| {
+                    let fitted = Sdml::new().fit(x, &pairs)?;
+                    let (objective, rounds) = (Some(fitted.how.objective), Some(fitted.how.rounds));
+                    Ok(Learned { objective, rounds, ..Learned::of(fitted.map) })
+                })
+            }
+            "mmc" => {
+                let (pairs, mmc) = (self.pairs()?, Mmc::full().ridge(self.ridge.unwrap_or(0.0)));
+                timed(|| Ok(Learned::descended(mmc.fit(x, &pairs)?)))
+            }
+            "lsml" => {
+                let quadruplets = self.quadruplets()?;
+                timed(|| Ok(Learned::descended(Lsml::new().fit(x, &quadruplets)?)))
+            }
+            "scml" => {
+                let y = labels()?;
+                timed(|| Ok(Learned::descended(Scml::new().fit_labels(x, &y)?)))
+            }
+            "dca" => {
+                let (y, dca) = (labels()?, Dca::new().ridge(self.ridge.unwrap_or(0.0)));
+                timed(|| Ok(Learned::of(dca.fit_labels(x, &y)?.map)))
             }
             "lle" => {
                 let own = Lle::default();
