@@ -46,7 +46,7 @@ from sklearn.preprocessing import StandardScaler
 warnings.filterwarnings("ignore")
 
 SPLITS, NEIGHBOURS, AT_A_TIME = 30, 3, 2
-LIMIT_SECONDS, BUDGET_SECONDS, LIMIT_GIB = 300, 60, 10
+LIMIT_SECONDS, BUDGET_SECONDS, LIMIT_GIB = 600, 120, 10
 
 
 # The table of methods ---------------------------------------------------------------------------------------------------------
