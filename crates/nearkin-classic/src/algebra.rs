@@ -196,6 +196,12 @@ impl Eigen {
         Ok(Self { values, vectors })
     }
 
+    /// The power of the matrix that it is of, which is positive definite.
+    pub(crate) fn power(&self, exponent: f64) -> Matrix {
+        let scaled = self.vectors.clone().scale_rows(|r| self.values[r].powf(exponent));
+        self.vectors.transposed().times(&scaled).symmetric()
+    }
+
     /// How many eigenvalues are above 0 by more than rounding.
     pub(crate) fn rank(&self) -> usize {
         let floor =

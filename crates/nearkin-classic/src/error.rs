@@ -273,6 +273,9 @@ pub enum ClassicError {
     /// The sparse matrix could not be factored.
     #[error("the matrix of weights could not be factored: {0}; raise the regularisation")]
     Factor(String),
+    /// The thread that a library runs on could not be started.
+    #[error("no thread could be started: {0}; end other programs, or raise the limit of threads")]
+    Thread(String),
     /// The eigenvectors were not found.
     #[error(
         "the eigenvectors were not found to 1 part in 10¹⁰ in {restarts} restarts; the graph hardly hangs together: raise the number of neighbours"

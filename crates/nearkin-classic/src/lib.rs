@@ -56,7 +56,7 @@ mod algebra;
 mod error;
 mod input;
 mod lbfgs;
-mod linear;
+pub mod linear;
 mod mahalanobis;
 mod observer;
 mod random;

@@ -1,23 +1,23 @@
-//! Linear maps, and the methods that find one.
+//! Linear maps, and the methods that find one: a page a method, with its formula, source, cost, and an example.
 
-pub(crate) mod dca;
+pub mod dca;
 mod graphical_lasso;
-pub(crate) mod itml;
-pub(crate) mod lda;
-pub(crate) mod lfda;
-pub(crate) mod lmnn;
-pub(crate) mod lsml;
-pub(crate) mod mlkr;
-pub(crate) mod mmc;
-pub(crate) mod nca;
+pub mod itml;
+pub mod lda;
+pub mod lfda;
+pub mod lmnn;
+pub mod lsml;
+pub mod mlkr;
+pub mod mmc;
+pub mod nca;
 mod neighbours;
-pub(crate) mod pca;
-pub(crate) mod projection;
-pub(crate) mod rca;
-pub(crate) mod scml;
-pub(crate) mod sdml;
-pub(crate) mod start;
-pub(crate) mod whitening;
+pub mod pca;
+pub mod projection;
+pub mod rca;
+pub mod scml;
+pub mod sdml;
+pub mod start;
+pub mod whitening;
 
 use nearkin_sweep::Vectors;
 use serde::{Deserialize, Serialize};

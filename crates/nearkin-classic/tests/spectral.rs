@@ -378,7 +378,7 @@ fn bad_input_is_refused_with_the_reason() {
 
     let all_one = vec![1.0; 30];
     let all_one = Vectors::new(&all_one, 1).unwrap();
-    assert!(Lle::default().fit(all_one).unwrap_err().to_string().contains("among 1 points"));
+    assert!(Lle::default().fit(all_one).unwrap_err().to_string().contains("among 1 samples"));
     assert!(matches!(
         Isomap { neighbors: 29, ..Isomap::default() }.fit(all_one).unwrap_err(),
         ClassicError::Flat { found: 0, .. }
@@ -390,7 +390,7 @@ fn bad_input_is_refused_with_the_reason() {
     assert_eq!(narrow, ClassicError::Bandwidth { found: 1e-9 });
 
     let matrix = |values: &[f32]| ClassicalMds { dims: 1 }.fit(values).unwrap_err().to_string();
-    assert!(matrix(&[0.0, 1.0, 2.0]).contains("no square matrix"));
+    assert!(matrix(&[0.0, 1.0, 2.0]).contains("wanted a square"));
     assert!(matrix(&[0.0, -1.0, 1.0, 0.0]).contains("from 0 to 1 is -1"));
     assert!(matrix(&[0.0, 1.0, 1.0, 0.5]).contains("itself"));
     assert!(matrix(&[0.0, 1.0, 2.0, 0.0]).contains("both ways"));
@@ -438,4 +438,97 @@ fn bits_do_not_depend_on_the_number_of_threads_and_a_fit_survives_being_written(
     let with = |threads| rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap().install(all);
     let one = with(1);
     assert!(one == with(2) && one == with(3));
+}
+
+/// Three clusters of 40 points in ten dimensions, and whose each point is.
+fn clusters() -> (Vec<f32>, Vec<usize>) {
+    let mut points = random_points(120, 10);
+    let of: Vec<usize> = (0..120).map(|i| i % 3).collect();
+    points.chunks_exact_mut(10).zip(&of).for_each(|(row, &c)| row[c] += 6.0);
+    (points, of)
+}
+
+/// The share of points whose nearest in the map is of their cluster.
+fn kept(map: &[f32], of: &[usize]) -> f64 {
+    let map = Vectors::new(map, 2).unwrap();
+    let nearest = top_k(map, map, Metric::SquaredEuclidean, 1, true).unwrap();
+    nearest.iter().enumerate().filter(|(i, near)| of[near[0].index] == of[*i]).count() as f64
+        / of.len() as f64
+}
+
+#[test]
+fn tsne_and_umap_keep_clusters_on_any_number_of_threads_and_follow_the_seed() {
+    let (points, of) = clusters();
+    let v = Vectors::new(&points, 10).unwrap();
+    let (tsne, umap) = (Tsne { perplexity: 15.0, ..Tsne::default() }, Umap::default());
+    let maps = [1, 2].map(|threads| {
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+        pool.install(|| {
+            [tsne.fit(v).unwrap().embedding().to_vec(), umap.fit(v).unwrap().embedding().to_vec()]
+        })
+    });
+    assert_eq!(maps[0], maps[1]);
+    for map in &maps[0] {
+        assert!(kept(map, &of) > 0.99, "{}", kept(map, &of));
+    }
+    assert_ne!(Umap { seed: 1, ..umap }.fit(v).unwrap().embedding(), maps[0][1]);
+    let longer = tsne.fit(v).unwrap().divergence();
+    let shorter = Tsne { epochs: 260, ..tsne }.fit(v).unwrap().divergence();
+    assert!(longer < shorter && longer > 0.0, "{longer} {shorter}");
+}
+
+#[test]
+fn tsne_and_umap_take_copies_constant_columns_and_one_column_and_refuse_the_rest_with_the_reason() {
+    let (mut points, of) = clusters();
+    points.iter_mut().step_by(10).skip(1).step_by(3).for_each(|x| *x = 4.0);
+    let copy: Vec<f32> = points[..200].to_vec();
+    points[200..400].copy_from_slice(&copy);
+    let v = Vectors::new(&points, 10).unwrap();
+    let few = Tsne { perplexity: 5.0, epochs: 300, ..Tsne::default() };
+    let short = Umap { epochs: Some(50), ..Umap::default() };
+    let one = Vectors::new(&points[..60], 1).unwrap();
+    for (points, count) in [(v, of.len()), (one, 60)] {
+        for map in
+            [few.fit(points).unwrap().embedding().to_vec(), short.fit(points).unwrap().embedding().to_vec()]
+        {
+            assert!(map.len() == 2 * count && map.iter().all(|y| y.is_finite()));
+        }
+    }
+    let setting = |error: ClassicError, wanted: &str| match error {
+        ClassicError::Setting { name, .. } => assert_eq!(name, wanted),
+        other => panic!("{other}"),
+    };
+    setting(Tsne { perplexity: 40.0, ..few }.fit(v).unwrap_err(), "perplexity");
+    setting(Tsne { angle: 0.0, ..few }.fit(v).unwrap_err(), "angle");
+    setting(Umap { min_distance: 2.0, ..short }.fit(v).unwrap_err(), "min_distance");
+    setting(Umap { neighbors: 1, ..short }.fit(v).unwrap_err(), "neighbors");
+    assert!(matches!(Umap { dims: 0, ..short }.fit(v).unwrap_err(), ClassicError::Dims { .. }));
+    assert!(matches!(Umap { neighbors: 120, ..short }.fit(v).unwrap_err(), ClassicError::Neighbors { .. }));
+    let same = vec![1.0; 60];
+    let same = Vectors::new(&same, 2).unwrap();
+    assert_eq!(few.fit(same).unwrap_err(), ClassicError::NoVariance);
+    assert_eq!(short.fit(same).unwrap_err(), ClassicError::NoVariance);
+    points[7] = f32::NAN;
+    let v = Vectors::new(&points, 10).unwrap();
+    assert!(matches!(few.fit(v).unwrap_err(), ClassicError::NotFinite { row: 0, column: 7, .. }));
+    assert!(matches!(short.fit(v).unwrap_err(), ClassicError::NotFinite { row: 0, column: 7, .. }));
+}
+
+#[test]
+fn an_observer_sees_smacof_fall_and_may_end_it() {
+    use std::ops::ControlFlow;
+    use std::sync::{Arc, Mutex};
+    let points = random_points(30, 5);
+    let matrix = distances(&points, 5);
+    let seen = Arc::new(Mutex::new(Vec::new()));
+    let told = Arc::clone(&seen);
+    let observer = nearkin_classic::Observer::new(move |progress| {
+        let mut told = told.lock().unwrap();
+        told.push(progress.objective);
+        if told.len() < 4 { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+    });
+    let fitted = Smacof { tolerance: 0.0, observer, ..Smacof::default() }.fit(&matrix).unwrap();
+    let seen = seen.lock().unwrap();
+    assert_eq!(fitted.stresses()[1..], seen[..]);
+    assert!(seen.len() == 4 && seen.is_sorted_by(|a, b| a > b), "{seen:?}");
 }

@@ -160,10 +160,7 @@ mod tests {
             let found = solve(&s, lambda);
             let eigen = Eigen::new(&found.precision).unwrap();
             assert!(eigen.values.iter().all(|value| *value > 0.0));
-            let inverse = eigen
-                .vectors
-                .transposed()
-                .times(&eigen.vectors.clone().scale_rows(|r| 1.0 / eigen.values[r]));
+            let inverse = eigen.power(-1.0);
             for r in 0..12 {
                 for c in 0..12 {
                     let (slope, theta) = (s.row(r)[c] - inverse.row(r)[c], found.precision.row(r)[c]);

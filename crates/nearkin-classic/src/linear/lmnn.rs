@@ -10,6 +10,21 @@
 //! targets are pulled near, and samples of other classes that come within the margin, *impostors*, are pushed out. It is
 //! minimised in `A`, which may have fewer rows than columns. A round sweeps all pairs once for the value of `L` and for the
 //! samples that are impostors or nearly so; L-BFGS then steps on these alone, until the next round finds them anew.
+//!
+//! Cost: `2 n² k` a round; more at [`Lmnn::fit`].
+//!
+//! When to use it: nearest neighbours are to classify, and samples are many.
+//!
+//! ```
+//! use nearkin_classic::Lmnn;
+//! use nearkin_sweep::Vectors;
+//!
+//! let table = [0.0, 3.0, 0.2, -2.0, 0.1, 1.0, 1.0, 2.5, 1.2, -3.0, 1.1, 0.0];
+//! let x = Vectors::new(&table, 2)?;
+//! let fitted = Lmnn::new().neighbours(1).fit(x, &[0, 0, 0, 1, 1, 1])?;
+//! assert_eq!(fitted.map.telling_columns()[0].0, 0);
+//! # Ok::<(), nearkin_classic::ClassicError>(())
+//! ```
 
 use nearkin_sweep::{Metric, RowFold, Vectors, fold_rows, top_k};
 use rayon::prelude::*;

@@ -119,17 +119,14 @@ impl Lsml {
             Some(prior) => positive_definite(prior, d)?,
         };
         let eigen = Eigen::new(&prior)?;
-        let power = |p: f64| {
-            eigen.vectors.transposed().times(&eigen.vectors.clone().scale_rows(|r| eigen.values[r].powf(p)))
-        };
         let problem = Problem {
             vectors,
             offset: mean(vectors),
             quadruplets,
-            inverse: power(-1.0).symmetric(),
+            inverse: eigen.power(-1.0),
             weight: self.weight / quadruplets.0.len() as f64,
         };
-        let mut entries = power(0.5).symmetric().data().to_vec();
+        let mut entries = eigen.power(0.5).data().to_vec();
         let how = self.descent.minimise(&mut entries, &self.observer, |entries| {
             let (value, gradient) = problem.pull(&Matrix::new(d, d, entries.to_vec())?)?;
             Ok((value, gradient.data().to_vec()))
@@ -171,8 +168,7 @@ impl Problem<'_> {
             return Ok((f64::INFINITY, Matrix::zeros(k, k)));
         }
         let log_det: f64 = eigen.values.iter().map(|value| value.ln()).sum();
-        let metric_inverse =
-            eigen.vectors.transposed().times(&eigen.vectors.clone().scale_rows(|r| 1.0 / eigen.values[r]));
+        let metric_inverse = eigen.power(-1.0);
         let pulled = l.times(&self.inverse);
         value += crate::algebra::dot(pulled.data(), l.data()) - log_det;
         let gradient = pull_back(&at_z, k, self.vectors, &self.offset)
@@ -217,8 +213,7 @@ mod tests {
         let vectors = Vectors::new(&table, 3).unwrap();
         let quadruplets = Quadruplets::of_labels(&labels, 60, 2).unwrap();
         let eigen = Eigen::new(&prior()).unwrap();
-        let inverse =
-            eigen.vectors.transposed().times(&eigen.vectors.clone().scale_rows(|r| 1.0 / eigen.values[r]));
+        let inverse = eigen.power(-1.0);
         let problem = Problem {
             vectors,
             offset: mean(vectors),
@@ -245,7 +240,8 @@ mod tests {
         let (value, gradient) = at(fitted.map.matrix().data());
         assert!((value - fitted.how.objective).abs() < 1e-9 * value.abs().max(1.0));
         assert!(gradient.data().iter().all(|g| g.abs() < 1e-5), "{gradient:?} {:?}", fitted.how);
-        assert_eq!(fitted.map.telling_columns()[0].0, 0);
+        let plain = Lsml::new().weight(30.0).fit(vectors, &quadruplets).unwrap();
+        assert_eq!(plain.map.telling_columns()[0].0, 0, "{:?}", plain.map.metric());
     }
 
     #[test]

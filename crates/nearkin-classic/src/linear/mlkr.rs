@@ -6,6 +6,21 @@
 //! ```text
 //! ŷ_i = Σ_{j≠i} p_ij y_j        p_ij = e^{−‖z_i − z_j‖²} / Σ_{k≠i} e^{−‖z_i − z_k‖²}        L(A) = Σ_i (y_i − ŷ_i)²
 //! ```
+//!
+//! Cost: `6 n² k` an evaluation; more at [`Nca::fit`](crate::Nca::fit).
+//!
+//! When to use it: near samples are to estimate a number.
+//!
+//! ```
+//! use nearkin_classic::Mlkr;
+//! use nearkin_sweep::Vectors;
+//!
+//! let table = [0.0, 3.0, 0.2, -2.0, 0.1, 1.0, 1.0, 2.5, 1.2, -3.0, 1.1, 0.0];
+//! let x = Vectors::new(&table, 2)?;
+//! let fitted = Mlkr::new().fit(x, &[0.0, 0.2, 0.1, 1.0, 1.2, 1.1])?;
+//! assert_eq!(fitted.map.telling_columns()[0].0, 0);
+//! # Ok::<(), nearkin_classic::ClassicError>(())
+//! ```
 
 use nearkin_sweep::{Row, RowSprings, Vectors, wide};
 

@@ -9,6 +9,21 @@
 //!
 //! A is any k × d matrix; its scale is learned too, and with it how many neighbours count. `n − f` is minimised: the expected
 //! number of errors, which keeps its digits when there are few.
+//!
+//! Cost: `6 n² k` an evaluation; more at [`Nca::fit`].
+//!
+//! When to use it: nearest neighbours are to classify, or a picture in two dimensions is wanted.
+//!
+//! ```
+//! use nearkin_classic::Nca;
+//! use nearkin_sweep::Vectors;
+//!
+//! let table = [0.0, 3.0, 0.2, -2.0, 0.1, 1.0, 1.0, 2.5, 1.2, -3.0, 1.1, 0.0];
+//! let x = Vectors::new(&table, 2)?;
+//! let fitted = Nca::new().dims(1).fit(x, &[0, 0, 0, 1, 1, 1])?;
+//! assert_eq!(fitted.map.telling_columns()[0].0, 0);
+//! # Ok::<(), nearkin_classic::ClassicError>(())
+//! ```
 
 use std::ops::Range;
 

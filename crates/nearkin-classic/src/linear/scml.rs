@@ -16,8 +16,11 @@
 //! "Adaptive Subgradient Methods", 2011). With the mean `ḡ` of the `t` gradients so far and the root `q` of the sum of their squares,
 //!
 //! ```text
-//! w_b = γ⁻¹ t / (q_b + 10⁻³) · [−ḡ_b − β]₊
+//! w_b = η t / (q_b + 10⁻³ s) · [−ḡ_b − β]₊
 //! ```
+//!
+//! with η, the length of a step, in the unit 1/s of weights, where `s` is the mean over triplets and directions of
+//! `|d²_b(a, k) − d²_b(a, s)|`: so the scale of columns means nothing to it. Both `w` and its mean over all sets so far are looked at.
 //!
 //! Cost: `2 n d B` operations for `B` directions, `3 B` a triplet of a set, and `3 |T| B` every 500 sets, when `F` is looked at: the
 //! best weights found then are kept. Memory: `8 n B` bytes.
@@ -52,8 +55,9 @@ use crate::supervision::{Triplet, Triplets, difference};
 #[derive(Debug, Clone, PartialEq)]
 pub struct Scml {
     directions: Option<usize>,
+    basis: Option<Matrix>,
     beta: f64,
-    gamma: f64,
+    rate: f64,
     sets: usize,
     batch: usize,
     seed: u64,
@@ -74,8 +78,9 @@ impl Default for Scml {
     fn default() -> Self {
         Self {
             directions: None,
+            basis: None,
             beta: 1e-5,
-            gamma: 5e-3,
+            rate: 1.0,
             sets: 10_000,
             batch: 10,
             seed: 0,
@@ -85,7 +90,7 @@ impl Default for Scml {
 }
 
 impl Scml {
-    /// With about 20 directions a column, β = 10⁻⁵, and 10,000 sets of 10 triplets at γ = 5·10⁻³.
+    /// With about 20 directions a column, β = 10⁻⁵, and 10,000 sets of 10 triplets at η = 1.
     pub fn new() -> Self {
         Self::default()
     }
@@ -96,16 +101,22 @@ impl Scml {
         Self { directions: Some(directions), ..self }
     }
 
+    /// Of these directions, its rows, instead of those that neighbourhoods give.
+    #[must_use]
+    pub fn basis(self, basis: Matrix) -> Self {
+        Self { basis: Some(basis), ..self }
+    }
+
     /// The price β of weight, 0 or more.
     #[must_use]
     pub fn beta(self, beta: f64) -> Self {
         Self { beta, ..self }
     }
 
-    /// By so many sets of so many triplets, with steps in proportion to 1/γ.
+    /// By so many sets of so many triplets, with steps of length η = `rate`, above 0.
     #[must_use]
-    pub fn sets(self, sets: usize, batch: usize, gamma: f64) -> Self {
-        Self { sets, batch, gamma, ..self }
+    pub fn sets(self, sets: usize, batch: usize, rate: f64) -> Self {
+        Self { sets, batch, rate, ..self }
     }
 
     /// Centres and sets are drawn with this seed.
@@ -131,7 +142,10 @@ impl Scml {
         self.check()?;
         let triplets = Triplets::of_neighbours(vectors, labels, KIN, STRANGERS)?;
         let classes = Classes::new(vectors.len(), labels)?;
-        let found = self.of_labels(vectors, labels, &classes)?;
+        let found = match &self.basis {
+            Some(basis) => given(basis, vectors.dim())?,
+            None => self.of_labels(vectors, labels, &classes)?,
+        };
         self.descend(vectors, &triplets, found)
     }
 
@@ -144,13 +158,16 @@ impl Scml {
         check(vectors, 2, "triplets are compared")?;
         self.check()?;
         triplets.check(vectors.len())?;
-        let found = self.of_triplets(vectors, &triplets.0)?;
+        let found = match &self.basis {
+            Some(basis) => given(basis, vectors.dim())?,
+            None => self.of_triplets(vectors, &triplets.0)?,
+        };
         self.descend(vectors, triplets, found)
     }
 
     fn check(&self) -> Result<(), ClassicError> {
         setting("beta", self.beta, self.beta >= 0.0 && self.beta.is_finite(), "0 or more, and finite")?;
-        setting("gamma", self.gamma, self.gamma > 0.0 && self.gamma.is_finite(), "above 0, and finite")?;
+        setting("rate", self.rate, self.rate > 0.0 && self.rate.is_finite(), "above 0, and finite")?;
         setting("sets", self.sets as f64, self.sets > 0, "1 or more")?;
         setting("batch", self.batch as f64, self.batch > 0, "1 or more")?;
         let directions = self.directions.unwrap_or(1);
@@ -261,6 +278,18 @@ impl Scml {
     }
 }
 
+/// A basis as it must be.
+fn given(basis: &Matrix, d: usize) -> Result<Vec<Vec<f64>>, ClassicError> {
+    let rows = rows_of(basis);
+    let ok = basis.columns() == d && rows.iter().all(|row| norm(row).is_normal());
+    if ok && !rows.is_empty() {
+        return Ok(rows);
+    }
+    let found = format!("{} x {}", basis.rows(), basis.columns());
+    let wanted = format!("at least 1 x {d}, finite, and no row of length 0");
+    Err(ClassicError::Shape { what: "the basis", found, wanted })
+}
+
 fn rows_of(matrix: &Matrix) -> Vec<Vec<f64>> {
     (0..matrix.rows()).map(|r| matrix.row(r).to_vec()).collect()
 }
@@ -304,11 +333,23 @@ impl Problem<'_> {
         sums.iter().sum::<f64>() / self.triplets.len() as f64 + self.beta * weights.iter().sum::<f64>()
     }
 
+    /// The mean of the slopes' magnitudes; 1 where all are 0.
+    fn size(&self) -> f64 {
+        let mut slopes = vec![0.0; self.width];
+        let magnitude = |triplet| {
+            self.slopes(triplet, &mut slopes);
+            slopes.iter().map(|s| s.abs()).sum::<f64>()
+        };
+        let sum = self.triplets.iter().map(magnitude).sum::<f64>();
+        if sum > 0.0 { sum / (self.triplets.len() * self.width) as f64 } else { 1.0 }
+    }
+
     fn average(&self, settings: &Scml) -> Result<(Vec<f64>, Descent), ClassicError> {
         let width = self.width;
         let mut rng = stream(settings.seed);
         let (mut weights, mut sums, mut squares) = (vec![0.0; width], vec![0.0; width], vec![0.0; width]);
         let (mut slopes, mut gradient) = (vec![0.0; width], vec![0.0; width]);
+        let (size, mut means) = (self.size(), vec![0.0; width]);
         let mut best = (weights.clone(), self.objective(&weights));
         let mut done = Descent { objective: best.1, iterations: 0, evaluations: 1, stop: Stop::Iterations };
         while done.iterations < settings.sets {
@@ -325,16 +366,19 @@ impl Problem<'_> {
                 sums[b] += g;
                 squares[b] += g * g;
                 let lowered = (-sums[b] / count - self.beta).max(0.0);
-                weights[b] = count / (settings.gamma * (1e-3 + squares[b].sqrt())) * lowered;
+                weights[b] = settings.rate / size * count / (1e-3 * size + squares[b].sqrt()) * lowered;
+                means[b] += (weights[b] - means[b]) / count;
             }
             if done.iterations.is_multiple_of(LOOK) || done.iterations == settings.sets {
-                let value = self.objective(&weights);
-                if !value.is_finite() {
-                    return Err(ClassicError::Overflow { what: "the objective" });
-                }
-                done.evaluations += 1;
-                if value < best.1 {
-                    best = (weights.clone(), value);
+                for found in [&weights, &means] {
+                    let value = self.objective(found);
+                    if !value.is_finite() {
+                        return Err(ClassicError::Overflow { what: "the objective" });
+                    }
+                    done.evaluations += 1;
+                    if value < best.1 {
+                        best = (found.clone(), value);
+                    }
                 }
                 if !settings.observer.goes_on(done.iterations, settings.sets, best.1) {
                     done.stop = Stop::Observer;
@@ -396,7 +440,7 @@ mod tests {
             images: project(vectors, &mean(vectors), &Matrix::identity(6, 6)),
             beta: 0.05,
         };
-        let settings = Scml::new().sets(40_000, 10, 0.05);
+        let settings = Scml::new().sets(40_000, 10, 1.0);
         let (weights, done) = problem.average(&settings).unwrap();
         assert!(weights.iter().all(|w| *w >= 0.0) && weights.contains(&0.0), "{weights:?}");
         // Of no weight at all every hinge is 1.
@@ -445,12 +489,14 @@ mod tests {
     fn what_cannot_be_fitted_is_refused_and_copies_and_few_samples_are_not() {
         let (table, labels) = table(12);
         let vectors = Vectors::new(&table, 6).unwrap();
-        let short = || Scml::new().sets(20, 5, 5e-3);
+        let short = || Scml::new().sets(20, 5, 1.0);
         assert!(short().fit_labels(vectors, &labels).is_ok());
         assert!(matches!(
             short().sets(0, 1, 1.0).fit_labels(vectors, &labels),
             Err(ClassicError::Setting { .. })
         ));
+        let basis = short().basis(Matrix::zeros(1, 6)).fit_labels(vectors, &labels);
+        assert!(matches!(basis, Err(ClassicError::Shape { what: "the basis", .. })));
         assert!(short().directions(0).fit_labels(vectors, &labels).is_err());
         assert!(matches!(short().fit(vectors, &Triplets(vec![])), Err(ClassicError::NoTuples { .. })));
         let lone: Vec<u32> = (0..12).collect();

@@ -44,7 +44,7 @@ use crate::supervision::{Pairs, Sides, difference};
 /// Settings of SDML.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Sdml {
-    balance: f64,
+    balance: Option<f64>,
     sparsity: f64,
     prior: Option<Matrix>,
     rounds: usize,
@@ -59,6 +59,8 @@ pub struct Certified {
     pub objective: f64,
     /// It is above the least there is by no more than this.
     pub gap: f64,
+    /// The weight η of the pairs.
+    pub balance: f64,
     /// Rounds over all columns.
     pub rounds: usize,
     /// Entries off the diagonal of `M` that are 0.
@@ -68,7 +70,7 @@ pub struct Certified {
 impl Default for Sdml {
     fn default() -> Self {
         Self {
-            balance: 0.5,
+            balance: None,
             sparsity: 0.01,
             prior: None,
             rounds: 200,
@@ -79,7 +81,7 @@ impl Default for Sdml {
 }
 
 impl Sdml {
-    /// With η = ½, λ = 0.01 and `M_0` the identity.
+    /// With half the η at which strangers would outweigh `M_0`, λ = 0.01 and `M_0` the identity.
     pub fn new() -> Self {
         Self::default()
     }
@@ -87,7 +89,7 @@ impl Sdml {
     /// The weight η of the pairs together, 0 or more.
     #[must_use]
     pub fn balance(self, balance: f64) -> Self {
-        Self { balance, ..self }
+        Self { balance: Some(balance), ..self }
     }
 
     /// The price λ of an entry off the diagonal, 0 or more: the larger, the more of them are 0.
@@ -146,7 +148,7 @@ impl Sdml {
         let finite = |name, value: f64| {
             setting(name, value, value >= 0.0 && value.is_finite(), "0 or more, and finite")
         };
-        finite("balance", self.balance)?;
+        finite("balance", self.balance.unwrap_or(0.0))?;
         finite("sparsity", self.sparsity)?;
         finite("tolerance", self.tolerance)?;
         setting("rounds", self.rounds as f64, self.rounds > 0, "1 or more")?;
@@ -154,29 +156,38 @@ impl Sdml {
             vectors.len(),
             Sides::Both { why: "kin alone would shrink all, strangers alone stretch all; give both" },
         )?;
-        let s = self.weighted(vectors, pairs)?;
+        let (s, balance) = self.weighted(vectors, pairs)?;
         let found = graphical_lasso(&s, self.sparsity, self.rounds, self.tolerance, &self.observer)?;
         let zeros = found.precision.data().iter().filter(|m| **m == 0.0).count();
-        let how = Certified { objective: found.objective, gap: found.gap, rounds: found.rounds, zeros };
+        let how =
+            Certified { objective: found.objective, gap: found.gap, balance, rounds: found.rounds, zeros };
         Ok((found.precision, how))
     }
 
-    /// `M_0⁻¹ + (η / p) Σ δ v vᵀ`.
-    fn weighted(&self, vectors: Vectors<'_>, pairs: &Pairs) -> Result<Matrix, ClassicError> {
+    /// `M_0⁻¹ + (η / p) Σ δ v vᵀ`, and η.
+    fn weighted(&self, vectors: Vectors<'_>, pairs: &Pairs) -> Result<(Matrix, f64), ClassicError> {
         let d = vectors.dim();
-        let mut sum = match &self.prior {
+        let prior = match &self.prior {
             None => Matrix::identity(d, d),
-            Some(prior) => {
-                let eigen = Eigen::new(&positive_definite(prior, d)?)?;
-                eigen.vectors.transposed().times(&eigen.vectors.clone().scale_rows(|r| 1.0 / eigen.values[r]))
-            }
+            Some(prior) => positive_definite(prior, d)?,
         };
-        let share = self.balance / (pairs.kin.len() + pairs.strangers.len()) as f64;
+        let mut sum = Matrix::zeros(d, d);
+        let share = 1.0 / (pairs.kin.len() + pairs.strangers.len()) as f64;
         for (pair, delta) in pairs.iter() {
             let v = difference(vectors, pair);
             (0..d).for_each(|r| add(sum.row_mut(r), share * delta * v[r], &v));
         }
-        Ok(sum.symmetric())
+        let eigen = Eigen::new(&prior)?;
+        let root = eigen.vectors.clone().scale_rows(|r| eigen.values[r].sqrt());
+        // In the metric of the prior, how much the pairs take from it where they take most.
+        let relative = Eigen::new(&root.around(&sum.symmetric()))?.values;
+        let most = match (relative[0], relative[d - 1]) {
+            (_, least) if least < 0.0 => -least,
+            (largest, _) if largest > 0.0 => largest,
+            _ => 1.0,
+        };
+        let balance = self.balance.unwrap_or(0.5 / most);
+        Ok((eigen.power(-1.0).plus(balance, &sum).symmetric(), balance))
     }
 }
 
@@ -194,10 +205,12 @@ mod tests {
 
     #[test]
     fn hand_worked_columns_have_their_weights() {
-        // S = I + ½ (½ diag(1, 0) − ½ diag(0, 1)) = diag(1.25, 0.75).
+        // S = I + ½ (½ diag(1, 0) − ½ diag(0, 1)) = diag(1.25, 0.75); half of η = 2, at which it would be singular, is 1.
         let table = [0.0, 0.0, 1.0, 0.0, 0.0, 1.0];
         let pairs = Pairs { kin: vec![(0, 1)], strangers: vec![(0, 2)] };
-        let fitted = Sdml::new().fit(Vectors::new(&table, 2).unwrap(), &pairs).unwrap();
+        let vectors = Vectors::new(&table, 2).unwrap();
+        assert!((Sdml::new().fit(vectors, &pairs).unwrap().how.balance - 1.0).abs() < 1e-12);
+        let fitted = Sdml::new().balance(0.5).fit(vectors, &pairs).unwrap();
         let metric = fitted.map.metric();
         for (found, wanted) in metric.matrix().data().iter().zip([0.8, 0.0, 0.0, 4.0 / 3.0]) {
             assert!((found - wanted).abs() < 1e-12, "{metric:?}");
@@ -212,7 +225,7 @@ mod tests {
         let pairs = Pairs::of_labels(&labels, 80, 1).unwrap();
         let settings = Sdml::new().sparsity(0.05);
         let (metric, how) = settings.metric(vectors, &pairs).unwrap();
-        let s = settings.weighted(vectors, &pairs).unwrap();
+        let (s, _) = settings.weighted(vectors, &pairs).unwrap();
         let objective = |m: &Matrix| {
             let eigen = Eigen::new(m).unwrap();
             let off: f64 = m.data().iter().map(|x| x.abs()).sum::<f64>() - m.trace();
