@@ -5,9 +5,9 @@
     venv/bin/python bench/classic.py --sets wine iris --methods nca   # a part, which is only printed
     venv/bin/python bench/classic.py --keep FILE                      # goes on from the results that FILE holds, and adds to them
 
-The sets are the CSV files of ../shared/data/uci, or of --data: a header, the class last, `?` for a missing value. Every method
-is fitted to 70 % of every class, scaled by its columns' mean and deviation, and judged by 3 nearest neighbours on the rest. Pairs,
-quadruplets and chunklets are drawn once a split, and given to ours and the peers alike.
+The sets are the CSV files of shared/data/uci beside the repository, or of --data: a header, the class last, `?` for a missing
+value. Every method is fitted to 70 % of every class, scaled by its columns' mean and deviation, and judged by 3 nearest neighbours on
+the rest. Pairs, quadruplets and chunklets are drawn once a split, and given to ours and the peers alike.
 """
 
 import argparse
@@ -489,7 +489,7 @@ def trouble(results, sets):
     return [[who, name, ", ".join(f"{d} ({n})" for d, n in of.items()), reason] for (who, name, reason), of in found.items()]
 
 
-def page(results, sets, letter, left_out, budget):
+def page(results, sets, shapes, letter, left_out, budget):
     counts, below, alone = tally(results, sets)
     text = [
         "# The classical methods beside their peers",
@@ -504,12 +504,14 @@ def page(results, sets, letter, left_out, budget):
         f"is below {SPLITS}: a cell starts no new fit once it has used {budget} s, and a fit may take {LIMIT_SECONDS} s and, for a peer, {LIMIT_GIB} GiB.",
         "Settings were chosen beforehand: each side's defaults, and where a number must be named, the same on both sides.",
         "",
+        f"The sets, rows × columns: {', '.join(f'{data} {rows:,} × {columns}' for data, (rows, columns) in shapes.items())}.",
+        *([f"Rows with missing values are left out: {', '.join(f'{n} of {d}' for d, n in left_out.items())}."] if left_out else []),
+        "",
         "## Ours",
         "",
         *accuracy_tables(results, sets),
         "MLKR regresses on a number, so it stands only where one is meant: two classes as 0 and 1, and the balance, which leans left,",
         "stands or leans right: −1, 0, 1. One number a class would mean nothing elsewhere.",
-        *([f"Rows with missing values are left out: {', '.join(f'{n} of {d}' for d, n in left_out.items())}."] if left_out else []),
         "",
         "## Ours minus the peer's",
         "",
@@ -606,9 +608,10 @@ def main():
         sys.exit(f"no CSV file of that name in {asked.data}")
     lines = [json.loads(line) for line in open(asked.keep)] if asked.keep and asked.keep.exists() else []
     kept = Results(lines)
-    cells, left_out = [], {}
+    cells, shapes, left_out = [], {}, {}
     for data, path in paths.items():
-        _, y, names, missing = read(path)
+        x, y, names, missing = read(path)
+        shapes[data] = x.shape
         left_out |= {data: missing} if missing else {}
         for key, method in METHODS.items():
             if asked.methods and key not in asked.methods:
@@ -629,7 +632,7 @@ def main():
         for line in accuracy_tables(results, list(paths)) + difference_tables(results, list(paths)):
             print(line)
     else:
-        page(results, list(paths), letter_setting(paths["letter"]) if "letter" in paths else None, left_out, int(asked.budget))
+        page(results, list(paths), shapes, letter_setting(paths["letter"]) if "letter" in paths else None, left_out, int(asked.budget))
 
 
 if __name__ == "__main__":

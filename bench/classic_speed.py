@@ -5,8 +5,8 @@
     venv/bin/python bench/classic_speed.py nca itml     # some methods, only printed
     venv/bin/python bench/classic_speed.py at-size      # ours at size, only printed
 
-Two threads on both sides. Data: scikit-learn's digits; letter.csv of ../shared/data/uci, or of --uci; the MNIST files of
-../shared/data/mnist, or of --mnist.
+Two threads on both sides. Data: scikit-learn's digits; letter.csv of shared/data/uci beside the repository, or of --uci; the MNIST
+files of shared/data/mnist, or of --mnist.
 """
 
 import argparse
@@ -95,12 +95,18 @@ def cases(tables, asked):
         squares = lambda z, y: float((np.asarray(z, dtype=float) ** 2).sum())
         found = {
             "nca": lambda: Case(
-                f"NCA to {d}", shape, {"dims": d, "rounds": 50, "tolerance": 0.0},
+                f"NCA to {d}, 50 steps", shape, {"dims": d, "rounds": 50, "tolerance": 0.0},
                 lambda: NeighborhoodComponentsAnalysis(d, max_iter=50, tol=0, random_state=0), plain, nca_errors,
                 "50 steps of L-BFGS, whatever they gain", 8, True,
             ),
+            "nca-default": lambda: Case(
+                f"NCA to {d}, to a tolerance", shape, {"dims": d, "rounds": 50, "tolerance": 1e-5},
+                lambda: NeighborhoodComponentsAnalysis(d, max_iter=50, tol=1e-5, random_state=0), plain, nca_errors,
+                "a relative gain or a gradient below 10⁻⁵, or 50 steps; the peer takes the gain relative to the samples that are right, ours "
+                "to those that are wrong, which is far stricter: only the time to the same objective compares them", 8, True,
+            ),
             "mlkr": lambda: Case(
-                f"MLKR to {d}", shape, {"dims": d, "rounds": 20, "tolerance": 0.0},
+                f"MLKR to {d}, 20 steps", shape, {"dims": d, "rounds": 20, "tolerance": 0.0},
                 lambda: metric_learn.MLKR(n_components=d, max_iter=20, tol=0), plain, mlkr_errors,
                 "20 steps of L-BFGS, whatever they gain", 8, True,
             ),
@@ -280,7 +286,7 @@ def beside_table(rows):
         runs = "" if row["runs"] == RUNS else f" ({'once' if row['runs'] == 1 else 'of 3'})"
         lines.append([
             row["what"], row["data"], ms(row["ms"]), ms(row["peer_ms"]) + runs, f"{row['peer_ms'] / row['ms']:.1f}", f"{row['goal']:g}",
-            f"{ms(equal)} ({row['equal_steps']} step{'s'[: row['equal_steps'] > 1]})" if equal else "", f"{row['peer_ms'] / equal:,.0f}" if equal else "",
+            "not reached" if "equal_ms" in row and equal is None else f"{ms(equal)} ({row['equal_steps']} step{'s'[: row['equal_steps'] > 1]})" if equal else "", f"{row['peer_ms'] / equal:,.0f}" if equal else "",
             f"{worth(row['worth'])}, {worth(row['peer_worth'])}" if "worth" in row else f"metrics {row['apart']:.0e} apart",
         ])
     return grid(heads, lines)
@@ -295,7 +301,12 @@ def size_table(rows):
 
 
 def page(rows, sizes, busy):
-    failed = [f"{r['what']} on {r['data']}, {r['peer_ms'] / r['ms']:.1f} for {r['goal']:g}" for r in rows if "ms" in r and r["peer_ms"] < r["goal"] * r["ms"]]
+    ratios = lambda row: (row["peer_ms"] / row["ms"], row["peer_ms"] / row["equal_ms"] if row.get("equal_ms") else 0.0)
+    failed = [
+        f"{row['what']} on {row['data']}, {ratios(row)[0]:.1f}" + (f" and {ratios(row)[1]:.1f}" if row.get("equal_ms") else "") + f" for {row['goal']:g}"
+        for row in rows
+        if "ms" in row and max(ratios(row)) < row["goal"]
+    ]
     rules = dict.fromkeys(f"- {row['what']}: {row['rule']}." for row in rows)
     text = [
         "# The speed of the classical methods",
@@ -314,11 +325,12 @@ def page(rows, sizes, busy):
         "",
         "Objectives are computed from the two maps by the same lines of Python: NCA's expected errors, MLKR's squared errors, LMNN's pulls and",
         "pushes, LLE's reconstruction error, Isomap's sum of squares. Where the same rule leaves the two at different places, the fair figure is",
-        "the time to the same one: the fewest steps of ours after which it is as good as the peer at its end.",
+        "the time to the same one: the fewest steps of ours after which it is as good as the peer at its end. NCA has many minima: with 50 steps",
+        "either side may end in one that the other does not reach.",
         "LMNN's peer has hardly moved after 50 steps of its default length, and its start is not scaled to the margin, as ours is; so it is",
         "also run with longer steps. On letter LLE's two errors are of two problems: ours takes copies of a sample for one, the peer does not.",
         "",
-        *(["Short of the goal in this run: " + "; ".join(failed) + ".", ""] if failed else []),
+        *(["Short of the goal by both ratios in this run: " + "; ".join(failed) + ".", ""] if failed else []),
         "## At size",
         "",
         "Ours alone, one fit in a process of its own, whose peak holds the samples too. scikit-learn's NCA would need 28.8 GB for one matrix of",
