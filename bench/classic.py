@@ -372,7 +372,8 @@ def mean_cell(results, data, key, who):
     found = results.accuracies(data, key, who)
     if not found:
         errors = results.errors(data, key, who)
-        return "" if not errors else errors[0] if errors[0].startswith("more than") else "refused"
+        how = "refused" if who == "ours" else "failed"
+        return "" if not errors else errors[0] if errors[0].startswith("more than") else how
     mean, width = interval(list(found.values()))
     width = f" ± {width:.1f}" if math.isfinite(width) else ""
     return f"{mean:.1f}{width}" + (f" ({len(found)})" if len(found) < SPLITS else "")
@@ -469,7 +470,7 @@ def tally(results, sets):
                 mean, width, how = verdict(differences)
                 counts[how] += 1
                 if how.startswith("below"):
-                    below.append((how == "below?", mean, f"{method.name} on {data}, {PEERS[peer]}: {mean:+.2f} ± {width:.2f}"))
+                    below.append((how == "below?", mean, f"{method.name} on {data}, {PEERS[peer]}: {mean:+.2f} ± {width:.2f} ({len(differences)} splits)".replace(": -", ": −")))
     return counts, [line for *_, line in sorted(below)], alone
 
 
