@@ -13,7 +13,8 @@ use std::error::Error;
 use std::time::Instant;
 
 use nearkin_classic::{
-    Itml, Lda, LinearMap, Lmnn, LocalFisher, Nca, Pca, RandomProjection, Rca, Scaler, Stochastic, Whitening,
+    Dca, Itml, Lda, LinearMap, Lmnn, LocalFisher, Lsml, Mmc, Nca, Pca, RandomProjection, Rca, Scaler, Scml,
+    Sdml, Stochastic, Whitening,
 };
 use nearkin_sweep::{Metric, Vectors, top_k};
 use rand::{Rng, SeedableRng};
@@ -78,7 +79,7 @@ fn accuracy(train: &[f32], labels: &[u32], test: &[f32], wanted: &[u32], dims: u
     Ok(right.count() as f64 / wanted.len() as f64)
 }
 
-const METHODS: [&str; 14] = [
+const METHODS: [&str; 20] = [
     "euclidean",
     "pca",
     "whitening",
@@ -91,6 +92,12 @@ const METHODS: [&str; 14] = [
     "lmnn",
     "lmnn-3-passes",
     "itml",
+    "sdml",
+    "mmc",
+    "mmc-diagonal",
+    "lsml",
+    "scml",
+    "dca",
     "nca-2d",
     "lmnn-2d",
 ];
@@ -112,6 +119,12 @@ fn fit(method: &str, x: Vectors<'_>, labels: &[u32], seed: u64) -> Result<Linear
         "lmnn" => Lmnn::new().fit(x, labels)?.map,
         "lmnn-3-passes" => Lmnn::new().passes(3).fit(x, labels)?.map,
         "itml" => Itml::new().fit_labels(x, labels, 1000, seed)?.map,
+        "sdml" => Sdml::new().fit_labels(x, labels, 1000, seed)?.map,
+        "mmc" => Mmc::full().ridge(1e-6).fit_labels(x, labels, 1000, seed)?.map,
+        "mmc-diagonal" => Mmc::diagonal().ridge(1e-6).fit_labels(x, labels, 1000, seed)?.map,
+        "lsml" => Lsml::new().weight(100.0).fit_labels(x, labels, 1000, seed)?.map,
+        "scml" => Scml::new().seed(seed).fit_labels(x, labels)?.map,
+        "dca" => Dca::new().ridge(1e-6).fit_labels(x, labels)?.map,
         "nca-2d" => Nca::new().dims(two).fit(x, labels)?.map,
         "lmnn-2d" => Lmnn::new().dims(two).start(nearkin_classic::Start::Auto).fit(x, labels)?.map,
         other => return Err(format!("no method {other:?}: choose of {METHODS:?}").into()),

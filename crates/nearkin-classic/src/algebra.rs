@@ -196,6 +196,12 @@ impl Eigen {
         Ok(Self { values, vectors })
     }
 
+    /// The power of the matrix that it is of, which is positive definite.
+    pub(crate) fn power(&self, exponent: f64) -> Matrix {
+        let scaled = self.vectors.clone().scale_rows(|r| self.values[r].powf(exponent));
+        self.vectors.transposed().times(&scaled).symmetric()
+    }
+
     /// How many eigenvalues are above 0 by more than rounding.
     pub(crate) fn rank(&self) -> usize {
         let floor =
@@ -325,9 +331,55 @@ pub(crate) fn dot(a: &[f64], b: &[f64]) -> f64 {
     lanes.iter().sum()
 }
 
+/// `to += factor · vector`.
+#[inline(always)]
+pub(crate) fn add(to: &mut [f64], factor: f64, vector: &[f64]) {
+    to.iter_mut().zip(vector).for_each(|(to, x)| *to += factor * x);
+}
+
+/// `‖a‖`.
+pub(crate) fn norm(a: &[f64]) -> f64 {
+    dot(a, a).sqrt()
+}
+
+/// Solves `A x = b` in place for a small symmetric positive definite `A` of `b.len()` rows, whose lower triangle becomes its
+/// Cholesky factor. `false` when `A` is not positive definite.
+pub(crate) fn solve(a: &mut [f64], b: &mut [f64]) -> bool {
+    let n = b.len();
+    let earlier =
+        |a: &[f64], i: usize, j: usize| -> f64 { (0..j).map(|p| a[i * n + p] * a[j * n + p]).sum() };
+    for j in 0..n {
+        let pivot = a[j * n + j] - earlier(a, j, j);
+        if pivot.is_nan() || pivot <= 0.0 {
+            return false;
+        }
+        a[j * n + j] = pivot.sqrt();
+        for i in j + 1..n {
+            a[i * n + j] = (a[i * n + j] - earlier(a, i, j)) / a[j * n + j];
+        }
+    }
+    for i in 0..n {
+        let sum: f64 = (0..i).map(|p| a[i * n + p] * b[p]).sum();
+        b[i] = (b[i] - sum) / a[i * n + i];
+    }
+    for i in (0..n).rev() {
+        let sum: f64 = (i + 1..n).map(|p| a[p * n + i] * b[p]).sum();
+        b[i] = (b[i] - sum) / a[i * n + i];
+    }
+    true
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_hand_worked_system() {
+        let (mut a, mut b) = ([4.0, 0.0, 2.0, 5.0], [8.0, 16.0]);
+        assert!(solve(&mut a, &mut b));
+        assert_eq!(b, [0.5, 3.0]);
+        assert!(!solve(&mut [1.0, 0.0, 2.0, 1.0], &mut [1.0, 1.0]));
+    }
 
     #[test]
     fn eigenvalues_descend_and_eigenvectors_are_rows_that_point_up() {

@@ -2,6 +2,7 @@
 
 use nearkin_sweep::Vectors;
 
+use crate::algebra::{Eigen, Matrix};
 use crate::error::ClassicError;
 
 /// Refuses fewer than `wanted` samples, and values that are not finite.
@@ -9,6 +10,11 @@ pub(crate) fn check(vectors: Vectors<'_>, wanted: usize, why: &'static str) -> R
     if vectors.len() < wanted {
         return Err(ClassicError::TooFew { found: vectors.len(), wanted, why });
     }
+    check_finite(vectors)
+}
+
+/// Refuses samples with missing values.
+pub(crate) fn check_finite(vectors: Vectors<'_>) -> Result<(), ClassicError> {
     match vectors.data().iter().position(|x| !x.is_finite()) {
         None => Ok(()),
         Some(at) => {
@@ -16,6 +22,21 @@ pub(crate) fn check(vectors: Vectors<'_>, wanted: usize, why: &'static str) -> R
             Err(ClassicError::NotFinite { row, column, value: vectors.data()[at] })
         }
     }
+}
+
+/// Refuses samples of another dimension than those of a fit.
+pub(crate) fn check_columns(vectors: Vectors<'_>, wanted: usize) -> Result<(), ClassicError> {
+    if vectors.dim() == wanted {
+        return Ok(());
+    }
+    let (found, wanted) = (format!("{} columns", vectors.dim()), format!("the {wanted} of the fit"));
+    Err(ClassicError::Shape { what: "samples", found, wanted })
+}
+
+/// Refuses new samples that are unlike those of a fit.
+pub(crate) fn check_new(vectors: Vectors<'_>, wanted: usize) -> Result<(), ClassicError> {
+    check_columns(vectors, wanted)?;
+    check_finite(vectors)
 }
 
 /// Refuses a setting out of its range.
@@ -34,6 +55,31 @@ pub(crate) fn dims(asked: Option<usize>, most: usize, why: &'static str) -> Resu
         None => Ok(most),
         Some(found) if (1..=most).contains(&found) => Ok(found),
         Some(found) => Err(ClassicError::Dims { found, most, why }),
+    }
+}
+
+/// Refuses maps of no dimensions and of more than `most`.
+pub(crate) fn check_dims(found: usize, most: usize) -> Result<(), ClassicError> {
+    dims(Some(found), most, "these samples have no more directions").map(|_| ())
+}
+
+/// Refuses labels that are not one a sample.
+pub(crate) fn check_labels(vectors: Vectors<'_>, labels: &[u32]) -> Result<(), ClassicError> {
+    let (found, samples) = (labels.len(), vectors.len());
+    if found == samples { Ok(()) } else { Err(ClassicError::Count { what: "labels", found, samples }) }
+}
+
+/// The matrix that a metric is to stay near, as it must be.
+pub(crate) fn positive_definite(prior: &Matrix, d: usize) -> Result<Matrix, ClassicError> {
+    if prior.rows() != d || prior.columns() != d {
+        let (found, wanted) = (format!("{} x {}", prior.rows(), prior.columns()), format!("{d} x {d}"));
+        return Err(ClassicError::Shape { what: "the prior", found, wanted });
+    }
+    let symmetric = prior.symmetric();
+    let eigen = Eigen::new(&symmetric)?;
+    match eigen.rank() {
+        rank if rank == d => Ok(symmetric),
+        rank => Err(ClassicError::Singular { what: "the prior", rank, dims: d }),
     }
 }
 

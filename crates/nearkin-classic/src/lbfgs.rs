@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use crate::algebra::dot;
 use crate::error::ClassicError;
 use crate::input::setting;
+use crate::observer::Observer;
 
 /// When to stop. Deterministic: the same function gives the same steps.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
@@ -32,6 +33,8 @@ pub enum Stop {
     Iterations,
     /// No step along the last direction gained anything: rounding, or a kink.
     LineSearch,
+    /// The [`Observer`] said so.
+    Observer,
 }
 
 /// How a descent went.
@@ -62,14 +65,15 @@ impl Lbfgs {
         setting("tolerance", self.tolerance, ok, "0 or more, and finite")
     }
 
-    /// Minimises a function, from `x` to where it leaves it. The function returns its value and its gradient; values that are
-    /// not finite are stepped back from.
+    /// Minimises a function, from `x` to where it leaves it, watched step by step. The function returns its value and its
+    /// gradient; values that are not finite are stepped back from.
     ///
     /// # Errors
     /// Those of the function; a value that is not finite at the beginning.
     pub fn minimise(
         &self,
         x: &mut Vec<f64>,
+        observer: &Observer,
         mut of: impl FnMut(&[f64]) -> Result<(f64, Vec<f64>), ClassicError>,
     ) -> Result<Descent, ClassicError> {
         let (mut value, mut gradient) = of(x)?;
@@ -116,6 +120,10 @@ impl Lbfgs {
             let scale = value.abs().max(next.abs()).max(1.0);
             (*x, value, gradient) = (to, next, g);
             done.iterations += 1;
+            if !observer.goes_on(done.iterations, self.iterations, value) {
+                done.stop = Stop::Observer;
+                break;
+            }
             if gain <= self.tolerance * scale {
                 done.stop = Stop::Gain;
                 break;
@@ -208,7 +216,7 @@ mod tests {
     fn rosenbrocks_valley_is_followed_to_its_end() {
         let mut x = vec![-1.2, 1.0];
         let descent = Lbfgs { iterations: 200, tolerance: 1e-12 }
-            .minimise(&mut x, |x| {
+            .minimise(&mut x, &Observer::default(), |x| {
                 let (a, b) = (1.0 - x[0], x[1] - x[0] * x[0]);
                 Ok((a * a + 100.0 * b * b, vec![-2.0 * a - 400.0 * x[0] * b, 200.0 * b]))
             })
@@ -222,7 +230,7 @@ mod tests {
         // |x| + 2 |y − 1| + x²
         let mut x = vec![3.0, -2.0];
         let descent = Lbfgs { iterations: 200, tolerance: 0.0 }
-            .minimise(&mut x, |x| {
+            .minimise(&mut x, &Observer::default(), |x| {
                 let (a, b) = (x[0], x[1] - 1.0);
                 Ok((a.abs() + 2.0 * b.abs() + a * a, vec![a.signum() + 2.0 * a, 2.0 * b.signum()]))
             })
@@ -237,8 +245,12 @@ mod tests {
             Ok((-(1.0 - x[0]).ln() + x[0] * x[0] - 5.0 * x[0], vec![1.0 / (1.0 - x[0]) + 2.0 * x[0] - 5.0]))
         };
         let mut x = vec![0.0];
-        Lbfgs { iterations: 50, tolerance: 1e-10 }.minimise(&mut x, of).unwrap();
+        Lbfgs { iterations: 50, tolerance: 1e-10 }.minimise(&mut x, &Observer::default(), of).unwrap();
         assert!((1.0 / (1.0 - x[0]) + 2.0 * x[0] - 5.0).abs() < 1e-4, "{x:?}");
-        assert!(Lbfgs { iterations: 50, tolerance: 1e-10 }.minimise(&mut vec![2.0], of).is_err());
+        assert!(
+            Lbfgs { iterations: 50, tolerance: 1e-10 }
+                .minimise(&mut vec![2.0], &Observer::default(), of)
+                .is_err()
+        );
     }
 }

@@ -17,6 +17,14 @@
 //! | [`Mlkr`] | numbers | the same for regression |
 //! | [`Lmnn`] | labels | a metric for nearest neighbours, with a margin |
 //! | [`Itml`] | pairs or labels | the nearest metric to a given one that honours the pairs |
+//! | [`Sdml`] | pairs or labels | the same by weight instead of bounds, with few entries |
+//! | [`Mmc`] | pairs or labels | strangers far for how near kin are |
+//! | [`Lsml`] | quadruplets or labels | the nearest metric to a given one in which these are nearer than those |
+//! | [`Scml`] | triplets or labels | few directions, with weights, by a margin |
+//! | [`Dca`] | chunklets, and which are apart | directions that part chunklets, relative to their spread |
+//!
+//! [`Pairs`], [`Triplets`] and [`Quadruplets`] are said by hand, or drawn from labels by a seed. An [`Observer`] watches what is
+//! fitted step by step, and may end it.
 //!
 //! [`Mahalanobis::calibrate`] finds the distance below which a pair is best taken for kin.
 //!
@@ -48,28 +56,37 @@ mod algebra;
 mod error;
 mod input;
 mod lbfgs;
-mod linear;
+pub mod linear;
 mod mahalanobis;
+mod observer;
 mod random;
 mod scaler;
 pub mod spectral;
+mod supervision;
 mod threshold;
 
 pub use algebra::Matrix;
 pub use error::ClassicError;
 pub use lbfgs::{Descent, Lbfgs, Stop};
-pub use linear::itml::{Itml, Pairs, Projections};
+pub use linear::dca::Dca;
+pub use linear::itml::{Itml, Projections};
 pub use linear::lda::Lda;
 pub use linear::lfda::LocalFisher;
 pub use linear::lmnn::Lmnn;
+pub use linear::lsml::Lsml;
 pub use linear::mlkr::Mlkr;
+pub use linear::mmc::Mmc;
 pub use linear::nca::{Nca, Stochastic};
 pub use linear::pca::{Pca, Solver};
 pub use linear::projection::RandomProjection;
 pub use linear::rca::Rca;
+pub use linear::scml::Scml;
+pub use linear::sdml::{Certified, Sdml};
 pub use linear::start::Start;
 pub use linear::whitening::Whitening;
 pub use linear::{Fitted, LinearMap, Spectrum};
 pub use mahalanobis::Mahalanobis;
+pub use observer::{Observer, Progress};
 pub use scaler::Scaler;
+pub use supervision::{Pairs, Quadruplet, Quadruplets, Triplet, Triplets};
 pub use threshold::{Goal, Threshold};

@@ -1,23 +1,30 @@
-//! Linear maps, and the methods that find one.
+//! Linear maps, and the methods that find one: a page a method, with its formula, source, cost, and an example.
 
-pub(crate) mod itml;
-pub(crate) mod lda;
-pub(crate) mod lfda;
-pub(crate) mod lmnn;
-pub(crate) mod mlkr;
-pub(crate) mod nca;
+pub mod dca;
+mod graphical_lasso;
+pub mod itml;
+pub mod lda;
+pub mod lfda;
+pub mod lmnn;
+pub mod lsml;
+pub mod mlkr;
+pub mod mmc;
+pub mod nca;
 mod neighbours;
-pub(crate) mod pca;
-pub(crate) mod projection;
-pub(crate) mod rca;
-pub(crate) mod start;
-pub(crate) mod whitening;
+pub mod pca;
+pub mod projection;
+pub mod rca;
+pub mod scml;
+pub mod sdml;
+pub mod start;
+pub mod whitening;
 
 use nearkin_sweep::Vectors;
 use serde::{Deserialize, Serialize};
 
 use crate::algebra::{Matrix, dot, project};
 use crate::error::ClassicError;
+use crate::input::check_columns;
 use crate::mahalanobis::Mahalanobis;
 use crate::scaler::Scaler;
 
@@ -79,11 +86,7 @@ impl LinearMap {
     /// # Errors
     /// When the samples have another dimension than those of the fit.
     pub fn transform(&self, vectors: Vectors<'_>) -> Result<Vec<f32>, ClassicError> {
-        if vectors.dim() != self.offset.len() {
-            let found = format!("{} columns", vectors.dim());
-            let wanted = format!("the {} of the fit", self.offset.len());
-            return Err(ClassicError::Shape { what: "samples", found, wanted });
-        }
+        check_columns(vectors, self.offset.len())?;
         Ok(project(vectors, &self.offset, &self.matrix).into_iter().map(|z| z as f32).collect())
     }
 
@@ -123,7 +126,8 @@ impl LinearMap {
     }
 }
 
-/// A map, and how it was found: a [`Spectrum`], a [`Descent`](crate::Descent), or ITML's [`Projections`](crate::Projections).
+/// A map, and how it was found: a [`Spectrum`], a [`Descent`](crate::Descent), ITML's [`Projections`](crate::Projections),
+/// or SDML's [`Certified`](crate::Certified).
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Fitted<How> {
     /// What was learned.

@@ -4,7 +4,7 @@ use nearkin_sweep::Vectors;
 use serde::{Deserialize, Serialize};
 
 use crate::error::ClassicError;
-use crate::input::check;
+use crate::input::{check, check_columns};
 use crate::linear::LinearMap;
 use crate::{Matrix, algebra};
 
@@ -62,11 +62,7 @@ impl Scaler {
     /// # Errors
     /// When the samples have another number of columns.
     pub fn transform(&self, vectors: Vectors<'_>) -> Result<Vec<f32>, ClassicError> {
-        if vectors.dim() != self.mean.len() {
-            let found = format!("{} columns", vectors.dim());
-            let wanted = format!("the {} of the fit", self.mean.len());
-            return Err(ClassicError::Shape { what: "samples", found, wanted });
-        }
+        check_columns(vectors, self.mean.len())?;
         let scaled = |(at, x): (usize, &f32)| {
             let c = at % self.mean.len();
             ((f64::from(*x) - self.mean[c]) / self.scale[c]) as f32

@@ -5,8 +5,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::ClassicError;
 use crate::input::{check, setting};
-use crate::linear::itml::Pairs;
 use crate::mahalanobis::Mahalanobis;
+use crate::supervision::{Pairs, Sides};
 
 /// What a threshold is to be best at.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
@@ -54,16 +54,10 @@ impl Mahalanobis {
                 setting("strangers", strangers, (0.0..=1.0).contains(&strangers), "0 to 1")?;
             }
         }
-        if pairs.kin.is_empty() || pairs.strangers.is_empty() {
-            return Err(ClassicError::NoPairs);
-        }
-        let samples = vectors.len();
+        pairs.check(vectors.len(), Sides::Both { why: "a threshold is to part the two: give both" })?;
         let mut distances = Vec::with_capacity(pairs.kin.len() + pairs.strangers.len());
         for (pair, delta) in pairs.iter() {
             let (a, b) = (pair.0 as usize, pair.1 as usize);
-            if a == b || a.max(b) >= samples {
-                return Err(ClassicError::Pair { pair, samples });
-            }
             distances.push((self.distance(vectors.row(a), vectors.row(b))?, delta > 0.0));
         }
         distances.sort_by(|a, b| a.0.total_cmp(&b.0));
@@ -136,6 +130,68 @@ mod tests {
     }
 
     #[test]
+    fn the_best_is_that_of_all_cuts_by_brute_force() {
+        let mut rng = crate::random::stream(47);
+        for round in 0..300 {
+            // Few values, so that many pairs are at one distance; some at 0.
+            let count = 2 + crate::random::below(&mut rng, 12);
+            let mut distances: Vec<(f64, bool)> = (0..count)
+                .map(|_| (crate::random::below(&mut rng, 5) as f64, crate::random::below(&mut rng, 2) == 0))
+                .collect();
+            distances.extend([(1.0, true), (2.0, false)]);
+            distances.sort_by(|a, b| a.0.total_cmp(&b.0));
+            for goal in [
+                Goal::Accuracy,
+                Goal::FBeta(0.5),
+                Goal::FBeta(2.0),
+                Goal::AcceptedKin { strangers: 0.0 },
+                Goal::AcceptedKin { strangers: 0.3 },
+            ] {
+                let measure = |cut: f64| {
+                    let count = |accepted: bool, kin: bool| {
+                        distances.iter().filter(|(d, k)| (*d <= cut) == accepted && *k == kin).count() as f64
+                    };
+                    let (hits, misses, wrong, right) =
+                        (count(true, true), count(false, true), count(true, false), count(false, false));
+                    match goal {
+                        Goal::Accuracy => Some((hits + right) / distances.len() as f64),
+                        Goal::FBeta(b) if hits > 0.0 => {
+                            let (precision, recall) = (hits / (hits + wrong), hits / (hits + misses));
+                            Some((1.0 + b * b) * precision * recall / (b * b * precision + recall))
+                        }
+                        Goal::FBeta(_) => Some(0.0),
+                        Goal::AcceptedKin { strangers } => {
+                            (wrong <= strangers * (wrong + right)).then_some(hits / (hits + misses))
+                        }
+                    }
+                };
+                // A cut below all, one at each distance. None is below 0.
+                let cuts = [-0.5, 0.0, 1.0, 2.0, 3.0, 4.0].into_iter().map(|cut| cut + 0.25);
+                let wanted = cuts
+                    .filter(|cut| *cut > 0.0 || distances[0].0 > 0.0)
+                    .filter_map(|cut| measure(cut.max(0.0)));
+                let wanted = wanted.max_by(f64::total_cmp);
+                let found = best(&distances, goal);
+                match (found, wanted) {
+                    (Some(found), Some(wanted)) => {
+                        assert!(
+                            (found.reached - wanted).abs() < 1e-12,
+                            "{round} {goal:?}: {found:?} for {wanted}"
+                        );
+                        assert_eq!(
+                            measure(found.distance).map(|m| (m * 1e9).round()),
+                            Some((wanted * 1e9).round())
+                        );
+                    }
+                    (found, wanted) => {
+                        assert!(found.is_none() && wanted.is_none(), "{round} {goal:?}: {found:?} {wanted:?}")
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
     fn what_cannot_be_calibrated_is_refused() {
         assert!(
             calibrate(Goal::FBeta(0.0)).is_err() && calibrate(Goal::AcceptedKin { strangers: 1.5 }).is_err()
@@ -147,7 +203,7 @@ mod tests {
             metric.calibrate(Vectors::new(&samples, 1).unwrap(), &pairs, Goal::AcceptedKin { strangers: 0.0 })
         };
         assert_eq!(of(&[(0, 1)], &[(0, 2)]), Err(ClassicError::NoThreshold));
-        assert_eq!(of(&[(0, 1)], &[]), Err(ClassicError::NoPairs));
-        assert!(matches!(of(&[(0, 3)], &[(0, 1)]), Err(ClassicError::Pair { .. })));
+        assert!(matches!(of(&[(0, 1)], &[]), Err(ClassicError::OneSided { given: "kin", .. })));
+        assert!(matches!(of(&[(0, 3)], &[(0, 1)]), Err(ClassicError::NoSuchSample { .. })));
     }
 }

@@ -1,5 +1,6 @@
 //! Spectral methods against what is known, scikit-learn's values, bad input, and one thread against two.
 
+use nearkin_classic::ClassicError;
 use nearkin_classic::spectral::*;
 use nearkin_sweep::{Metric, Vectors, top_k};
 use rand::{Rng, SeedableRng};
@@ -160,7 +161,7 @@ fn lle_refuses_groups_that_nothing_ties_together() {
     let group = |at: f32| (0..20).map(move |i| at + 0.01 * i as f32);
     let points: Vec<f32> = group(0.0).chain((1..15).map(|i| 7.0 * i as f32)).chain(group(105.0)).collect();
     let error = Lle::default().fit(Vectors::new(&points, 1).unwrap()).unwrap_err();
-    assert_eq!(error, SpectralError::ClosedGroups { neighbors: 12, groups: vec![20, 20] });
+    assert_eq!(error, ClassicError::ClosedGroups { neighbors: 12, groups: vec![20, 20] });
 }
 
 #[test]
@@ -250,7 +251,7 @@ fn scaling_recovers_points_from_their_distances_but_for_a_rotation() {
     let smacof = Smacof { dims: 3, ..Smacof::default() }.fit(&apart).unwrap();
     assert!(*smacof.stresses().last().unwrap() < 1e-6);
     let error = ClassicalMds { dims: 4 }.fit(&apart).unwrap_err();
-    assert_eq!(error, SpectralError::Flat { found: 3, wanted: 4 });
+    assert_eq!(error, ClassicError::Flat { found: 3, wanted: 4 });
 }
 
 #[test]
@@ -343,8 +344,7 @@ fn bad_input_is_refused_with_the_reason() {
     let mut torn = points.clone();
     torn[7] = f32::NAN;
     let torn = Vectors::new(&torn, 3).unwrap();
-    let missing =
-        |error: SpectralError| matches!(error, SpectralError::NotFinite { point: 2, dimension: 1, .. });
+    let missing = |error: ClassicError| matches!(error, ClassicError::NotFinite { row: 2, column: 1, .. });
     assert!(missing(Lle::default().fit(torn).unwrap_err()));
     assert!(missing(Isomap::default().fit(torn).unwrap_err()));
     assert!(missing(LaplacianEigenmaps::default().fit(torn).unwrap_err()));
@@ -355,20 +355,20 @@ fn bad_input_is_refused_with_the_reason() {
     let pieces: Vec<f32> = (0..40).map(|i| if i < 25 { i as f32 } else { 1000.0 + i as f32 }).collect();
     let pieces = Vectors::new(&pieces, 1).unwrap();
     let refused =
-        |error: SpectralError| matches!(error, SpectralError::Pieces { pieces, .. } if pieces == [25, 15]);
+        |error: ClassicError| matches!(error, ClassicError::Pieces { pieces, .. } if pieces == [25, 15]);
     assert!(refused(Lle::default().fit(pieces).unwrap_err()));
     assert!(refused(Isomap::default().fit(pieces).unwrap_err()));
     assert!(refused(LaplacianEigenmaps::default().fit(pieces).unwrap_err()));
     assert!(refused(DiffusionMaps::default().fit(pieces).unwrap_err()));
 
-    let dims = |error: SpectralError| matches!(error, SpectralError::Dims { .. });
+    let dims = |error: ClassicError| matches!(error, ClassicError::Dims { .. });
     for found in [0, 30] {
         assert!(dims(Lle { dims: found, ..Lle::default() }.fit(v).unwrap_err()));
         assert!(dims(Isomap { dims: found, ..Isomap::default() }.fit(v).unwrap_err()));
         assert!(dims(ClassicalMds { dims: found }.fit_points(v).unwrap_err()));
     }
-    let setting = |error: SpectralError, wanted: &str| match error {
-        SpectralError::Setting { name, .. } => assert_eq!(name, wanted),
+    let setting = |error: ClassicError, wanted: &str| match error {
+        ClassicError::Setting { name, .. } => assert_eq!(name, wanted),
         other => panic!("{other}"),
     };
     setting(Lle { regularization: 0.0, ..Lle::default() }.fit(v).unwrap_err(), "regularization");
@@ -378,26 +378,26 @@ fn bad_input_is_refused_with_the_reason() {
 
     let all_one = vec![1.0; 30];
     let all_one = Vectors::new(&all_one, 1).unwrap();
-    assert!(Lle::default().fit(all_one).unwrap_err().to_string().contains("among 1 points"));
+    assert!(Lle::default().fit(all_one).unwrap_err().to_string().contains("among 1 samples"));
     assert!(matches!(
         Isomap { neighbors: 29, ..Isomap::default() }.fit(all_one).unwrap_err(),
-        SpectralError::Flat { found: 0, .. }
+        ClassicError::Flat { found: 0, .. }
     ));
     let median = DiffusionMaps { neighbors: 29, ..DiffusionMaps::default() }.fit(all_one).unwrap_err();
-    assert_eq!(median, SpectralError::Bandwidth { found: 0.0 });
+    assert_eq!(median, ClassicError::Bandwidth { found: 0.0 });
     let narrow =
         LaplacianEigenmaps { bandwidth: Some(1e-9), ..LaplacianEigenmaps::default() }.fit(v).unwrap_err();
-    assert_eq!(narrow, SpectralError::Bandwidth { found: 1e-9 });
+    assert_eq!(narrow, ClassicError::Bandwidth { found: 1e-9 });
 
     let matrix = |values: &[f32]| ClassicalMds { dims: 1 }.fit(values).unwrap_err().to_string();
-    assert!(matrix(&[0.0, 1.0, 2.0]).contains("no square matrix"));
+    assert!(matrix(&[0.0, 1.0, 2.0]).contains("wanted a square"));
     assert!(matrix(&[0.0, -1.0, 1.0, 0.0]).contains("from 0 to 1 is -1"));
     assert!(matrix(&[0.0, 1.0, 1.0, 0.5]).contains("itself"));
     assert!(matrix(&[0.0, 1.0, 2.0, 0.0]).contains("both ways"));
     assert!(matrix(&[0.0, f32::NAN, 1.0, 0.0]).contains("finite"));
     let other = random_points(4, 2);
     let error = Isomap::default().fit(v).unwrap().transform(Vectors::new(&other, 2).unwrap()).unwrap_err();
-    assert_eq!(error, SpectralError::DimensionMismatch { found: 2, wanted: 3 });
+    assert!(error.to_string().contains("found 2 columns, wanted the 3 of the fit"), "{error}");
 }
 
 #[test]
@@ -438,4 +438,97 @@ fn bits_do_not_depend_on_the_number_of_threads_and_a_fit_survives_being_written(
     let with = |threads| rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap().install(all);
     let one = with(1);
     assert!(one == with(2) && one == with(3));
+}
+
+/// Three clusters of 40 points in ten dimensions, and whose each point is.
+fn clusters() -> (Vec<f32>, Vec<usize>) {
+    let mut points = random_points(120, 10);
+    let of: Vec<usize> = (0..120).map(|i| i % 3).collect();
+    points.chunks_exact_mut(10).zip(&of).for_each(|(row, &c)| row[c] += 6.0);
+    (points, of)
+}
+
+/// The share of points whose nearest in the map is of their cluster.
+fn kept(map: &[f32], of: &[usize]) -> f64 {
+    let map = Vectors::new(map, 2).unwrap();
+    let nearest = top_k(map, map, Metric::SquaredEuclidean, 1, true).unwrap();
+    nearest.iter().enumerate().filter(|(i, near)| of[near[0].index] == of[*i]).count() as f64
+        / of.len() as f64
+}
+
+#[test]
+fn tsne_and_umap_keep_clusters_on_any_number_of_threads_and_follow_the_seed() {
+    let (points, of) = clusters();
+    let v = Vectors::new(&points, 10).unwrap();
+    let (tsne, umap) = (Tsne { perplexity: 15.0, ..Tsne::default() }, Umap::default());
+    let maps = [1, 2].map(|threads| {
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+        pool.install(|| {
+            [tsne.fit(v).unwrap().embedding().to_vec(), umap.fit(v).unwrap().embedding().to_vec()]
+        })
+    });
+    assert_eq!(maps[0], maps[1]);
+    for map in &maps[0] {
+        assert!(kept(map, &of) > 0.99, "{}", kept(map, &of));
+    }
+    assert_ne!(Umap { seed: 1, ..umap }.fit(v).unwrap().embedding(), maps[0][1]);
+    let longer = tsne.fit(v).unwrap().divergence();
+    let shorter = Tsne { epochs: 260, ..tsne }.fit(v).unwrap().divergence();
+    assert!(longer < shorter && longer > 0.0, "{longer} {shorter}");
+}
+
+#[test]
+fn tsne_and_umap_take_copies_constant_columns_and_one_column_and_refuse_the_rest_with_the_reason() {
+    let (mut points, of) = clusters();
+    points.iter_mut().step_by(10).skip(1).step_by(3).for_each(|x| *x = 4.0);
+    let copy: Vec<f32> = points[..200].to_vec();
+    points[200..400].copy_from_slice(&copy);
+    let v = Vectors::new(&points, 10).unwrap();
+    let few = Tsne { perplexity: 5.0, epochs: 300, ..Tsne::default() };
+    let short = Umap { epochs: Some(50), ..Umap::default() };
+    let one = Vectors::new(&points[..60], 1).unwrap();
+    for (points, count) in [(v, of.len()), (one, 60)] {
+        for map in
+            [few.fit(points).unwrap().embedding().to_vec(), short.fit(points).unwrap().embedding().to_vec()]
+        {
+            assert!(map.len() == 2 * count && map.iter().all(|y| y.is_finite()));
+        }
+    }
+    let setting = |error: ClassicError, wanted: &str| match error {
+        ClassicError::Setting { name, .. } => assert_eq!(name, wanted),
+        other => panic!("{other}"),
+    };
+    setting(Tsne { perplexity: 40.0, ..few }.fit(v).unwrap_err(), "perplexity");
+    setting(Tsne { angle: 0.0, ..few }.fit(v).unwrap_err(), "angle");
+    setting(Umap { min_distance: 2.0, ..short }.fit(v).unwrap_err(), "min_distance");
+    setting(Umap { neighbors: 1, ..short }.fit(v).unwrap_err(), "neighbors");
+    assert!(matches!(Umap { dims: 0, ..short }.fit(v).unwrap_err(), ClassicError::Dims { .. }));
+    assert!(matches!(Umap { neighbors: 120, ..short }.fit(v).unwrap_err(), ClassicError::Neighbors { .. }));
+    let same = vec![1.0; 60];
+    let same = Vectors::new(&same, 2).unwrap();
+    assert_eq!(few.fit(same).unwrap_err(), ClassicError::NoVariance);
+    assert_eq!(short.fit(same).unwrap_err(), ClassicError::NoVariance);
+    points[7] = f32::NAN;
+    let v = Vectors::new(&points, 10).unwrap();
+    assert!(matches!(few.fit(v).unwrap_err(), ClassicError::NotFinite { row: 0, column: 7, .. }));
+    assert!(matches!(short.fit(v).unwrap_err(), ClassicError::NotFinite { row: 0, column: 7, .. }));
+}
+
+#[test]
+fn an_observer_sees_smacof_fall_and_may_end_it() {
+    use std::ops::ControlFlow;
+    use std::sync::{Arc, Mutex};
+    let points = random_points(30, 5);
+    let matrix = distances(&points, 5);
+    let seen = Arc::new(Mutex::new(Vec::new()));
+    let told = Arc::clone(&seen);
+    let observer = nearkin_classic::Observer::new(move |progress| {
+        let mut told = told.lock().unwrap();
+        told.push(progress.objective);
+        if told.len() < 4 { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+    });
+    let fitted = Smacof { tolerance: 0.0, observer, ..Smacof::default() }.fit(&matrix).unwrap();
+    let seen = seen.lock().unwrap();
+    assert_eq!(fitted.stresses()[1..], seen[..]);
+    assert!(seen.len() == 4 && seen.is_sorted_by(|a, b| a > b), "{seen:?}");
 }

@@ -16,67 +16,33 @@
 //! ```
 //!
 //! The factor `γ/(γ + 1)`, which the authors' program has too, makes `p` and `ξ` meet exactly.
-
-use std::collections::HashSet;
+//!
+//! Cost: `6 d²` a pair and round; more at [`Itml::fit`].
+//!
+//! When to use it: all that is known are pairs, with an idea of how near is near.
+//!
+//! ```
+//! use nearkin_classic::{Itml, Pairs};
+//! use nearkin_sweep::Vectors;
+//!
+//! let table = [0.0, 3.0, 0.2, -2.0, 0.1, 1.0, 1.0, 2.5, 1.2, -3.0, 1.1, 0.0];
+//! let x = Vectors::new(&table, 2)?;
+//! let pairs = Pairs { kin: vec![(0, 1), (1, 2), (3, 4)], strangers: vec![(0, 3), (1, 4), (2, 5)] };
+//! let fitted = Itml::new().bounds(0.5, 2.0).fit(x, &pairs)?;
+//! assert_eq!(fitted.map.telling_columns()[0].0, 0);
+//! # Ok::<(), nearkin_classic::ClassicError>(())
+//! ```
 
 use nearkin_sweep::{Vectors, wide};
 use serde::{Deserialize, Serialize};
 
 use crate::algebra::{Matrix, dot, mean};
 use crate::error::ClassicError;
-use crate::input::{Classes, check, setting};
+use crate::input::{check, check_labels, positive_definite, setting};
 use crate::linear::{Fitted, LinearMap};
 use crate::mahalanobis::Mahalanobis;
-use crate::random::{below, stream};
-
-/// Pairs of samples, by their places.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
-pub struct Pairs {
-    /// To be near.
-    pub kin: Vec<(u32, u32)>,
-    /// To be far.
-    pub strangers: Vec<(u32, u32)>,
-}
-
-impl Pairs {
-    /// `count` pairs of kin and as many of strangers, fewer where there are not as many, drawn by the seed; none twice.
-    ///
-    /// # Errors
-    /// Fewer than two classes, or no class of two.
-    pub fn of_labels(labels: &[u32], count: usize, seed: u64) -> Result<Self, ClassicError> {
-        let classes = Classes::new(labels.len(), labels)?;
-        classes.check_kin("class")?;
-        let (mut rng, n) = (stream(seed), labels.len());
-        let with_kin: Vec<&Vec<usize>> = classes.members.iter().filter(|m| m.len() > 1).collect();
-        let sorted = |a: usize, b: usize| (a.min(b) as u32, a.max(b) as u32);
-        let (mut found, mut seen) = (Self::default(), HashSet::new());
-        // A draw fails when it is none or was there before; so many tries find nearly all there are.
-        let tries = count.saturating_mul(20);
-        for _ in 0..tries {
-            if found.kin.len() < count {
-                let members = with_kin[below(&mut rng, with_kin.len())];
-                let pair =
-                    sorted(members[below(&mut rng, members.len())], members[below(&mut rng, members.len())]);
-                if pair.0 != pair.1 && seen.insert(pair) {
-                    found.kin.push(pair);
-                }
-            }
-            if found.strangers.len() < count {
-                let (a, b) = (below(&mut rng, n), below(&mut rng, n));
-                if labels[a] != labels[b] && seen.insert(sorted(a, b)) {
-                    found.strangers.push(sorted(a, b));
-                }
-            }
-        }
-        Ok(found)
-    }
-
-    /// Kin with 1, then strangers with −1.
-    pub(crate) fn iter(&self) -> impl Iterator<Item = ((u32, u32), f64)> + '_ {
-        let kin = self.kin.iter().map(|pair| (*pair, 1.0));
-        kin.chain(self.strangers.iter().map(|pair| (*pair, -1.0)))
-    }
-}
+use crate::observer::Observer;
+use crate::supervision::{Pairs, Sides, difference};
 
 /// Settings of ITML.
 #[derive(Debug, Clone, PartialEq)]
@@ -86,6 +52,7 @@ pub struct Itml {
     prior: Option<Matrix>,
     rounds: usize,
     tolerance: f64,
+    observer: Observer,
 }
 
 /// How the projections went.
@@ -101,7 +68,14 @@ pub struct Projections {
 
 impl Default for Itml {
     fn default() -> Self {
-        Self { gamma: 1.0, bounds: None, prior: None, rounds: 1000, tolerance: 1e-3 }
+        Self {
+            gamma: 1.0,
+            bounds: None,
+            prior: None,
+            rounds: 1000,
+            tolerance: 1e-3,
+            observer: Observer::default(),
+        }
     }
 }
 
@@ -135,6 +109,12 @@ impl Itml {
         Self { rounds, tolerance, ..self }
     }
 
+    /// Watched, round by round; the objective is the change of the multipliers.
+    #[must_use]
+    pub fn observer(self, observer: Observer) -> Self {
+        Self { observer, ..self }
+    }
+
     /// From labels: by `count` pairs of kin and as many of strangers. Equal samples of two classes are left out.
     ///
     /// # Errors
@@ -147,12 +127,8 @@ impl Itml {
         seed: u64,
     ) -> Result<Fitted<Projections>, ClassicError> {
         check(vectors, 2, "pairs are compared")?;
-        if labels.len() != vectors.len() {
-            return Err(ClassicError::Count { what: "labels", found: labels.len(), samples: vectors.len() });
-        }
-        let mut pairs = Pairs::of_labels(labels, count, seed)?;
-        pairs.strangers.retain(|&(a, b)| vectors.row(a as usize) != vectors.row(b as usize));
-        self.fit(vectors, &pairs)
+        check_labels(vectors, labels)?;
+        self.fit(vectors, &Pairs::of_labels(labels, count, seed)?.parted(vectors))
     }
 
     /// From pairs. The map is d × d, or of the rank of `M`.
@@ -168,6 +144,9 @@ impl Itml {
         while rounds < self.rounds && change > self.tolerance {
             change = state.round(self.gamma);
             rounds += 1;
+            if !self.observer.goes_on(rounds, self.rounds, change) {
+                break;
+            }
         }
         if !state.metric.data().iter().all(|m| m.is_finite()) {
             return Err(ClassicError::Overflow { what: "the metric" });
@@ -208,19 +187,15 @@ impl State {
         )?;
         setting("rounds", settings.rounds as f64, settings.rounds > 0, "1 or more")?;
         setting("tolerance", settings.tolerance, settings.tolerance >= 0.0, "0 or more")?;
-        let (samples, d) = (vectors.len(), vectors.dim());
+        let d = vectors.dim();
         let metric = match &settings.prior {
             None => Matrix::identity(d, d),
             Some(prior) => positive_definite(prior, d)?,
         };
+        pairs.check(vectors.len(), Sides::Any)?;
         let mut constraints = Vec::new();
         for (pair, delta) in pairs.iter() {
-            let (a, b) = (pair.0 as usize, pair.1 as usize);
-            if a == b || a.max(b) >= samples {
-                return Err(ClassicError::Pair { pair, samples });
-            }
-            let ends = vectors.row(a).iter().zip(vectors.row(b));
-            let v: Vec<f64> = ends.map(|(x, y)| f64::from(*x) - f64::from(*y)).collect();
+            let v = difference(vectors, pair);
             match v.iter().all(|x| *x == 0.0) {
                 true if delta < 0.0 => return Err(ClassicError::EqualStrangers { pair }),
                 // Equal kin are as near as can be.
@@ -229,7 +204,7 @@ impl State {
             }
         }
         if constraints.is_empty() {
-            return Err(ClassicError::NoPairs);
+            return Err(ClassicError::NoTuples { what: "pairs of different samples" });
         }
         let mut state = Self { metric, bounds: (0.0, 0.0), constraints, image: vec![0.0; d] };
         state.bounds = settings.bounds.unwrap_or_else(|| state.spread());
@@ -308,24 +283,10 @@ fn square(metric: &Matrix, v: &[f64]) -> f64 {
     (0..v.len()).map(|r| v[r] * dot(metric.row(r), v)).sum()
 }
 
-/// A prior as it must be.
-fn positive_definite(prior: &Matrix, d: usize) -> Result<Matrix, ClassicError> {
-    if prior.rows() != d || prior.columns() != d {
-        let (found, wanted) = (format!("{} x {}", prior.rows(), prior.columns()), format!("{d} x {d}"));
-        return Err(ClassicError::Shape { what: "the prior", found, wanted });
-    }
-    let symmetric = prior.symmetric();
-    let eigen = crate::algebra::Eigen::new(&symmetric)?;
-    match eigen.rank() {
-        rank if rank == d => Ok(symmetric),
-        rank => Err(ClassicError::Singular { what: "the prior", rank, dims: d }),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::random::normals;
+    use crate::random::{normals, stream};
 
     /// Two classes that differ along the first of three columns.
     fn table(n: usize) -> (Vec<f32>, Vec<u32>) {
@@ -406,10 +367,10 @@ mod tests {
             Itml::new().fit(vectors, &Pairs { kin: kin.to_vec(), strangers: strangers.to_vec() })
         };
         assert!(fit(&[(0, 1), (0, 2)], &[]).is_ok());
-        assert!(matches!(fit(&[(0, 1)], &[]), Err(ClassicError::NoPairs)));
+        assert!(matches!(fit(&[(0, 1)], &[]), Err(ClassicError::NoTuples { .. })));
         assert!(matches!(fit(&[], &[(0, 1)]), Err(ClassicError::EqualStrangers { pair: (0, 1) })));
-        assert!(matches!(fit(&[(0, 3)], &[]), Err(ClassicError::Pair { pair: (0, 3), samples: 3 })));
-        assert!(matches!(fit(&[(2, 2)], &[]), Err(ClassicError::Pair { .. })));
+        assert!(matches!(fit(&[(0, 3)], &[]), Err(ClassicError::NoSuchSample { sample: 3, samples: 3, .. })));
+        assert!(matches!(fit(&[(2, 2)], &[]), Err(ClassicError::SameTwice { sample: 2, .. })));
         let pairs = Pairs { kin: vec![(0, 2)], strangers: vec![] };
         assert!(Itml::new().gamma(0.0).fit(vectors, &pairs).is_err());
         assert!(Itml::new().prior(Matrix::zeros(1, 1)).fit(vectors, &pairs).is_err());

@@ -8,6 +8,21 @@
 //! ```
 //!
 //! the map solves `S_b a = λ S_w a`, and is scaled so that the covariance within classes becomes the identity.
+//!
+//! Cost: `4 n d² + O(d³)`; memory d × d.
+//!
+//! When to use it: classes are labelled, and each is one cluster.
+//!
+//! ```
+//! use nearkin_classic::Lda;
+//! use nearkin_sweep::Vectors;
+//!
+//! let table = [0.0, 3.0, 0.2, -2.0, 0.1, 1.0, 1.0, 2.5, 1.2, -3.0, 1.1, 0.0];
+//! let x = Vectors::new(&table, 2)?;
+//! let fitted = Lda::new().fit(x, &[0, 0, 0, 1, 1, 1])?;
+//! assert_eq!(fitted.map.telling_columns()[0].0, 0);
+//! # Ok::<(), nearkin_classic::ClassicError>(())
+//! ```
 
 use nearkin_sweep::Vectors;
 

@@ -15,6 +15,19 @@
 //! ```
 //!
 //! Directions are scaled by `√λ`, as the paper's program does: the more telling, the longer.
+//!
+//! When to use it: classes are labelled, and some are several clusters.
+//!
+//! ```
+//! use nearkin_classic::LocalFisher;
+//! use nearkin_sweep::Vectors;
+//!
+//! let table = [0.0, 3.0, 0.2, -2.0, 0.1, 1.0, 1.0, 2.5, 1.2, -3.0, 1.1, 0.0];
+//! let x = Vectors::new(&table, 2)?;
+//! let fitted = LocalFisher::new().dims(1).fit(x, &[0, 0, 0, 1, 1, 1])?;
+//! assert_eq!(fitted.map.telling_columns()[0].0, 0);
+//! # Ok::<(), nearkin_classic::ClassicError>(())
+//! ```
 
 use nearkin_sweep::{Metric, RowFold, Vectors, fold_rows, top_k};
 

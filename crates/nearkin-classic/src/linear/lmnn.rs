@@ -10,6 +10,21 @@
 //! targets are pulled near, and samples of other classes that come within the margin, *impostors*, are pushed out. It is
 //! minimised in `A`, which may have fewer rows than columns. A round sweeps all pairs once for the value of `L` and for the
 //! samples that are impostors or nearly so; L-BFGS then steps on these alone, until the next round finds them anew.
+//!
+//! Cost: `2 n² k` a round; more at [`Lmnn::fit`].
+//!
+//! When to use it: nearest neighbours are to classify, and samples are many.
+//!
+//! ```
+//! use nearkin_classic::Lmnn;
+//! use nearkin_sweep::Vectors;
+//!
+//! let table = [0.0, 3.0, 0.2, -2.0, 0.1, 1.0, 1.0, 2.5, 1.2, -3.0, 1.1, 0.0];
+//! let x = Vectors::new(&table, 2)?;
+//! let fitted = Lmnn::new().neighbours(1).fit(x, &[0, 0, 0, 1, 1, 1])?;
+//! assert_eq!(fitted.map.telling_columns()[0].0, 0);
+//! # Ok::<(), nearkin_classic::ClassicError>(())
+//! ```
 
 use nearkin_sweep::{Metric, RowFold, Vectors, fold_rows, top_k};
 use rayon::prelude::*;
@@ -20,9 +35,10 @@ use crate::input::{Classes, check, dims, gather, setting};
 use crate::lbfgs::{Descent, Lbfgs, Stop};
 use crate::linear::start::Start;
 use crate::linear::{Fitted, LinearMap};
+use crate::observer::Observer;
 
 /// Settings of LMNN.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Lmnn {
     neighbours: usize,
     push: f64,
@@ -30,12 +46,21 @@ pub struct Lmnn {
     start: Start,
     passes: usize,
     descent: Lbfgs,
+    observer: Observer,
 }
 
 impl Default for Lmnn {
     fn default() -> Self {
         let descent = Lbfgs { iterations: 200, tolerance: 1e-4 };
-        Self { neighbours: 3, push: 0.5, dims: None, start: Start::Identity, passes: 1, descent }
+        Self {
+            neighbours: 3,
+            push: 0.5,
+            dims: None,
+            start: Start::Identity,
+            passes: 1,
+            descent,
+            observer: Observer::default(),
+        }
     }
 }
 
@@ -89,6 +114,12 @@ impl Lmnn {
         Self { descent, ..self }
     }
 
+    /// Watched, round by round: a round is up to 15 steps, which are what is counted, in each pass anew.
+    #[must_use]
+    pub fn observer(self, observer: Observer) -> Self {
+        Self { observer, ..self }
+    }
+
     /// Finds the map. Columns should be of one scale, since targets are chosen as the samples are given.
     ///
     /// Cost: `2 n² k` operations a round, and `4 (n d + p) k` a step, with `p` pairs of targets and impostors. Memory: 12 bytes
@@ -108,11 +139,14 @@ impl Lmnn {
         let offset = mean(vectors);
         let solve = |matrix: Matrix, targets: &[Vec<u32>]| {
             let problem = Problem { vectors, labels, offset: &offset, targets, push: self.push };
-            problem.solve(problem.scaled(matrix), &self.descent)
+            problem.solve(problem.scaled(matrix), &self.descent, &self.observer)
         };
         let start = self.start.matrix(vectors, Some((labels, &classes)), k)?;
         let (mut matrix, mut how) = solve(start, &targets(vectors, &classes, self.neighbours)?)?;
         for _ in 1..self.passes {
+            if how.stop == Stop::Observer {
+                break;
+            }
             let z: Vec<f32> = project(vectors, &offset, &matrix).into_iter().map(|z| z as f32).collect();
             let targets = targets(Vectors::new(&z, k)?, &classes, self.neighbours)?;
             let before = how;
@@ -163,7 +197,12 @@ impl Problem<'_> {
         matrix.scale_rows(|_| scale)
     }
 
-    fn solve(&self, mut matrix: Matrix, descent: &Lbfgs) -> Result<(Matrix, Descent), ClassicError> {
+    fn solve(
+        &self,
+        mut matrix: Matrix,
+        descent: &Lbfgs,
+        observer: &Observer,
+    ) -> Result<(Matrix, Descent), ClassicError> {
         let (k, d) = (matrix.rows(), matrix.columns());
         let (mut value, mut near) = self.round(&matrix)?;
         if !value.is_finite() {
@@ -177,7 +216,7 @@ impl Problem<'_> {
                 iterations: STEPS.min(descent.iterations - done.iterations),
                 tolerance: 0.1 * descent.tolerance,
             };
-            let leg = steps.minimise(&mut entries, |entries| {
+            let leg = steps.minimise(&mut entries, &Observer::default(), |entries| {
                 let (value, gradient) = self.pull(&active, &Matrix::new(k, d, entries.to_vec())?);
                 Ok((value, gradient.data().to_vec()))
             })?;
@@ -197,6 +236,10 @@ impl Problem<'_> {
             }
             let gain = value - next;
             (matrix, value, near) = (moved, next, found);
+            if !observer.goes_on(done.iterations, descent.iterations, value) {
+                done.stop = Stop::Observer;
+                break;
+            }
             if gain <= descent.tolerance * value.max(1.0) {
                 done.stop = Stop::Gain;
                 break;

@@ -9,6 +9,21 @@
 //!
 //! A is any k × d matrix; its scale is learned too, and with it how many neighbours count. `n − f` is minimised: the expected
 //! number of errors, which keeps its digits when there are few.
+//!
+//! Cost: `6 n² k` an evaluation; more at [`Nca::fit`].
+//!
+//! When to use it: nearest neighbours are to classify, or a picture in two dimensions is wanted.
+//!
+//! ```
+//! use nearkin_classic::Nca;
+//! use nearkin_sweep::Vectors;
+//!
+//! let table = [0.0, 3.0, 0.2, -2.0, 0.1, 1.0, 1.0, 2.5, 1.2, -3.0, 1.1, 0.0];
+//! let x = Vectors::new(&table, 2)?;
+//! let fitted = Nca::new().dims(1).fit(x, &[0, 0, 0, 1, 1, 1])?;
+//! assert_eq!(fitted.map.telling_columns()[0].0, 0);
+//! # Ok::<(), nearkin_classic::ClassicError>(())
+//! ```
 
 use std::ops::Range;
 
@@ -21,15 +36,17 @@ use crate::lbfgs::{Descent, Lbfgs, Stop};
 use crate::linear::neighbours::{probabilities, pull};
 use crate::linear::start::Start;
 use crate::linear::{Fitted, LinearMap};
+use crate::observer::Observer;
 use crate::random::{shuffle, stream};
 
 /// Settings of NCA.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Nca {
     dims: Option<usize>,
     start: Start,
     descent: Lbfgs,
     stochastic: Option<Stochastic>,
+    observer: Observer,
 }
 
 /// Descent on small random sets of samples instead of all: for many samples. A set's own neighbours stand for all, so it
@@ -56,7 +73,7 @@ impl Default for Stochastic {
 impl Default for Nca {
     fn default() -> Self {
         let descent = Lbfgs { iterations: 100, tolerance: 1e-5 };
-        Self { dims: None, start: Start::Auto, descent, stochastic: None }
+        Self { dims: None, start: Start::Auto, descent, stochastic: None, observer: Observer::default() }
     }
 }
 
@@ -90,6 +107,12 @@ impl Nca {
         Self { stochastic: Some(stochastic), ..self }
     }
 
+    /// Watched: L-BFGS step by step, random sets epoch by epoch; the objective is the expected number of errors.
+    #[must_use]
+    pub fn observer(self, observer: Observer) -> Self {
+        Self { observer, ..self }
+    }
+
     /// Finds the map, whose objective is the expected number of errors among the samples. A lone sample of its class only
     /// counts as others' neighbour.
     ///
@@ -110,8 +133,8 @@ impl Nca {
         let sorted = gather(vectors, &classes.order());
         let sorted = Sorted::new(Vectors::new(&sorted, vectors.dim())?, classes.members.iter().map(Vec::len));
         let descent = match self.stochastic {
-            None => sorted.descend(&self.descent, &offset, &mut matrix)?,
-            Some(stochastic) => sorted.wander(&stochastic, &offset, &mut matrix)?,
+            None => sorted.descend(&self.descent, &self.observer, &offset, &mut matrix)?,
+            Some(stochastic) => sorted.wander(&stochastic, &self.observer, &offset, &mut matrix)?,
         };
         Ok(Fitted { map: LinearMap::of(offset, matrix), how: descent })
     }
@@ -139,10 +162,16 @@ impl<'a> Sorted<'a> {
         pull(self.samples, offset, matrix, &Springs { own: &self.own })
     }
 
-    fn descend(&self, descent: &Lbfgs, offset: &[f64], matrix: &mut Matrix) -> Result<Descent, ClassicError> {
+    fn descend(
+        &self,
+        descent: &Lbfgs,
+        observer: &Observer,
+        offset: &[f64],
+        matrix: &mut Matrix,
+    ) -> Result<Descent, ClassicError> {
         let (rows, columns) = (matrix.rows(), matrix.columns());
         let mut entries = matrix.data().to_vec();
-        let found = descent.minimise(&mut entries, |entries| {
+        let found = descent.minimise(&mut entries, observer, |entries| {
             let (errors, gradient) = self.pull(offset, &Matrix::new(rows, columns, entries.to_vec())?)?;
             Ok((errors, gradient.data().to_vec()))
         })?;
@@ -153,6 +182,7 @@ impl<'a> Sorted<'a> {
     fn wander(
         &self,
         settings: &Stochastic,
+        observer: &Observer,
         offset: &[f64],
         matrix: &mut Matrix,
     ) -> Result<Descent, ClassicError> {
@@ -166,8 +196,8 @@ impl<'a> Sorted<'a> {
         let sets = n.div_ceil(settings.batch);
         let size = matrix.data().iter().map(|a| a * a).sum::<f64>() / matrix.data().len() as f64;
         let mut adam = Adam::new(settings.rate * size.sqrt(), settings.epochs * sets, matrix.data().len());
-        let mut errors = 0.0;
-        for _ in 0..settings.epochs {
+        let (mut errors, mut steps, mut stop) = (0.0, 0, Stop::Iterations);
+        for epoch in 1..=settings.epochs {
             shuffle(&mut rng, &mut order);
             errors = 0.0;
             // Sets of as equal a size as can be.
@@ -184,9 +214,13 @@ impl<'a> Sorted<'a> {
                 errors += of_set;
                 adam.step(matrix.data_mut(), gradient.data());
             }
+            steps += sets;
+            if !observer.goes_on(epoch, settings.epochs, errors) {
+                stop = Stop::Observer;
+                break;
+            }
         }
-        let steps = settings.epochs * sets;
-        Ok(Descent { objective: errors, iterations: steps, evaluations: steps, stop: Stop::Iterations })
+        Ok(Descent { objective: errors, iterations: steps, evaluations: steps, stop })
     }
 }
 

@@ -6,6 +6,21 @@
 //! ```text
 //! C = (1 / (n − 1)) Σ_i (x_i − x̄)(x_i − x̄)ᵀ
 //! ```
+//!
+//! Cost: `2 n d²` exactly, `20 n d (k + 10)` randomised; more at [`Solver`].
+//!
+//! When to use it: columns are many and correlated, or before a method whose cost grows with them.
+//!
+//! ```
+//! use nearkin_classic::Pca;
+//! use nearkin_sweep::Vectors;
+//!
+//! // Points near a line.
+//! let table = [0.0, 0.1, 1.0, 0.9, 2.0, 2.1, 3.0, 2.9];
+//! let fitted = Pca::new(1).fit(Vectors::new(&table, 2)?)?;
+//! assert!(fitted.how.values[0] > 0.99 * fitted.how.total);
+//! # Ok::<(), nearkin_classic::ClassicError>(())
+//! ```
 
 use nearkin_sweep::Vectors;
 

@@ -3,6 +3,21 @@
 //! W. Johnson, J. Lindenstrauss, "Extensions of Lipschitz Mappings into a Hilbert Space", 1984; S. Dasgupta, A. Gupta, "An
 //! Elementary Proof of a Theorem of Johnson and Lindenstrauss", 2003. Entries are drawn from `N(0, 1/k)`, so that squared
 //! distances keep their mean; with `k ≥ 4 ln n / (ε²/2 − ε³/3)` dimensions some such map keeps all of them within `1 ± ε`.
+//!
+//! Cost: `2 n d k` to transform; the fit sees no samples.
+//!
+//! When to use it: dimensions are very many, and distances are all that counts.
+//!
+//! ```
+//! use nearkin_classic::RandomProjection;
+//!
+//! // 10,000 samples of 100,000 columns, within a fifth.
+//! let dims = RandomProjection::enough_dims(10_000, 0.2)?;
+//! assert!(dims < 2200);
+//! let map = RandomProjection::new(3).seed(7).fit(100)?;
+//! assert_eq!(map.matrix().columns(), 100);
+//! # Ok::<(), nearkin_classic::ClassicError>(())
+//! ```
 
 use crate::algebra::Matrix;
 use crate::error::ClassicError;

@@ -8,6 +8,22 @@
 //! ```
 //!
 //! What varies within kin is divided out.
+//!
+//! Cost: `2 n d² + O(d³)`; memory d × d.
+//!
+//! When to use it: small groups of kin are known, and nothing about which of them differ. [DCA](crate::Dca) uses that too.
+//!
+//! ```
+//! use nearkin_classic::Rca;
+//! use nearkin_sweep::Vectors;
+//!
+//! // Three chunklets, which vary in the second column.
+//! let table = [0.0, 3.0, 0.2, -2.0, 0.1, 1.0, 1.0, 2.5, 1.2, -3.0, 1.1, 0.0];
+//! let x = Vectors::new(&table, 2)?;
+//! let map = Rca::new().fit(x, &[0, 0, 1, 1, 2, 2])?;
+//! assert_eq!(map.matrix().rows(), 2);
+//! # Ok::<(), nearkin_classic::ClassicError>(())
+//! ```
 
 use nearkin_sweep::Vectors;
 
@@ -57,8 +73,7 @@ impl Rca {
             let what = "the covariance within chunklets";
             return Err(ClassicError::Singular { what, rank, dims: d });
         }
-        let root = eigen.vectors.clone().scale_rows(|r| 1.0 / eigen.values[r].sqrt());
-        Ok(LinearMap::of(offset, eigen.vectors.transposed().times(&root).symmetric()))
+        Ok(LinearMap::of(offset, eigen.power(-0.5)))
     }
 }
 

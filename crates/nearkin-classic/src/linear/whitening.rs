@@ -3,6 +3,22 @@
 //! With eigenvectors `V` (as rows) and eigenvalues `Λ` of the covariance, PCA whitening is `Λ^{-1/2} V`, and zero-phase (ZCA)
 //! whitening turns that back, `Vᵀ Λ^{-1/2} V`: of all whitenings the one that moves samples least (A. Bell, T. Sejnowski,
 //! "The 'Independent Components' of Natural Scenes are Edge Filters", 1997).
+//!
+//! Cost: `2 n d² + O(d³)`; memory d × d.
+//!
+//! When to use it: scale and correlation of the columns mean nothing.
+//!
+//! ```
+//! use nearkin_classic::Whitening;
+//! use nearkin_sweep::Vectors;
+//!
+//! let table = [0.0, 3.0, 0.2, -2.0, 0.1, 1.0, 1.0, 2.5, 1.2, -3.0, 1.1, 0.0];
+//! let x = Vectors::new(&table, 2)?;
+//! let white = Whitening::zca().fit(x)?.map.transform(x)?;
+//! let variance = white.iter().step_by(2).map(|z| z * z).sum::<f32>() / 5.0;
+//! assert!((variance - 1.0).abs() < 1e-5);
+//! # Ok::<(), nearkin_classic::ClassicError>(())
+//! ```
 
 use nearkin_sweep::Vectors;
 

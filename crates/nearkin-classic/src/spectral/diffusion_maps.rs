@@ -32,9 +32,10 @@
 use nearkin_sweep::{Neighbor, Vectors};
 use serde::{Deserialize, Serialize};
 
-use super::error::{SpectralError, check_dims, check_new};
 use super::graph::NeighborGraph;
 use super::markov::{check_bandwidth, extend, heat, walk, weights};
+use crate::error::ClassicError;
+use crate::input::{check_dims, check_new};
 
 /// Settings of diffusion maps.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
@@ -77,10 +78,10 @@ impl DiffusionMaps {
     /// # Errors
     /// When a value is not finite or a setting out of range, the graph of neighbours is in pieces, or no bandwidth is given and half of
     /// all neighbours coincide.
-    pub fn fit(&self, points: Vectors<'_>) -> Result<FittedDiffusionMaps, SpectralError> {
+    pub fn fit(&self, points: Vectors<'_>) -> Result<FittedDiffusionMaps, ClassicError> {
         if !(0.0..=1.0).contains(&self.alpha) {
             let (name, found) = ("alpha", self.alpha);
-            return Err(SpectralError::Setting { name, found, wanted: "a number from 0 to 1" });
+            return Err(ClassicError::Setting { name, found, wanted: "a number from 0 to 1" });
         }
         let graph = NeighborGraph::symmetric(points, self.neighbors)?;
         let n = graph.len();
@@ -134,7 +135,7 @@ impl FittedDiffusionMaps {
     ///
     /// # Errors
     /// When the points have another dimension than those fitted, or a value is not finite.
-    pub fn transform(&self, points: Vectors<'_>) -> Result<Vec<f32>, SpectralError> {
+    pub fn transform(&self, points: Vectors<'_>) -> Result<Vec<f32>, ClassicError> {
         check_new(points, self.dim)?;
         let fitted = Vectors::new(&self.points, self.dim)?;
         // The new point's own q cancels.

@@ -14,7 +14,8 @@ use std::collections::HashMap;
 
 use nearkin_sweep::{Metric, Neighbor, Vectors, top_k};
 
-use super::error::{SpectralError, check_finite};
+use crate::error::ClassicError;
+use crate::input::check_finite;
 
 /// Each point's nearest others by Euclidean distance, as the rows of a sparse matrix of distances.
 ///
@@ -33,10 +34,10 @@ impl NeighborGraph {
     ///
     /// # Errors
     /// When a value is not finite or distances leave the range of f32, or `neighbors` is not between 1 and the number of points less 1.
-    pub fn directed(points: Vectors<'_>, neighbors: usize) -> Result<Self, SpectralError> {
+    pub fn directed(points: Vectors<'_>, neighbors: usize) -> Result<Self, ClassicError> {
         check_finite(points)?;
         if neighbors == 0 || neighbors >= points.len() {
-            return Err(SpectralError::Neighbors { found: neighbors, points: points.len() });
+            return Err(ClassicError::Neighbors { found: neighbors, samples: points.len() });
         }
         Ok(Self::from_rows(neighbors, nearest(points, points, neighbors, true)?))
     }
@@ -45,7 +46,7 @@ impl NeighborGraph {
     ///
     /// # Errors
     /// As [`directed`](Self::directed).
-    pub fn symmetric(points: Vectors<'_>, neighbors: usize) -> Result<Self, SpectralError> {
+    pub fn symmetric(points: Vectors<'_>, neighbors: usize) -> Result<Self, ClassicError> {
         let directed = Self::directed(points, neighbors)?;
         let mut rows = vec![Vec::with_capacity(2 * neighbors); directed.len()];
         for i in 0..directed.len() {
@@ -171,21 +172,21 @@ impl NeighborGraph {
 
     /// # Errors
     /// When the graph is in several pieces.
-    pub(crate) fn require_whole(&self) -> Result<(), SpectralError> {
+    pub(crate) fn require_whole(&self) -> Result<(), ClassicError> {
         let pieces = self.pieces();
         if pieces.len() > 1 {
-            return Err(SpectralError::Pieces { neighbors: self.neighbors, pieces });
+            return Err(ClassicError::Pieces { neighbors: self.neighbors, pieces });
         }
         Ok(())
     }
 
     /// # Errors
     /// When the graph is in several pieces, or holds several closed groups.
-    pub(crate) fn require_one_closed_group(&self) -> Result<(), SpectralError> {
+    pub(crate) fn require_one_closed_group(&self) -> Result<(), ClassicError> {
         self.require_whole()?;
         let groups = self.closed_groups();
         if groups.len() > 1 {
-            return Err(SpectralError::ClosedGroups { neighbors: self.neighbors, groups });
+            return Err(ClassicError::ClosedGroups { neighbors: self.neighbors, groups });
         }
         Ok(())
     }
@@ -200,13 +201,13 @@ pub(crate) fn nearest(
     references: Vectors<'_>,
     count: usize,
     exclude_self: bool,
-) -> Result<Vec<Vec<Neighbor>>, SpectralError> {
+) -> Result<Vec<Vec<Neighbor>>, ClassicError> {
     let found = top_k(queries, references, Metric::Euclidean, count, exclude_self)?;
     // A distance that is not a number makes no neighbour.
     let torn = |near: &Vec<Neighbor>| near.len() < count || near.iter().any(|near| !near.score.is_finite());
     match found.iter().position(torn) {
         None => Ok(found),
-        Some(point) => Err(SpectralError::OutOfRange { point }),
+        Some(sample) => Err(ClassicError::OutOfRange { sample }),
     }
 }
 
@@ -253,7 +254,7 @@ mod tests {
         let graph = NeighborGraph::symmetric(Vectors::new(&points, 1).unwrap(), 1).unwrap();
         assert_eq!(graph.pieces(), [3, 2]);
         let message = graph.require_whole().unwrap_err().to_string();
-        assert!(message.contains("2 pieces, of 3, 2 points") && message.contains("raise"), "{message}");
+        assert!(message.contains("2 pieces, of 3, 2 samples") && message.contains("raise"), "{message}");
     }
 
     #[test]
@@ -279,14 +280,14 @@ mod tests {
     fn bad_input_is_refused() {
         let with_nan = [0.0, 1.0, f32::NAN, 3.0];
         let error = NeighborGraph::directed(Vectors::new(&with_nan, 2).unwrap(), 1).unwrap_err();
-        assert!(error.to_string().contains("point 1 holds NaN at dimension 0"), "{error}");
+        assert!(error.to_string().contains("sample 1 holds NaN in column 0"), "{error}");
         let large = [1e20, 2e20, 3e20];
         let error = NeighborGraph::directed(Vectors::new(&large, 1).unwrap(), 1).unwrap_err();
-        assert_eq!(error, SpectralError::OutOfRange { point: 0 });
+        assert_eq!(error, ClassicError::OutOfRange { sample: 0 });
         let points = [0.0, 1.0, 2.0];
         for k in [0, 3] {
             let error = NeighborGraph::directed(Vectors::new(&points, 1).unwrap(), k).unwrap_err();
-            assert_eq!(error, SpectralError::Neighbors { found: k, points: 3 });
+            assert_eq!(error, ClassicError::Neighbors { found: k, samples: 3 });
         }
     }
 }

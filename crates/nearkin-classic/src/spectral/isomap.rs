@@ -39,9 +39,10 @@ use rand_chacha::ChaCha8Rng;
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
-use super::error::{SpectralError, check_dims, check_new};
 use super::graph::{NeighborGraph, nearest};
 use super::mds::{Triangulation, classical_scaling};
+use crate::error::ClassicError;
+use crate::input::{check_dims, check_new};
 
 /// Settings of Isomap.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -82,7 +83,7 @@ impl Isomap {
     /// # Errors
     /// When a value is not finite or a setting out of range, the graph of neighbours is in pieces, or the points have no
     /// extent in as many directions as the map has dimensions.
-    pub fn fit(&self, points: Vectors<'_>) -> Result<FittedIsomap, SpectralError> {
+    pub fn fit(&self, points: Vectors<'_>) -> Result<FittedIsomap, ClassicError> {
         let graph = NeighborGraph::symmetric(points, self.neighbors)?;
         let n = graph.len();
         check_dims(self.dims, n - 1)?;
@@ -119,12 +120,12 @@ impl Isomap {
     }
 
     /// The landmarks, ascending.
-    fn landmarks(&self, n: usize) -> Result<Vec<usize>, SpectralError> {
+    fn landmarks(&self, n: usize) -> Result<Vec<usize>, ClassicError> {
         let mut all: Vec<usize> = (0..n).collect();
         let Some(count) = self.landmarks else { return Ok(all) };
         if count <= self.dims || count > n {
             let wanted = "more than the dimensions, and at most the points";
-            return Err(SpectralError::Setting { name: "landmarks", found: count as f64, wanted });
+            return Err(ClassicError::Setting { name: "landmarks", found: count as f64, wanted });
         }
         // The first draws of a shuffle; a number of 64 bits modulo n is as good as uniform.
         let mut random = ChaCha8Rng::seed_from_u64(self.seed);
@@ -171,7 +172,7 @@ impl FittedIsomap {
     ///
     /// # Errors
     /// When the points have another dimension than those fitted, or a value is not finite.
-    pub fn transform(&self, points: Vectors<'_>) -> Result<Vec<f32>, SpectralError> {
+    pub fn transform(&self, points: Vectors<'_>) -> Result<Vec<f32>, ClassicError> {
         check_new(points, self.dim)?;
         let fitted = Vectors::new(&self.points, self.dim)?;
         let near = nearest(points, fitted, self.settings.neighbors, false)?;

@@ -31,9 +31,10 @@
 use nearkin_sweep::{Neighbor, Vectors};
 use serde::{Deserialize, Serialize};
 
-use super::error::{SpectralError, check_dims, check_new};
 use super::graph::NeighborGraph;
 use super::markov::{check_bandwidth, extend, heat, walk, weights};
+use crate::error::ClassicError;
+use crate::input::{check_dims, check_new};
 
 /// Settings of Laplacian eigenmaps.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
@@ -70,7 +71,7 @@ impl LaplacianEigenmaps {
     /// # Errors
     /// When a value is not finite or a setting out of range, the graph of neighbours is in pieces, or the kernel so narrow that a
     /// point's weights vanish.
-    pub fn fit(&self, points: Vectors<'_>) -> Result<FittedLaplacianEigenmaps, SpectralError> {
+    pub fn fit(&self, points: Vectors<'_>) -> Result<FittedLaplacianEigenmaps, ClassicError> {
         let bandwidth = check_bandwidth(self.bandwidth.unwrap_or(f64::INFINITY))?;
         let graph = NeighborGraph::symmetric(points, self.neighbors)?;
         let n = graph.len();
@@ -104,7 +105,7 @@ impl FittedLaplacianEigenmaps {
     ///
     /// # Errors
     /// When the points have another dimension than those fitted, or a value is not finite.
-    pub fn transform(&self, points: Vectors<'_>) -> Result<Vec<f32>, SpectralError> {
+    pub fn transform(&self, points: Vectors<'_>) -> Result<Vec<f32>, ClassicError> {
         check_new(points, self.dim)?;
         let fitted = Vectors::new(&self.points, self.dim)?;
         let bandwidth = self.settings.bandwidth.unwrap_or(f64::INFINITY);

@@ -37,11 +37,13 @@ use nearkin_sweep::{Neighbor, Vectors};
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
-use super::algebra::{dot, largest, solve};
-use super::error::{SpectralError, check_dims, check_finite, check_new};
 use super::graph::{NeighborGraph, distinct, nearest};
+use super::lanczos::largest;
 use super::modified_lle::all_weights;
 use super::sparse::{Cholesky, Sparse};
+use crate::algebra::{dot, solve};
+use crate::error::ClassicError;
+use crate::input::{check_dims, check_finite, check_new};
 
 /// Settings of locally linear embedding.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
@@ -85,7 +87,7 @@ impl Lle {
     /// When a value is not finite or a setting out of range, among the distinct points; when the graph of neighbours is in pieces, or several groups of points
     /// have all their neighbours among themselves: the map would show those groups and nothing else; when the factor would be too
     /// large.
-    pub fn fit(&self, points: Vectors<'_>) -> Result<FittedLle, SpectralError> {
+    pub fn fit(&self, points: Vectors<'_>) -> Result<FittedLle, ClassicError> {
         check_regularization(self.regularization)?;
         check_finite(points)?;
         let (firsts, place_of) = distinct(points);
@@ -100,7 +102,7 @@ impl Lle {
         let neighbors: Vec<Vec<&[f32]>> =
             (0..n).map(|i| graph.edges(i).map(|(j, _)| points.row(j)).collect()).collect();
         let weights = if self.modified {
-            all_weights(&rows, &neighbors, self.dims, self.regularization)
+            all_weights(&rows, &neighbors, self.dims, self.regularization)?
         } else {
             let plain = |(point, neighbors): (&&[f32], &Vec<&[f32]>)| {
                 vec![weights(point, neighbors, self.regularization)]
@@ -162,7 +164,7 @@ impl FittedLle {
     ///
     /// # Errors
     /// When the points have another dimension than those fitted, or a value is not finite.
-    pub fn transform(&self, points: Vectors<'_>) -> Result<Vec<f32>, SpectralError> {
+    pub fn transform(&self, points: Vectors<'_>) -> Result<Vec<f32>, ClassicError> {
         check_new(points, self.dim)?;
         let (fitted, dims) = (Vectors::new(&self.points, self.dim)?, self.settings.dims);
         let found = nearest(points, fitted, self.settings.neighbors, false)?;
@@ -195,22 +197,22 @@ pub fn barycentric_weights(
     point: &[f32],
     neighbors: Vectors<'_>,
     regularization: f64,
-) -> Result<Vec<f64>, SpectralError> {
+) -> Result<Vec<f64>, ClassicError> {
     check_regularization(regularization)?;
     check_new(neighbors, point.len())?;
     check_new(Vectors::new(point, point.len())?, point.len())?;
     if neighbors.is_empty() {
-        return Err(SpectralError::Neighbors { found: 0, points: 0 });
+        return Err(ClassicError::Neighbors { found: 0, samples: 0 });
     }
     let rows: Vec<&[f32]> = (0..neighbors.len()).map(|i| neighbors.row(i)).collect();
     Ok(weights(point, &rows, regularization))
 }
 
-fn check_regularization(found: f64) -> Result<(), SpectralError> {
+fn check_regularization(found: f64) -> Result<(), ClassicError> {
     if found > 0.0 && found.is_finite() {
         return Ok(());
     }
-    Err(SpectralError::Setting { name: "regularization", found, wanted: "above zero, and finite" })
+    Err(ClassicError::Setting { name: "regularization", found, wanted: "above zero, and finite" })
 }
 
 /// What leads from the point to each neighbour.

@@ -2,10 +2,11 @@
 
 use nearkin_sweep::{Neighbor, Vectors};
 
-use super::algebra::{largest, norm};
-use super::error::SpectralError;
 use super::graph::{NeighborGraph, nearest};
+use super::lanczos::largest;
 use super::sparse::Sparse;
+use crate::algebra::norm;
+use crate::error::ClassicError;
 
 /// The weight of an edge of length `d` under a heat kernel of bandwidth `ε`: `e^{−d²/ε}`.
 pub(crate) fn heat(distance: f32, bandwidth: f64) -> f64 {
@@ -13,8 +14,8 @@ pub(crate) fn heat(distance: f32, bandwidth: f64) -> f64 {
 }
 
 /// Refuses bandwidths that are not above zero.
-pub(crate) fn check_bandwidth(found: f64) -> Result<f64, SpectralError> {
-    if found > 0.0 && !found.is_nan() { Ok(found) } else { Err(SpectralError::Bandwidth { found }) }
+pub(crate) fn check_bandwidth(found: f64) -> Result<f64, ClassicError> {
+    if found > 0.0 && !found.is_nan() { Ok(found) } else { Err(ClassicError::Bandwidth { found }) }
 }
 
 /// The matrix of the graph's weights, with `own` on the diagonal unless it is zero.
@@ -43,10 +44,10 @@ pub(crate) struct Walk {
 ///
 /// # Errors
 /// When a point has no weight, or the modes are not found. `bandwidth` is for the message.
-pub(crate) fn walk(mut kernel: Sparse, dims: usize, bandwidth: f64) -> Result<Walk, SpectralError> {
+pub(crate) fn walk(mut kernel: Sparse, dims: usize, bandwidth: f64) -> Result<Walk, ClassicError> {
     let mut roots = kernel.row_sums();
     if !roots.iter().all(|&sum| sum.is_normal()) {
-        return Err(SpectralError::Bandwidth { found: bandwidth });
+        return Err(ClassicError::Bandwidth { found: bandwidth });
     }
     roots.iter_mut().for_each(|sum| *sum = sum.sqrt());
     kernel.scale(|i, j| 1.0 / (roots[i] * roots[j]));
@@ -70,7 +71,7 @@ pub(crate) fn extend(
     embedding: &[f32],
     values: &[f64],
     weight: impl Fn(&Neighbor) -> f64,
-) -> Result<Vec<f32>, SpectralError> {
+) -> Result<Vec<f32>, ClassicError> {
     let found = nearest(points, fitted, neighbors, false)?;
     let dims = values.len();
     let mut places = Vec::with_capacity(points.len() * dims);

@@ -35,8 +35,10 @@ use nearkin_sweep::Vectors;
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
-use super::algebra::{Eigenpairs, add, dot, largest};
-use super::error::{SpectralError, check_dims, check_finite};
+use super::lanczos::{Eigenpairs, largest};
+use crate::algebra::{add, dot};
+use crate::error::ClassicError;
+use crate::input::{check_columns, check_dims, check_finite};
 
 /// Settings of classical multidimensional scaling.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -59,7 +61,7 @@ impl ClassicalMds {
     /// # Errors
     /// When the matrix is not square, not symmetric, or holds what is no distance; when `dims` is not between 1 and the points less 1;
     /// when the points have no extent in so many directions.
-    pub fn fit(&self, distances: &[f32]) -> Result<FittedMds, SpectralError> {
+    pub fn fit(&self, distances: &[f32]) -> Result<FittedMds, ClassicError> {
         let n = check_distances(distances)?;
         let (eigenvalues, triangulation) = classical_scaling(distances, n, self.dims)?;
         let embedding = triangulation.place_rows(n, |i| &distances[i * n..(i + 1) * n]);
@@ -70,7 +72,7 @@ impl ClassicalMds {
     ///
     /// # Errors
     /// When a value is not finite, or `dims` as in [`fit`](Self::fit).
-    pub fn fit_points(&self, points: Vectors<'_>) -> Result<FittedMds, SpectralError> {
+    pub fn fit_points(&self, points: Vectors<'_>) -> Result<FittedMds, ClassicError> {
         check_finite(points)?;
         let (n, d) = (points.len(), points.dim());
         check_dims(self.dims, n.saturating_sub(1))?;
@@ -114,11 +116,9 @@ impl FittedMds {
     ///
     /// # Errors
     /// When a row is not as long as there are points, or holds what is no distance.
-    pub fn transform(&self, distances: Vectors<'_>) -> Result<Vec<f32>, SpectralError> {
+    pub fn transform(&self, distances: Vectors<'_>) -> Result<Vec<f32>, ClassicError> {
         let wanted = self.triangulation.means.len();
-        if distances.dim() != wanted {
-            return Err(SpectralError::DimensionMismatch { found: distances.dim(), wanted });
-        }
+        check_columns(distances, wanted)?;
         check_entries(distances.data(), wanted)?;
         Ok(self.triangulation.place_rows(distances.len(), |i| distances.row(i)))
     }
@@ -164,7 +164,7 @@ pub(crate) fn classical_scaling(
     distances: &[f32],
     n: usize,
     dims: usize,
-) -> Result<(Vec<f64>, Triangulation), SpectralError> {
+) -> Result<(Vec<f64>, Triangulation), ClassicError> {
     check_dims(dims, n.saturating_sub(1))?;
     let row = |i: usize| &distances[i * n..(i + 1) * n];
     // J is the projection that the search makes anyway.
@@ -195,16 +195,20 @@ fn squares_times(d: &[f32], x: &[f64]) -> f64 {
 }
 
 /// Refuses eigenvalues that are no more than rounding beside the first.
-fn check_extent(values: &[f64], rounding: f64) -> Result<(), SpectralError> {
+fn check_extent(values: &[f64], rounding: f64) -> Result<(), ClassicError> {
     let found = values.iter().filter(|&&value| value > rounding * values[0].max(0.0)).count();
-    if found < values.len() { Err(SpectralError::Flat { found, wanted: values.len() }) } else { Ok(()) }
+    if found < values.len() { Err(ClassicError::Flat { found, wanted: values.len() }) } else { Ok(()) }
 }
 
 /// Refuses what is no matrix of distances; the number of points otherwise.
-pub(crate) fn check_distances(distances: &[f32]) -> Result<usize, SpectralError> {
+pub(crate) fn check_distances(distances: &[f32]) -> Result<usize, ClassicError> {
     let n = distances.len().isqrt();
     if n * n != distances.len() || n == 0 {
-        return Err(SpectralError::NotSquare { len: distances.len() });
+        return Err(ClassicError::Shape {
+            what: "distances",
+            found: format!("{} values", distances.len()),
+            wanted: "a square: all pairs, row by row".into(),
+        });
     }
     check_entries(distances, n)?;
     let most = distances.iter().fold(0.0, |most: f32, &d| most.max(d));
@@ -212,7 +216,7 @@ pub(crate) fn check_distances(distances: &[f32]) -> Result<usize, SpectralError>
         for column in 0..=row {
             let (found, other) = (distances[row * n + column], distances[column * n + row]);
             if row == column && found != 0.0 {
-                return Err(SpectralError::Distance {
+                return Err(ClassicError::Distance {
                     row,
                     column,
                     found,
@@ -220,17 +224,17 @@ pub(crate) fn check_distances(distances: &[f32]) -> Result<usize, SpectralError>
                 });
             }
             if (found - other).abs() > 1e-5 * most {
-                return Err(SpectralError::Distance { row, column, found, wanted: "the same both ways" });
+                return Err(ClassicError::Distance { row, column, found, wanted: "the same both ways" });
             }
         }
     }
     Ok(n)
 }
 
-fn check_entries(distances: &[f32], width: usize) -> Result<(), SpectralError> {
+fn check_entries(distances: &[f32], width: usize) -> Result<(), ClassicError> {
     match distances.iter().position(|d| !d.is_finite() || *d < 0.0) {
         None => Ok(()),
-        Some(i) => Err(SpectralError::Distance {
+        Some(i) => Err(ClassicError::Distance {
             row: i / width,
             column: i % width,
             found: distances[i],

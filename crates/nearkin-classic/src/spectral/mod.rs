@@ -8,6 +8,8 @@
 //! | [`Smacof`] | distances, by least squares | points × points | the caller's distances |
 //! | [`LaplacianEigenmaps`] | nearness | sparse | the graph |
 //! | [`DiffusionMaps`] | random walks | sparse | the graph |
+//! | [`Tsne`] | who is near whom | sparse | the graph |
+//! | [`Umap`] | who is near whom | sparse | the graph |
 //!
 //! Each has `fit`, whose result holds the map of the points it was given (`embedding`, row-major), and most results place
 //! unseen points by `transform`. Points are rows of f32; sums and eigenvectors are f64. An eigenvector's sign is free, and
@@ -26,11 +28,10 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
-mod algebra;
 pub mod diffusion_maps;
-mod error;
 pub mod graph;
 pub mod isomap;
+mod lanczos;
 pub mod laplacian_eigenmaps;
 pub mod lle;
 mod markov;
@@ -38,12 +39,15 @@ pub mod mds;
 mod modified_lle;
 pub mod smacof;
 mod sparse;
+pub mod tsne;
+pub mod umap;
 
 pub use diffusion_maps::{DiffusionMaps, FittedDiffusionMaps};
-pub use error::SpectralError;
 pub use graph::NeighborGraph;
 pub use isomap::{FittedIsomap, Isomap};
 pub use laplacian_eigenmaps::{FittedLaplacianEigenmaps, LaplacianEigenmaps};
 pub use lle::{FittedLle, Lle, barycentric_weights};
 pub use mds::{ClassicalMds, FittedMds};
 pub use smacof::{FittedSmacof, Smacof};
+pub use tsne::{FittedTsne, Tsne};
+pub use umap::{FittedUmap, Umap};

@@ -14,11 +14,9 @@
 
 use rayon::prelude::*;
 
-use super::algebra::{dot, eigen, norm};
 use super::lle::{offsets, weights};
-
-/// The eigenvalues and eigenvectors of a point's Gram matrix, largest first.
-type Spectrum = (Vec<f64>, Vec<Vec<f64>>);
+use crate::algebra::{Eigen, Matrix, dot, norm};
+use crate::error::ClassicError;
 
 /// All weights of each point, from the points of its neighbours.
 pub(crate) fn all_weights(
@@ -26,23 +24,32 @@ pub(crate) fn all_weights(
     neighbors: &[Vec<&[f32]>],
     dims: usize,
     regularization: f64,
-) -> Vec<Vec<Vec<f64>>> {
-    let spectrum = |(point, neighbors): (&&[f32], &Vec<&[f32]>)| {
-        let away = offsets(point, neighbors);
-        eigen(away.len(), |a, b| dot(&away[a], &away[b]))
-    };
-    let spectra: Vec<Spectrum> = points.par_iter().zip(neighbors).map(spectrum).collect();
-    let mut parts: Vec<f64> = spectra.iter().map(|(values, _)| part(values, dims)).collect();
+) -> Result<Vec<Vec<Vec<f64>>>, ClassicError> {
+    let spectrum = |(point, neighbors): (&&[f32], &Vec<&[f32]>)| spectrum(&offsets(point, neighbors));
+    let spectra: Vec<Eigen> =
+        points.par_iter().zip(neighbors).map(spectrum).collect::<Result<_, ClassicError>>()?;
+    let mut parts: Vec<f64> = spectra.iter().map(|eigen| part(&eigen.values, dims)).collect();
     parts.sort_by(f64::total_cmp);
     let middle = parts.len() / 2;
     let eta = if parts.len() % 2 == 1 { parts[middle] } else { 0.5 * (parts[middle - 1] + parts[middle]) };
-    let all = |((point, neighbors), (values, vectors)): ((&&[f32], &Vec<&[f32]>), &Spectrum)| {
+    let all = |((point, neighbors), eigen): ((&&[f32], &Vec<&[f32]>), &Eigen)| {
         let plain = weights(point, neighbors, regularization);
         let k = plain.len();
-        let count = (1..k).take_while(|&count| part(values, k - count) < eta).count().max(1);
-        several(&plain, &vectors[k - count..])
+        let count = (1..k).take_while(|&count| part(&eigen.values, k - count) < eta).count().max(1);
+        several(&plain, &last(eigen, count))
     };
-    points.par_iter().zip(neighbors).zip(&spectra).map(all).collect()
+    Ok(points.par_iter().zip(neighbors).zip(&spectra).map(all).collect())
+}
+
+/// Of the Gram matrix of a point's neighbours about it.
+fn spectrum(away: &[Vec<f64>]) -> Result<Eigen, ClassicError> {
+    Eigen::new(&Matrix::from_fn(away.len(), away.len(), |a, b| dot(&away[a], &away[b])))
+}
+
+/// The eigenvectors of the smallest eigenvalues.
+fn last(eigen: &Eigen, count: usize) -> Vec<Vec<f64>> {
+    let k = eigen.values.len();
+    (k - count..k).map(|r| eigen.vectors.row(r).to_vec()).collect()
 }
 
 /// What the eigenvalues but for the first `kept` come to, as a part of those.
@@ -80,9 +87,7 @@ mod tests {
         let point = [0.1f32, 0.2];
         let rows: [&[f32]; 5] = [&[1.0, 0.0], &[0.0, 1.0], &[-1.0, 0.3], &[0.2, -0.9], &[0.5, 0.6]];
         let plain = weights(&point, &rows, 1e-3);
-        let away = offsets(&point, &rows);
-        let (_, vectors) = eigen(5, |a, b| dot(&away[a], &away[b]));
-        let found = several(&plain, &vectors[2..]);
+        let found = several(&plain, &last(&spectrum(&offsets(&point, &rows)).unwrap(), 3));
         assert_eq!(found.len(), 3);
         for weights in found {
             assert!((weights.iter().sum::<f64>() - 1.0).abs() < 1e-12);

@@ -33,11 +33,12 @@
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
-use super::error::SpectralError;
 use super::mds::ClassicalMds;
+use crate::error::ClassicError;
+use crate::observer::Observer;
 
 /// Settings of metric scaling.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Smacof {
     /// Dimensions of the map.
     pub dims: usize,
@@ -45,12 +46,15 @@ pub struct Smacof {
     pub iterations: usize,
     /// Stops when an iteration lowers the stress `σ` by less than this part of it. Zero or more.
     pub tolerance: f64,
+    /// Watches each iteration; the objective is the last of [`FittedSmacof::stresses`] at that point.
+    #[serde(skip)]
+    pub observer: Observer,
 }
 
 impl Default for Smacof {
     /// 2 dimensions, at most 300 iterations, tolerance 10⁻⁶.
     fn default() -> Self {
-        Self { dims: 2, iterations: 300, tolerance: 1e-6 }
+        Self { dims: 2, iterations: 300, tolerance: 1e-6, observer: Observer::default() }
     }
 }
 
@@ -66,10 +70,10 @@ impl Smacof {
     ///
     /// # Errors
     /// As [`ClassicalMds::fit`]; or when the tolerance is negative.
-    pub fn fit(&self, distances: &[f32]) -> Result<FittedSmacof, SpectralError> {
+    pub fn fit(&self, distances: &[f32]) -> Result<FittedSmacof, ClassicError> {
         if self.tolerance.is_nan() || self.tolerance < 0.0 {
             let (name, found) = ("tolerance", self.tolerance);
-            return Err(SpectralError::Setting { name, found, wanted: "zero or more" });
+            return Err(ClassicError::Setting { name, found, wanted: "zero or more" });
         }
         let start = ClassicalMds { dims: self.dims }.fit(distances)?;
         let n = distances.len().isqrt();
@@ -83,7 +87,9 @@ impl Smacof {
             let stress = stress / scale;
             let settled = stresses.last().is_some_and(|&last| last - stress <= self.tolerance * last);
             stresses.push(stress);
-            if settled || stresses.len() > self.iterations {
+            let made = stresses.len() - 1;
+            let told = made == 0 || self.observer.goes_on(made, self.iterations, stress.sqrt());
+            if settled || !told || made >= self.iterations {
                 break;
             }
             places = next;

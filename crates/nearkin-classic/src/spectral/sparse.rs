@@ -6,7 +6,7 @@ use faer::sparse::{SparseColMatRef, SymbolicSparseColMatRef};
 use faer::{Conj, MatMut, Par, Side};
 use rayon::prelude::*;
 
-use super::error::SpectralError;
+use crate::error::ClassicError;
 
 /// Rows that one thread multiplies at a time.
 const ROWS: usize = 256;
@@ -107,9 +107,9 @@ pub(crate) struct Cholesky {
 impl Cholesky {
     /// Of the symmetric positive semidefinite matrix with this lower triangle; `ε` times its mean diagonal is added to the diagonal,
     /// with the least ε of 10⁻¹², 10⁻¹¹ … 10⁻⁶ that makes it definite in the arithmetic of f64.
-    pub(crate) fn new(mut lower: Sparse) -> Result<Self, SpectralError> {
+    pub(crate) fn new(mut lower: Sparse) -> Result<Self, ClassicError> {
         let n = lower.len();
-        let generic = |error: &dyn std::fmt::Debug| SpectralError::Factor(format!("{error:?}"));
+        let generic = |error: &dyn std::fmt::Debug| ClassicError::Factor(format!("{error:?}"));
         // The rows of a lower triangle are the columns of an upper one.
         let pattern = SymbolicSparseColMatRef::new_checked(n, n, &lower.starts, None, &lower.columns);
         let symbolic =
@@ -117,7 +117,7 @@ impl Cholesky {
                 .map_err(|e| generic(&e))?;
         let bytes = symbolic.len_val() * size_of::<f64>();
         if bytes > LARGEST_FACTOR {
-            return Err(SpectralError::TooDense { needed: bytes >> 20, limit: LARGEST_FACTOR >> 20 });
+            return Err(ClassicError::TooDense { needed: bytes >> 20, limit: LARGEST_FACTOR >> 20 });
         }
         let diagonal: Vec<f64> = (0..n).map(|i| lower.values[lower.starts[i + 1] - 1]).collect();
         let mean = diagonal.iter().sum::<f64>() / n as f64;

@@ -1,17 +1,14 @@
 """Golden values for the spectral methods, of scikit-learn and plain numpy on the first 300 of its digits.
 
-    python tests/golden/spectral.py            writes spectral.json beside itself
-    python tests/golden/spectral.py times DIR  times scikit-learn's LLE and Isomap on 1,257 standardised digits, and writes the
-                                               table to DIR for `cargo run --release --example spectral_times`
+    pip install -r bench/classic-requirements.txt
+    python crates/nearkin-classic/tests/golden/spectral.py    writes spectral.json beside itself
 
-Made with scikit-learn 1.9.1, numpy 2.4.6 and scipy 1.17.1. Maps are stored with the sign that makes the entry of largest
+Made with scikit-learn 1.5.2, numpy 2.0.2 and scipy 1.14.1. Maps are stored with the sign that makes the entry of largest
 absolute value of a column positive.
 """
 
 import json
 import pathlib
-import sys
-import time
 
 import numpy as np
 import scipy
@@ -94,26 +91,4 @@ def golden():
     pathlib.Path(__file__).with_suffix(".json").write_text(json.dumps(result, separators=(",", ":")) + "\n")
 
 
-def times(folder):
-    from sklearn.model_selection import train_test_split
-    from sklearn.preprocessing import StandardScaler
-
-    x, y = load_digits(return_X_y=True)
-    points, _ = train_test_split(StandardScaler().fit_transform(x), test_size=0.3, stratify=y, random_state=0)
-    np.savetxt(pathlib.Path(folder) / "digits.csv", points.astype(np.float32), delimiter=",", fmt="%.9g")
-    for name, method in {
-        "lle": LocallyLinearEmbedding(n_neighbors=12, n_components=2),
-        "isomap": Isomap(n_components=2),
-    }.items():
-        seconds = []
-        for _ in range(5):
-            start = time.perf_counter()
-            method.fit(points)
-            seconds.append(time.perf_counter() - start)
-        print(json.dumps({"what": name, "peer": f"sklearn {sklearn.__version__}", "seconds": sorted(seconds)[2]}))
-
-
-if sys.argv[1:2] == ["times"]:
-    times(sys.argv[2])
-else:
-    golden()
+golden()

@@ -1,10 +1,10 @@
-//! The linear algebra of spectral methods: a few eigenpairs of a large symmetric operator, and small systems.
+//! A few eigenpairs of a large symmetric operator.
 
-use faer::{Mat, Side};
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
-use super::error::SpectralError;
+use crate::algebra::{Eigen, Matrix, add, dot, norm, point};
+use crate::error::ClassicError;
 
 /// Restarts before the search for eigenvectors gives up.
 const RESTARTS: usize = 2000;
@@ -28,7 +28,7 @@ pub(crate) fn largest(
     wanted: usize,
     known: &[Vec<f64>],
     operator: impl Fn(&[f64], &mut [f64]),
-) -> Result<Eigenpairs, SpectralError> {
+) -> Result<Eigenpairs, ClassicError> {
     let space = n - known.len();
     debug_assert!(wanted <= space);
     let size = (3 * wanted + 40).min(space);
@@ -60,18 +60,21 @@ pub(crate) fn largest(
             }
             columns.push(column);
         }
-        let (values, small) = eigen(size, |i, j| columns[j][i]);
+        // What rounding leaves of the upper triangle is not read.
+        let small = Eigen::new(&Matrix::from_fn(size, size, |i, j| columns[i.min(j)][i.max(j)]))?;
+        let values = &small.values;
         // What the images of the approximations have outside the basis.
         let outside = |i: usize| -> Vec<f64> {
-            let part = |q: usize| (0..size).map(|j| columns[j][q] * small[i][j]).sum();
+            let part = |q: usize| (0..size).map(|j| columns[j][q] * small.vectors.row(i)[j]).sum();
             (size..size + wanted).map(part).collect()
         };
         let scale = values.iter().fold(0.0, |most: f64, x| most.max(x.abs()));
         let found = (0..wanted).all(|i| norm(&outside(i)) <= TOLERANCE * scale);
         let keep = if found { wanted } else { (size / 2).max(wanted) };
-        let mut kept: Vec<Vec<f64>> = small[..keep].iter().map(|s| combine(&basis[..size], s)).collect();
+        let mut kept: Vec<Vec<f64>> =
+            (0..keep).map(|i| combine(&basis[..size], small.vectors.row(i))).collect();
         if found {
-            kept.iter_mut().for_each(|v| fix_sign(v));
+            kept.iter_mut().for_each(|v| point(v));
             return Ok(Eigenpairs { values: values[..wanted].to_vec(), vectors: kept });
         }
         columns = (0..keep)
@@ -85,17 +88,7 @@ pub(crate) fn largest(
         kept.extend(basis.drain(size..));
         basis = kept;
     }
-    Err(SpectralError::NotConverged { restarts: RESTARTS })
-}
-
-/// All eigenpairs of a small symmetric matrix, the largest eigenvalue first. Reads the lower triangle.
-pub(crate) fn eigen(n: usize, entry: impl Fn(usize, usize) -> f64) -> (Vec<f64>, Vec<Vec<f64>>) {
-    let matrix = Mat::from_fn(n, n, |i, j| if i >= j { entry(i, j) } else { entry(j, i) });
-    let found = matrix.self_adjoint_eigen(Side::Lower).expect("converges for finite symmetric matrices");
-    let order = (0..n).rev();
-    let values = order.clone().map(|i| found.S()[i]).collect();
-    let vectors = order.map(|i| (0..n).map(|row| found.U()[(row, i)]).collect()).collect();
-    (values, vectors)
+    Err(ClassicError::NotConverged { restarts: RESTARTS })
 }
 
 /// A random unit vector orthogonal to all given.
@@ -132,73 +125,9 @@ fn combine(vectors: &[Vec<f64>], factors: &[f64]) -> Vec<f64> {
     sum
 }
 
-/// `to += factor · vector`.
-pub(crate) fn add(to: &mut [f64], factor: f64, vector: &[f64]) {
-    to.iter_mut().zip(vector).for_each(|(to, x)| *to += factor * x);
-}
-
-/// `a · b`, in eight sums so that it runs in vectors.
-pub(crate) fn dot(a: &[f64], b: &[f64]) -> f64 {
-    let (a, b) = (a.chunks_exact(8), b.chunks_exact(8));
-    let rest: f64 = a.remainder().iter().zip(b.remainder()).map(|(x, y)| x * y).sum();
-    let mut sums = [0.0; 8];
-    for (a, b) in a.zip(b) {
-        (0..8).for_each(|lane| sums[lane] += a[lane] * b[lane]);
-    }
-    sums.iter().sum::<f64>() + rest
-}
-
-/// `‖a‖`.
-pub(crate) fn norm(a: &[f64]) -> f64 {
-    dot(a, a).sqrt()
-}
-
-/// Makes the entry of largest absolute value positive, the first among equals.
-fn fix_sign(vector: &mut [f64]) {
-    let most = vector.iter().fold(0.0, |most: f64, &x| if x.abs() > most.abs() { x } else { most });
-    if most < 0.0 {
-        vector.iter_mut().for_each(|x| *x = -*x);
-    }
-}
-
-/// Solves `A x = b` in place for a small symmetric positive definite `A` of `b.len()` rows, whose lower triangle becomes its
-/// Cholesky factor. `false` when `A` is not positive definite.
-pub(crate) fn solve(a: &mut [f64], b: &mut [f64]) -> bool {
-    let n = b.len();
-    let earlier =
-        |a: &[f64], i: usize, j: usize| -> f64 { (0..j).map(|p| a[i * n + p] * a[j * n + p]).sum() };
-    for j in 0..n {
-        let pivot = a[j * n + j] - earlier(a, j, j);
-        if pivot.is_nan() || pivot <= 0.0 {
-            return false;
-        }
-        a[j * n + j] = pivot.sqrt();
-        for i in j + 1..n {
-            a[i * n + j] = (a[i * n + j] - earlier(a, i, j)) / a[j * n + j];
-        }
-    }
-    for i in 0..n {
-        let sum: f64 = (0..i).map(|p| a[i * n + p] * b[p]).sum();
-        b[i] = (b[i] - sum) / a[i * n + i];
-    }
-    for i in (0..n).rev() {
-        let sum: f64 = (i + 1..n).map(|p| a[p * n + i] * b[p]).sum();
-        b[i] = (b[i] - sum) / a[i * n + i];
-    }
-    true
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_hand_worked_system() {
-        let (mut a, mut b) = ([4.0, 0.0, 2.0, 5.0], [8.0, 16.0]);
-        assert!(solve(&mut a, &mut b));
-        assert_eq!(b, [0.5, 3.0]);
-        assert!(!solve(&mut [1.0, 0.0, 2.0, 1.0], &mut [1.0, 1.0]));
-    }
 
     /// A path's Laplacian has eigenvalues `2 − 2 cos(π i / n)`, a ring's each of its own twice.
     #[test]
