@@ -169,7 +169,7 @@ mod tests {
                 let cuts = [-0.5, 0.0, 1.0, 2.0, 3.0, 4.0].into_iter().map(|cut| cut + 0.25);
                 let wanted = cuts
                     .filter(|cut| *cut > 0.0 || distances[0].0 > 0.0)
-                    .filter_map(|cut| measure(cut.max(0.0)));
+                    .filter_map(|cut: f64| measure(cut.max(0.0)));
                 let wanted = wanted.max_by(f64::total_cmp);
                 let found = best(&distances, goal);
                 match (found, wanted) {

@@ -240,7 +240,7 @@ mod tests {
         let (value, gradient) = at(fitted.map.matrix().data());
         assert!((value - fitted.how.objective).abs() < 1e-9 * value.abs().max(1.0));
         assert!(gradient.data().iter().all(|g| g.abs() < 1e-5), "{gradient:?} {:?}", fitted.how);
-        let plain = Lsml::new().weight(30.0).fit(vectors, &quadruplets).unwrap();
+        let plain = Lsml::new().weight(30.0).fit_labels(vectors, &labels, 2000, 2).unwrap();
         assert_eq!(plain.map.telling_columns()[0].0, 0, "{:?}", plain.map.metric());
     }
 

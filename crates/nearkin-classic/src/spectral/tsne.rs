@@ -59,18 +59,12 @@ impl Default for Tsne {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct FittedTsne {
     embedding: Vec<f32>,
-    divergence: f64,
 }
 
 impl FittedTsne {
     /// The map of the points: a row of two values each, of mean 0.
     pub fn embedding(&self) -> &[f32] {
         &self.embedding
-    }
-
-    /// `Σ p ln(p / q)` of the map.
-    pub fn divergence(&self) -> f64 {
-        self.divergence
     }
 }
 
@@ -97,17 +91,18 @@ impl Tsne {
         let start = start(points)?;
         let pool = rayon::ThreadPoolBuilder::new().num_threads(1).build();
         let pool = pool.map_err(|error| ClassicError::Thread(error.to_string()))?;
-        let (places, divergence) = pool.install(|| {
+        let places = pool.install(|| {
             // Neighbours are known, so of the points themselves only their number is asked.
             let nothing = vec![(); points.len()];
             let mut map: bhtsne::tSNE<'_, f64, (), 2> = bhtsne::tSNE::new(&nothing);
             map.perplexity(self.perplexity).epochs(self.epochs).initial_embedding(start);
             map.barnes_hut_with_neighbors(self.angle, &neighbors);
-            (map.embedding(), map.kl_divergence())
+            map.embedding()
         });
-        let divergence = divergence.filter(|found| found.is_finite() && places.iter().all(|y| y.is_finite()));
-        let divergence = divergence.ok_or(ClassicError::Overflow { what: "the map" })?;
-        Ok(FittedTsne { embedding: places.into_iter().map(|y| y as f32).collect(), divergence })
+        if !places.iter().all(|y| y.is_finite()) {
+            return Err(ClassicError::Overflow { what: "the map" });
+        }
+        Ok(FittedTsne { embedding: places.into_iter().map(|y| y as f32).collect() })
     }
 }
 

@@ -166,11 +166,12 @@ fn fuzzy(graph: &NeighborGraph) -> Vec<Vec<(usize, f64)>> {
     let mut rows = vec![Vec::new(); n];
     for (i, row) in directed.iter().enumerate() {
         for &(j, there) in row {
-            let back = directed[j].iter().find(|edge| edge.0 == i).map_or(0.0, |edge| edge.1);
-            let both = there + back - there * back;
+            let back = directed[j].iter().find(|edge| edge.0 == i).map(|edge| edge.1);
+            // In an order that is the same from both ends.
+            let both = (there + back.unwrap_or(0.0)) - there * back.unwrap_or(0.0);
             rows[i].push((j, both));
             // An edge that is there both ways is met twice, once from each end.
-            if back == 0.0 {
+            if back.is_none() {
                 rows[j].push((i, both));
             }
         }
