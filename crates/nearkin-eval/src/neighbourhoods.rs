@@ -62,7 +62,7 @@ fn in_blocks(
         });
     }
     let step = (held / n).max(1);
-    let (mut intruders, mut lost) = (0, 0);
+    let (mut intruders, mut lost) = (0usize, 0usize);
     for first in (0..n).step_by(step) {
         let end = (first + step).min(n);
         let near = distances(rows(input, first, end)?, input)?;
@@ -119,11 +119,11 @@ fn beyond(row: &[f32], own: usize, k: usize, samples: &[usize]) -> usize {
     let mut asked: Vec<(f32, usize)> = samples.iter().map(|&j| (row[j], j)).collect();
     asked.sort_by(|a, b| a.0.total_cmp(&b.0).then(a.1.cmp(&b.1)));
     // Before which of the samples each other one stands: rank − 1 is the sum of what stands before.
-    let mut before = vec![0; asked.len() + 1];
+    let mut before = vec![0usize; asked.len() + 1];
     for (j, &score) in row.iter().enumerate().filter(|(j, _)| *j != own) {
         before[asked.partition_point(|&(s, i)| s.total_cmp(&score).then(i.cmp(&j)).is_le())] += 1;
     }
-    let mut rank = 0;
+    let mut rank: usize = 0;
     let beyond = before[..asked.len()].iter().map(|count| {
         rank += count;
         // A sample stands before itself nowhere: it is counted with the next.

@@ -5,7 +5,7 @@ use std::io::{BufRead, BufReader};
 use std::path::Path;
 
 use super::plan::{Plan, Reading, push};
-use super::{Places, Table, TableKind, TableOptions, Values};
+use super::{Table, TableKind, TableOptions, Values};
 use crate::error::DataError;
 use crate::sources::open_maybe_gzip;
 
@@ -85,7 +85,7 @@ pub(super) fn read(path: &Path, options: &TableOptions) -> Result<Table, DataErr
     let Some((plan, values)) = data else {
         return Err(DataError::table(path, "no line @data: not an ARFF file, or cut off"));
     };
-    Table::assemble(TableKind::Arff, plan, values, Places::Lines(lines))
+    Table::assemble(TableKind::Arff, plan, values, lines.len(), Some(lines))
 }
 
 /// Name and type of an attribute.

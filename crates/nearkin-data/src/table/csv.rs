@@ -6,7 +6,7 @@ use std::path::Path;
 use csv::{ErrorKind, ReaderBuilder, StringRecord, Trim};
 
 use super::plan::{Plan, push};
-use super::{Places, Table, TableKind, TableOptions};
+use super::{Table, TableKind, TableOptions};
 use crate::error::DataError;
 use crate::sources::open_maybe_gzip;
 
@@ -49,7 +49,7 @@ pub(super) fn read(path: &Path, options: &TableOptions) -> Result<Table, DataErr
         }
         lines.push(line);
     }
-    Table::assemble(TableKind::Csv, plan, values, Places::Lines(lines))
+    Table::assemble(TableKind::Csv, plan, values, lines.len(), Some(lines))
 }
 
 fn problem(path: &Path, error: &csv::Error) -> DataError {

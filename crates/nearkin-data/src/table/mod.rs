@@ -121,24 +121,6 @@ impl Values {
     }
 }
 
-/// Where the rows of a table stand in its file.
-#[derive(Clone, Debug, PartialEq)]
-enum Places {
-    /// Lines of a text file, from 1.
-    Lines(Vec<u64>),
-    /// Rows of an array, from 0.
-    Rows(Vec<u64>),
-}
-
-impl Places {
-    fn select(&self, rows: &[usize]) -> Self {
-        match self {
-            Self::Lines(all) => Self::Lines(rows.iter().map(|&i| all[i]).collect()),
-            Self::Rows(all) => Self::Rows(rows.iter().map(|&i| all[i]).collect()),
-        }
-    }
-}
-
 /// A table in memory.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Table {
@@ -147,7 +129,9 @@ pub struct Table {
     columns: Vec<Column>,
     label: Option<(String, Vec<Option<String>>)>,
     id: Option<(String, Vec<String>)>,
-    places: Places,
+    /// The number of each row in the file, from 0, and its line in a text file, from 1.
+    rows: Vec<u64>,
+    lines: Option<Vec<u64>>,
     /// The columns of the file, in order.
     names: Vec<String>,
 }
@@ -193,22 +177,21 @@ impl Table {
         Ok(table.select(&(first..last).collect::<Vec<_>>()))
     }
 
-    /// From columns that a reader has found.
+    /// From columns that a reader has found in so many rows, with the line of each in a text file.
     fn assemble(
         kind: TableKind,
         plan: Plan,
         values: Vec<Option<Values>>,
-        places: Places,
+        rows: usize,
+        lines: Option<Vec<u64>>,
     ) -> Result<Self, DataError> {
-        let rows = match &places {
-            Places::Lines(all) | Places::Rows(all) => all.len(),
-        };
         let Plan { path, names, label, id, .. } = plan;
         if rows == 0 {
             return Err(DataError::table(&path, "it has a header but no row: there is nothing to read"));
         }
+        let rows = (0..rows as u64).collect();
         let mut table =
-            Self { path, kind, columns: Vec::new(), label: None, id: None, places, names: Vec::new() };
+            Self { path, kind, columns: Vec::new(), label: None, id: None, rows, lines, names: Vec::new() };
         for (at, (name, values)) in names.iter().zip(values).enumerate() {
             let Some(values) = values else { continue };
             match values {
@@ -247,9 +230,7 @@ impl Table {
     /// Rows.
     #[must_use]
     pub fn len(&self) -> usize {
-        match &self.places {
-            Places::Lines(all) | Places::Rows(all) => all.len(),
-        }
+        self.rows.len()
     }
 
     /// Whether there are no rows; only a selection can be empty.
@@ -303,10 +284,9 @@ impl Table {
     /// What names each row: its cell in the id column, else its number in the file, from 0.
     #[must_use]
     pub fn ids(&self) -> Vec<String> {
-        match (&self.id, &self.places) {
-            (Some((_, ids)), _) => ids.clone(),
-            (None, Places::Rows(rows)) => rows.iter().map(u64::to_string).collect(),
-            (None, Places::Lines(lines)) => (0..lines.len()).map(|i| i.to_string()).collect(),
+        match &self.id {
+            Some((_, ids)) => ids.clone(),
+            None => self.rows.iter().map(u64::to_string).collect(),
         }
     }
 
@@ -381,32 +361,28 @@ impl Table {
     /// If a row is not below [`len`](Self::len).
     #[must_use]
     pub fn select(&self, rows: &[usize]) -> Self {
-        let ids = self.ids();
+        fn some<T: Clone>(all: &[T], rows: &[usize]) -> Vec<T> {
+            rows.iter().map(|&i| all[i].clone()).collect()
+        }
         let column =
             |column: &Column| Column { name: column.name.clone(), values: column.values.select(rows) };
         Self {
             path: self.path.clone(),
             kind: self.kind,
             columns: self.columns.iter().map(column).collect(),
-            label: self
-                .label
-                .as_ref()
-                .map(|(name, cells)| (name.clone(), rows.iter().map(|&i| cells[i].clone()).collect())),
-            // A row keeps its number when others go.
-            id: Some((
-                self.id_name().unwrap_or_default().to_owned(),
-                rows.iter().map(|&i| ids[i].clone()).collect(),
-            )),
-            places: self.places.select(rows),
+            label: self.label.as_ref().map(|(name, cells)| (name.clone(), some(cells, rows))),
+            id: self.id.as_ref().map(|(name, ids)| (name.clone(), some(ids, rows))),
+            rows: some(&self.rows, rows),
+            lines: self.lines.as_ref().map(|lines| some(lines, rows)),
             names: self.names.clone(),
         }
     }
 
     /// An error about a cell.
     fn fault(&self, row: usize, column: &str, problem: impl Into<String>) -> DataError {
-        let place = match &self.places {
-            Places::Lines(all) => format!("line {}, column '{column}'", all[row]),
-            Places::Rows(all) => format!("row {} (from 0), column '{column}'", all[row]),
+        let place = match &self.lines {
+            Some(lines) => format!("line {}, column '{column}'", lines[row]),
+            None => format!("row {} (from 0), column '{column}'", self.rows[row]),
         };
         DataError::Table { path: self.path.clone(), place: Some(place), problem: problem.into() }
     }

@@ -7,7 +7,7 @@ use std::path::Path;
 use npyz::{DType, NpyFile, Order, TypeChar};
 
 use super::plan::{Plan, Reading};
-use super::{Places, Table, TableKind, TableOptions, Values};
+use super::{Table, TableKind, TableOptions, Values};
 use crate::error::DataError;
 
 pub(super) fn read(path: &Path, options: &TableOptions) -> Result<Table, DataError> {
@@ -75,5 +75,5 @@ pub(super) fn read(path: &Path, options: &TableOptions) -> Result<Table, DataErr
             )),
         });
     }
-    Table::assemble(TableKind::Npy, plan, read, Places::Rows((0..rows as u64).collect()))
+    Table::assemble(TableKind::Npy, plan, read, rows, None)
 }

@@ -13,7 +13,7 @@ use parquet::arrow::ProjectionMask;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 
 use super::plan::{Plan, Reading};
-use super::{Places, Table, TableKind, TableOptions, Values};
+use super::{Table, TableKind, TableOptions, Values};
 use crate::error::DataError;
 
 pub(super) fn read(path: &Path, options: &TableOptions) -> Result<Table, DataError> {
@@ -63,7 +63,7 @@ fn read_table(path: &Path, options: &TableOptions) -> Result<Table, DataError> {
         }
         rows += batch.num_rows();
     }
-    Table::assemble(TableKind::Parquet, plan, values, Places::Rows((0..rows as u64).collect()))
+    Table::assemble(TableKind::Parquet, plan, values, rows, None)
 }
 
 fn is_number(found: &DataType) -> bool {

@@ -82,7 +82,7 @@ pub fn run(args: Args, ui: &Ui) -> Result<(), Failure> {
         held_out: divided.held_out.len(),
         classes: colours.classes().to_vec(),
         label: table.label_name().map(str::to_owned),
-        id: table.id_name().filter(|name| !name.is_empty()).map(str::to_owned),
+        id: table.id_name().map(str::to_owned),
         prepare: args
             .hold_out
             .settings(0.0)

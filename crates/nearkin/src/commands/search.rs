@@ -96,8 +96,11 @@ pub fn run(args: Args, ui: &Ui) -> Result<(), Failure> {
 
 /// Turns what was typed into vectors: files through the model, ids by looking them up.
 fn ask(args: &Args, index: &Index, ui: &Ui) -> Result<Vec<Asked>, Failure> {
-    let is_file =
-        |query: &String| Path::new(query.rsplit_once('#').map_or(&query[..], |(file, _)| file)).is_file();
+    // A table's name may be followed by a range of its rows.
+    let is_file = |query: &String| {
+        let table = query.rsplit_once('#').map(|(table, _)| table);
+        [Some(&query[..]), table].into_iter().flatten().any(|path| Path::new(path).is_file())
+    };
     let model = match (args.query.iter().any(is_file), &args.model) {
         (false, _) => None,
         (true, None) => return Err(Failure::misuse("a file needs --model, the run that made the vectors")),

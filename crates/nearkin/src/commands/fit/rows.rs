@@ -14,6 +14,8 @@ use crate::failure::Failure;
 pub const BASELINE: &str = "scaled features";
 /// Groups that numbers are drawn in.
 const GROUPS: usize = 5;
+/// A label of more different numbers is a number and no class, where the method does not say.
+const MOST_NUMBERED: usize = 30;
 
 /// How a table becomes rows of features.
 #[derive(Debug, Clone, clap::Args)]
@@ -199,6 +201,11 @@ impl Colours {
             }
             Needs::Nothing if table.label_name().is_some() => {
                 let (labels, names) = table.classes()?;
+                if names.len() > MOST_NUMBERED
+                    && let Ok(numbers) = table.targets()
+                {
+                    return Ok(Self::numbers(&numbers));
+                }
                 Ok(Self::Classes { labels, names })
             }
             Needs::Nothing => Ok(Self::Nothing { rows: table.len() }),

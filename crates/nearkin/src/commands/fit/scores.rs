@@ -83,7 +83,7 @@ impl Scores {
             }
             Colours::Numbers { .. } => {
                 let (asking, searched) = (colours.numbers_of(asked_rows), colours.numbers_of(&divided.train));
-                let error = |queries, references: Option<Vectors<'_>>| {
+                let error = |queries: Vectors<'_>, references: Option<Vectors<'_>>| {
                     mean_squared_error((queries, &asking), references.map(|r| (r, &searched[..])), k.get())
                 };
                 let (learned, baseline) = both(&error)?;
