@@ -1,4 +1,4 @@
-//! The figures of pytorch-metric-learning 2.9.0's `AccuracyCalculator`, made by `golden/make.py`, and of scikit-learn 1.5.2's
+//! The figures of pytorch-metric-learning 2.9.0's `AccuracyCalculator`, made by `golden/make.py`, and of scikit-learn 1.9.1's
 //! `trustworthiness`, made by `golden/neighbourhoods.py`.
 
 use nearkin_eval::{Labeled, RetrievalOptions, neighbourhoods, retrieval};

@@ -213,18 +213,28 @@ fn comparison(found: &Comparison) -> Option<String> {
         .iter()
         .map(|(name, _)| format!("<th scope=\"col\" class=\"num\">{}</th>", escape(name)))
         .collect();
-    let cell = |(value, best): (&Option<f64>, &Option<f64>)| {
-        let text = value.map_or_else(|| "–".to_owned(), number);
+    let cell = |((value, best), (_, larger)): ((&Option<f64>, &Option<f64>), &(String, bool))| {
+        let text = match value {
+            None => "–".to_owned(),
+            // A size, such as a number of dimensions.
+            Some(value) if !larger && value.fract() == 0.0 && (0.0..1e15).contains(value) => {
+                count(*value as usize)
+            }
+            Some(value) => number(*value),
+        };
         let marked = if value.is_some() && value == best { format!("<b>{text}</b>") } else { text };
         format!("<td class=\"num\">{marked}</td>")
     };
     let line = |(name, values): &(String, Vec<Option<f64>>)| {
-        let cells: String = values.iter().zip(&best).map(cell).collect();
+        let cells: String = values.iter().zip(&best).zip(&found.measures).map(cell).collect();
         format!("<tr><th scope=\"row\">{}</th>{cells}</tr>\n", escape(name))
     };
     let body: String = found.rows.iter().map(line).collect();
     let head = format!("<th scope=\"col\">Method</th>{head}");
-    (!found.rows.is_empty()).then(|| hint(&found.hint) + &table("Methods and their measures", &head, &body))
+    (!found.rows.is_empty()).then(|| {
+        let table = table("Methods and their measures", &head, &body);
+        format!("{}<div class=\"compared\">{table}</div>", hint(&found.hint))
+    })
 }
 
 fn bars(all: &[Bars]) -> String {

@@ -1,4 +1,4 @@
-"""Trustworthiness by scikit-learn 1.5.2, as neighbourhoods.json: python neighbourhoods.py > neighbourhoods.json
+"""Trustworthiness by scikit-learn 1.9.1, as neighbourhoods.json: python neighbourhoods.py > neighbourhoods.json
 
 Continuity is trustworthiness with the two spaces exchanged.
 """
@@ -9,7 +9,7 @@ import numpy as np
 import sklearn
 from sklearn.manifold import trustworthiness
 
-assert sklearn.__version__ == "1.5.2", sklearn.__version__
+assert sklearn.__version__ == "1.9.1", sklearn.__version__
 rng = np.random.default_rng(5)
 cases = []
 for n, d, k, noise in [(40, 5, 3, 0.1), (90, 8, 12, 1.0), (60, 3, 29, 10.0)]:

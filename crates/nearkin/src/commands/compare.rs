@@ -74,6 +74,8 @@ struct Rows {
     /// `scaled features` or `raw pixels`.
     name: &'static str,
     fingerprint: String,
+    /// How a table's columns became vectors, for `run.toml`.
+    settings: toml::Table,
     notes: Vec<String>,
 }
 
@@ -110,11 +112,25 @@ pub fn run(args: Args, ui: &Ui) -> Result<(), Failure> {
     let (source, colours, fingerprint) = read(&args, &methods, ui)?;
     let divided = args.hold_out.divide(HOLD_OUT, colours.strata(), colours.marks().len())?;
     let rows = match source {
-        Source::Pixels(all) => Rows { all, colours, name: "raw pixels", fingerprint, notes: Vec::new() },
+        Source::Pixels(all) => Rows {
+            all,
+            colours,
+            name: "raw pixels",
+            fingerprint,
+            settings: toml::Table::new(),
+            notes: Vec::new(),
+        },
         Source::Table(table) => {
             let options = args.table.features();
             let (features, notes) = Features::fit(&table, &divided.train, &args.table.categorical, options)?;
-            Rows { all: features.apply(&table)?, colours, name: "scaled features", fingerprint, notes }
+            Rows {
+                all: features.apply(&table)?,
+                colours,
+                name: "scaled features",
+                fingerprint,
+                settings: args.table.settings(),
+                notes,
+            }
         }
     };
     rows.notes.iter().for_each(|note| ui.warn(note));
@@ -146,10 +162,12 @@ pub fn run(args: Args, ui: &Ui) -> Result<(), Failure> {
         ui.note(format!("embedding by {}", folder.display()));
         maps.push(learned(&args.data, folder, model, &divided, ui)?);
         if model.data() == rows.fingerprint {
-            notes.push(format!(
+            let note = format!(
                 "{} was made from this very data: the rows that are unseen by the other maps may not be by this one",
                 folder.display()
-            ));
+            );
+            ui.warn(&note);
+            notes.push(note);
         }
     }
     if maps.is_empty() {
@@ -296,7 +314,7 @@ fn learned(data: &Path, folder: &Path, model: &Model, divided: &Divided, ui: &Ui
         train: all.select(&divided.train).values,
         unseen: Some(all.select(&divided.held_out).values),
         seconds,
-        hint: "Every row is placed by the model, which was not fitted to these rows in particular.".into(),
+        hint: "Every row is placed by the model.".into(),
     })
 }
 
@@ -457,7 +475,7 @@ fn file(args: &Args, methods: &[Method], rows: &Rows, divided: &Divided) -> FitF
         classes: rows.colours.classes().to_vec(),
         label: args.table.label.clone(),
         id: args.table.id.clone(),
-        prepare: args.hold_out.settings(HOLD_OUT),
+        prepare: args.hold_out.settings(HOLD_OUT).into_iter().chain(rows.settings.clone()).collect(),
         fit: toml::Table::from_iter([("methods".into(), settings.into()), ("models".into(), models.into())]),
     }
 }

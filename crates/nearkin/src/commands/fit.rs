@@ -41,6 +41,30 @@ pub struct Common {
     hold_out: HoldOut,
 }
 
+/// What a method is given.
+struct Given {
+    table: Table,
+    colours: Colours,
+    divided: Divided,
+    features: Features,
+    /// The features of every row.
+    all: Matrix,
+}
+
+impl Given {
+    /// Reads the table, divides its rows, and fits the features to those that the method is to see.
+    fn read(args: &Common, method: &Method, ui: &Ui) -> Result<Self, Failure> {
+        let table = Table::open(&args.data, &args.table.options())?;
+        let colours = Colours::of(&table, method.needs())?;
+        let divided = args.hold_out.divide(0.0, colours.strata(), table.len())?;
+        let (features, notes) =
+            Features::fit(&table, &divided.train, &args.table.categorical, args.table.features())?;
+        notes.iter().for_each(|note| ui.warn(note));
+        let all = features.apply(&table)?;
+        Ok(Self { table, colours, divided, features, all })
+    }
+}
+
 /// What a method found.
 struct Found {
     train: Vec<f32>,
@@ -54,25 +78,12 @@ struct Found {
 pub fn run(args: Args, ui: &Ui) -> Result<(), Failure> {
     let Args { method, common: args } = args;
     Run::check_free(&args.out)?;
-    let table = Table::open(&args.data, &args.table.options())?;
-    let colours = Colours::of(&table, method.needs())?;
-    let divided = args.hold_out.divide(0.0, colours.strata(), table.len())?;
-    let (features, notes) =
-        Features::fit(&table, &divided.train, &args.table.categorical, args.table.features())?;
-    notes.iter().for_each(|note| ui.warn(note));
-    let all = features.apply(&table)?;
-    plan(&args, &method, &table, &colours, &divided, &features, ui);
-
-    let found = fit(&method, &all, &colours, &divided, args.hold_out.seed)?;
-    let scores = Scores::measure(
-        &found.train,
-        found.unseen.as_deref(),
-        found.dim,
-        &all,
-        &colours,
-        &divided,
-        args.hold_out.knn,
-    )?;
+    let given = Given::read(&args, &method, ui)?;
+    plan(&args, &method, &given, ui);
+    let Given { table, colours, divided, features, all } = &given;
+    let found = fit(&method, all, colours, divided, args.hold_out.seed)?;
+    let (train, unseen) = (&found.train, found.unseen.as_deref());
+    let scores = Scores::measure(train, unseen, found.dim, all, colours, divided, args.hold_out.knn)?;
 
     let file = FitFile {
         nearkin: env!("CARGO_PKG_VERSION").to_owned(),
@@ -83,25 +94,14 @@ pub fn run(args: Args, ui: &Ui) -> Result<(), Failure> {
         classes: colours.classes().to_vec(),
         label: table.label_name().map(str::to_owned),
         id: table.id_name().map(str::to_owned),
-        prepare: args
-            .hold_out
-            .settings(0.0)
-            .into_iter()
-            .chain([
-                ("scale".into(), name_of(&features.scale).into()),
-                ("missing".into(), name_of(&features.missing).into()),
-                ("unknown".into(), name_of(&features.unknown).into()),
-                ("categorical".into(), args.table.categorical.clone().into()),
-                ("drop".into(), args.table.drop.clone().into()),
-            ])
-            .collect(),
+        prepare: args.hold_out.settings(0.0).into_iter().chain(args.table.settings()).collect(),
         fit: method.settings(),
     };
     let mut run = Run::create(&args.out, &file)?;
     let model = match &found.map {
-        Some(map) => Some(save(&run, &file, &method, &features, map)?),
+        Some(map) => Some(save(&run, &file, &method, features, map)?),
         None => {
-            embeddings(&table, &divided, &found)?.write(&args.out.join("embeddings.parquet"))?;
+            embeddings(table, divided, &found)?.write(&args.out.join("embeddings.parquet"))?;
             None
         }
     };
@@ -114,33 +114,14 @@ pub fn run(args: Args, ui: &Ui) -> Result<(), Failure> {
         measures: scores.rows.iter().map(|row| (row.name.clone(), row.learned, row.baseline)).collect(),
     }))?;
     let report = args.out.join("report.html");
-    page::report(
-        &args,
-        &method,
-        &table,
-        &features,
-        &all,
-        &colours,
-        &divided,
-        &found,
-        &scores,
-        model.as_deref(),
-    )?
-    .write(&report)?;
-    say(&args, &method, &divided, &found, &scores, ui);
+    page::report(&args, &method, &given, &found, &scores, model.as_deref())?.write(&report)?;
+    say(&args, &method, divided, &found, &scores, ui);
     Ok(())
 }
 
 /// Before the fit: what was chosen, and what was left alone.
-fn plan(
-    args: &Common,
-    method: &Method,
-    table_read: &Table,
-    colours: &Colours,
-    divided: &Divided,
-    features: &Features,
-    ui: &Ui,
-) {
+fn plan(args: &Common, method: &Method, given: &Given, ui: &Ui) {
+    let Given { table: read, colours, divided, features, .. } = given;
     let columns = features.columns.len();
     let categories = features.categorical();
     let wide = if features.dim() == columns { String::new() } else { format!(", {} values", features.dim()) };
@@ -152,7 +133,7 @@ fn plan(
         0 => String::new(),
         n => format!("; {} held out to measure", count(n)),
     };
-    let label = match (table_read.label_name(), colours) {
+    let label = match (read.label_name(), colours) {
         (None, _) => "none".to_owned(),
         (Some(name), Colours::Classes { names, .. }) => format!("'{name}', {} classes", names.len()),
         (Some(name), _) => format!("'{name}', a number"),

@@ -1,26 +1,22 @@
 //! The report of a fit.
 
 use nearkin_classic::LinearMap;
+use nearkin_data::Features;
 use nearkin_data::table::Matrix;
-use nearkin_data::{Features, Table};
 use nearkin_eval::{Bars, Map, Report};
 
-use super::{Colours, Common, Divided, Found, Kind, Method, Scores, name_of, plane, rows, typed};
+use super::{Colours, Common, Divided, Found, Given, Kind, Method, Scores, name_of, plane, rows, typed};
 use crate::failure::Failure;
 
-#[expect(clippy::too_many_arguments, reason = "a report shows all there is")]
 pub fn report(
     args: &Common,
     method: &Method,
-    table: &Table,
-    features: &Features,
-    all: &Matrix,
-    colours: &Colours,
-    divided: &Divided,
+    given: &Given,
     found: &Found,
     scores: &Scores,
     model: Option<&str>,
 ) -> Result<Report, Failure> {
+    let Given { table, colours, divided, features, all } = given;
     let fact = |name: &str, value: String| (name.to_owned(), value);
     let mut facts: Vec<(String, String)> = method
         .settings()

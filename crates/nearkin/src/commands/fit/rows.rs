@@ -8,6 +8,7 @@ use nearkin_sweep::Vectors;
 use nearkin_train::{Inputs, split};
 
 use super::methods::Needs;
+use super::name_of;
 use crate::failure::Failure;
 
 /// What a map of a table is compared with.
@@ -88,6 +89,18 @@ impl TableArgs {
             drop: self.drop.clone(),
             only: None,
         }
+    }
+
+    /// For `run.toml`.
+    pub fn settings(&self) -> toml::Table {
+        let FeatureOptions { scale, missing, unknown } = self.features();
+        toml::Table::from_iter([
+            ("scale".into(), name_of(&scale).into()),
+            ("missing".into(), name_of(&missing).into()),
+            ("unknown".into(), name_of(&unknown).into()),
+            ("categorical".into(), self.categorical.clone().into()),
+            ("drop".into(), self.drop.clone().into()),
+        ])
     }
 
     pub fn features(&self) -> FeatureOptions {
