@@ -385,7 +385,7 @@ impl Dataset {
 }
 
 /// `a..b`, `a..` or `..b`.
-fn parse_range(text: &str) -> Option<(usize, Option<usize>)> {
+pub(crate) fn parse_range(text: &str) -> Option<(usize, Option<usize>)> {
     let (first, end) = text.split_once("..")?;
     let first = if first.is_empty() { 0 } else { first.parse().ok()? };
     let end = if end.is_empty() { None } else { Some(end.parse().ok()?) };

@@ -82,6 +82,26 @@ pub enum DataError {
         /// What is wrong, and what to do.
         problem: String,
     },
+    /// The path is no table of a known kind.
+    #[error(
+        "{}: {found}, wanted a table: .csv, .tsv, .parquet, .npy or .arff", path.display()
+    )]
+    NotATable {
+        /// The path that was given.
+        path: PathBuf,
+        /// What stands there.
+        found: String,
+    },
+    /// A table, or a cell of it, is not as it must be.
+    #[error("{}: {}{problem}", path.display(), place.as_ref().map_or(String::new(), |place| format!("{place}: ")))]
+    Table {
+        /// The table.
+        path: PathBuf,
+        /// Line and column, where one is meant.
+        place: Option<String>,
+        /// What is wrong, and what to do.
+        problem: String,
+    },
     /// One image could not be decoded.
     #[error("{}: {source}", path.display())]
     Image {
@@ -156,6 +176,10 @@ pub enum DataError {
 impl DataError {
     pub(crate) fn read(path: impl Into<PathBuf>, source: io::Error) -> Self {
         Self::Read { path: path.into(), source }
+    }
+
+    pub(crate) fn table(path: impl Into<PathBuf>, problem: impl Into<String>) -> Self {
+        Self::Table { path: path.into(), place: None, problem: problem.into() }
     }
 
     pub(crate) fn malformed(

@@ -4,6 +4,8 @@
 //! decodes them once and keeps them small, a [`samplers::Sampler`] orders them into batches, and a
 //! [`Loader`] turns every batch into normalised [`Views`] ahead of the training step.
 //!
+//! A [`Table`] of features goes another way: [`Features`] turn its columns into vectors.
+//!
 //! Every random draw is a function of (seed, epoch, sample, view, purpose), see [`random`], so a
 //! batch has the same bits on any number of threads and after a resume.
 //!
@@ -37,6 +39,7 @@ pub mod samplers;
 mod sources;
 mod store;
 mod summary;
+pub mod table;
 pub mod views;
 
 pub use dataset::{Dataset, Kind, Sample};
@@ -46,5 +49,7 @@ pub use image::Image;
 pub use loader::{Batch, Loader};
 pub use prepare::{PrepareOptions, Prepared, Skipped};
 pub use samplers::{PkSampler, Sampler, Sequential, Shuffled};
+pub use sources::is_manifest;
 pub use summary::{ChannelCount, ClassCount, SizeCount, SplitCount, Summary};
+pub use table::{FeatureOptions, Features, Table, TableKind, TableOptions};
 pub use views::{Blur, Crop, Jitter, Normalize, ViewConfig, Views};

@@ -49,6 +49,14 @@ pub enum EvalError {
         /// Vectors given.
         vectors: usize,
     },
+    /// Two spaces of different numbers of samples.
+    #[error("{input} vectors of the input space and {map} of the map: give one of each a sample")]
+    Pairing {
+        /// Vectors of the input space.
+        input: usize,
+        /// Vectors of the map.
+        map: usize,
+    },
     /// A vector holds NaN or an infinity.
     #[error(
         "{side}: row {row} holds {value} at dimension {dimension}, wanted a finite number; look at that sample or at the training run"

@@ -4,6 +4,7 @@
 //!   `mean_average_precision_at_r`, exact for any class size, with 95 % intervals and one line a class.
 //! - [`knn_accuracy`] lets the k nearest references vote.
 //! - [`spectrum`] tells a healthy embedding from a collapsed one; [`pca_2d`] draws it on a plane.
+//! - [`neighbourhoods`] tells whether a map shows near what was near: trustworthiness and continuity.
 //! - [`class_overlap`] finds classes that sit on both sides of a class-disjoint split.
 //! - [`Report`] writes it all to one HTML file; [`contact_sheet`] draws queries and their hits as a picture.
 //!
@@ -15,6 +16,7 @@ mod bootstrap;
 mod error;
 mod knn;
 mod labeled;
+mod neighbourhoods;
 mod overlap;
 mod pca;
 mod report;
@@ -26,9 +28,10 @@ mod spectrum;
 pub use error::{EvalError, Side};
 pub use knn::{Weighting, knn_accuracy};
 pub use labeled::Labeled;
+pub use neighbourhoods::{Neighbourhoods, neighbourhoods};
 pub use overlap::class_overlap;
 pub use pca::pca_2d;
-pub use report::{ClassRow, Curve, Map, MetricRow, Report, Series};
+pub use report::{Bars, ClassRow, Comparison, Curve, Map, MetricRow, Report, Series};
 pub use retrieval::{ClassRetrieval, Retrieval, RetrievalOptions, retrieval};
 pub use sheet::{Hit, Picture, QueryRow, contact_sheet};
 pub use spectrum::{Spectrum, spectrum};

@@ -32,8 +32,12 @@ pub struct Report {
     pub baseline_name: String,
     /// Curves over training.
     pub curves: Vec<Curve>,
-    /// The embeddings on a plane.
-    pub map: Option<Map>,
+    /// Methods beside each other.
+    pub comparison: Option<Comparison>,
+    /// The embeddings on a plane: one map, or several beside each other.
+    pub maps: Vec<Map>,
+    /// Shares of a whole, such as of what a metric weighs.
+    pub bars: Vec<Bars>,
     /// Queries and what was found for them.
     pub sheet: Vec<QueryRow>,
     /// Retrieval by class, in any order: the report lists the worst first.
@@ -80,14 +84,43 @@ pub struct Series {
 }
 
 /// Embeddings on a plane, coloured by class.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Default)]
 pub struct Map {
+    /// What it shows, if there are several.
+    pub title: String,
+    /// What a reader must know to read it.
+    pub hint: String,
     /// One point an embedding, as [`pca_2d`](crate::pca_2d) gives them.
     pub points: Vec<[f32; 2]>,
     /// The class of each point. Points without a label are not drawn.
     pub labels: Vec<u32>,
     /// Name of class `label`; a label beyond the list is shown by its number.
     pub classes: Vec<String>,
+    /// Whether each point was unseen: these are drawn full above the others, which are then small and pale. Empty: all are
+    /// alike.
+    pub unseen: Vec<bool>,
+}
+
+/// Methods, and their values of some measures.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Comparison {
+    /// What a reader must know to read it.
+    pub hint: String,
+    /// The measures. Of each the best value is marked, if larger is better.
+    pub measures: Vec<(String, bool)>,
+    /// A method each, with as many values as measures; `None` where it has none.
+    pub rows: Vec<(String, Vec<Option<f64>>)>,
+}
+
+/// Named values, each with a bar; in the order given.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Bars {
+    /// What they show.
+    pub title: String,
+    /// What a reader must know to read them.
+    pub hint: String,
+    /// Names and values, which are not negative.
+    pub rows: Vec<(String, f64)>,
 }
 
 /// Retrieval of the queries of one class.

@@ -1,6 +1,7 @@
-//! The figures of pytorch-metric-learning 2.9.0's `AccuracyCalculator`, made by `golden/make.py`.
+//! The figures of pytorch-metric-learning 2.9.0's `AccuracyCalculator`, made by `golden/make.py`, and of scikit-learn 1.9.1's
+//! `trustworthiness`, made by `golden/neighbourhoods.py`.
 
-use nearkin_eval::{Labeled, RetrievalOptions, retrieval};
+use nearkin_eval::{Labeled, RetrievalOptions, neighbourhoods, retrieval};
 use nearkin_sweep::{Metric, Vectors};
 use serde::Deserialize;
 
@@ -37,5 +38,28 @@ fn retrieval_has_the_figures_of_its_peer() {
         for (found, wanted) in figures {
             assert!((found - wanted).abs() < 1e-6, "{}: {found} for {wanted}", case.name);
         }
+    }
+}
+
+#[derive(Deserialize)]
+struct Spaces {
+    dim: usize,
+    k: usize,
+    input: Vec<f32>,
+    map: Vec<f32>,
+    trustworthiness: f64,
+    continuity: f64,
+}
+
+#[test]
+fn neighbourhoods_have_the_figures_of_scikit_learn() {
+    let cases: Vec<Spaces> = serde_json::from_str(include_str!("golden/neighbourhoods.json")).unwrap();
+    assert_eq!(cases.len(), 3);
+    for case in cases {
+        let (input, map) =
+            (Vectors::new(&case.input, case.dim).unwrap(), Vectors::new(&case.map, 2).unwrap());
+        let found = neighbourhoods(input, map, case.k).unwrap();
+        assert!((found.trustworthiness - case.trustworthiness).abs() < 1e-9, "{found:?}");
+        assert!((found.continuity - case.continuity).abs() < 1e-9, "{found:?}");
     }
 }

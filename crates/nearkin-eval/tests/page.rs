@@ -1,6 +1,8 @@
 //! The report as a file and as HTML.
 
-use nearkin_eval::{ClassRow, Curve, EvalError, Hit, Map, MetricRow, Picture, QueryRow, Report, Series};
+use nearkin_eval::{
+    Bars, ClassRow, Comparison, Curve, EvalError, Hit, Map, MetricRow, Picture, QueryRow, Report, Series,
+};
 
 const HOSTILE: &str = "</style><script>alert(\"x\")</script><img src=x onerror='y'>&amp;\u{7}";
 
@@ -32,11 +34,27 @@ fn full() -> Report {
                 points: vec![(0.0, 1.0), (1.0, f64::INFINITY), (2.0, 0.5)],
             }],
         }],
-        map: Some(Map {
-            points: vec![[0.0, 1.0], [2.0, f32::NAN], [1.0, 1.0]],
-            labels: vec![0, 0, 3],
-            classes: vec![hostile()],
+        comparison: Some(Comparison {
+            hint: hostile(),
+            measures: vec![(hostile(), true), ("seconds".into(), false)],
+            rows: vec![(hostile(), vec![Some(0.5), None]), ("pca".into(), vec![Some(f64::NAN), Some(2.0)])],
         }),
+        maps: vec![
+            Map {
+                title: hostile(),
+                hint: hostile(),
+                points: vec![[0.0, 1.0], [2.0, f32::NAN], [1.0, 1.0]],
+                labels: vec![0, 0, 3],
+                classes: vec![hostile()],
+                unseen: vec![true, false, false],
+            },
+            Map { points: vec![[0.0, 1.0]], labels: vec![0], ..Map::default() },
+        ],
+        bars: vec![Bars {
+            title: hostile(),
+            hint: hostile(),
+            rows: (0..25).map(|i| (hostile(), f64::from(i))).chain([(hostile(), f64::NAN)]).collect(),
+        }],
         sheet: vec![QueryRow {
             query: picture.clone(),
             hits: vec![hit(Some(true)), hit(Some(false)), hit(None)],

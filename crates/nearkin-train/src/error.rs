@@ -3,11 +3,13 @@
 use std::fmt::Display;
 use std::path::{Path, PathBuf};
 
+use nearkin_classic::ClassicError;
 use nearkin_data::DataError;
 use nearkin_eval::EvalError;
 use nearkin_loss::LossError;
 use nearkin_net::ConfigError;
 use nearkin_net::weights::WeightsError;
+use nearkin_sweep::SweepError;
 
 /// Why training, loading or embedding stopped.
 #[derive(Debug, thiserror::Error)]
@@ -124,6 +126,28 @@ pub enum TrainError {
         /// Ids of the first samples of the batch.
         samples: String,
     },
+    /// Data of a kind that the model does not take.
+    #[error("{} is other data than the model is for: it is {takes}", path.display())]
+    OtherKind {
+        /// The data.
+        path: PathBuf,
+        /// What the model is, and what it takes.
+        takes: String,
+    },
+    /// An embedding beyond f32.
+    #[error("{}: the embedding of row '{id}' leaves the range of f32: its values are far from those of the training rows", path.display())]
+    Overflow {
+        /// The table.
+        path: PathBuf,
+        /// The row.
+        id: String,
+    },
+    /// A linear map that cannot be applied.
+    #[error(transparent)]
+    Classic(#[from] ClassicError),
+    /// Vectors that do not fit each other.
+    #[error(transparent)]
+    Sweep(#[from] SweepError),
     /// A data set that cannot be read.
     #[error(transparent)]
     Data(Box<DataError>),
@@ -163,6 +187,7 @@ impl TrainError {
                 | Self::Network(_)
                 | Self::RunExists(_)
                 | Self::NotARun { .. }
+                | Self::OtherKind { .. }
                 | Self::Loss(LossError::OutOfRange { .. })
         )
     }

@@ -1,4 +1,4 @@
-//! Samples kept out of training to choose the best epoch.
+//! Samples kept out of training: to choose the best epoch, or to measure.
 
 use nearkin_data::random::{Purpose, shuffle, stream};
 
@@ -7,7 +7,7 @@ const FEWEST: usize = 2;
 
 /// Splits sample numbers into (training, held out), both ascending: of each class `fraction` of its samples, chosen by
 /// the seed. Classes too small to spare two keep all of theirs.
-pub(crate) fn split(labels: &[u32], fraction: f64, seed: u64) -> (Vec<usize>, Vec<usize>) {
+pub fn split(labels: &[u32], fraction: f64, seed: u64) -> (Vec<usize>, Vec<usize>) {
     let classes = labels.iter().max().map_or(0, |c| *c as usize + 1);
     let mut members = vec![Vec::new(); classes];
     for (i, &label) in labels.iter().enumerate() {

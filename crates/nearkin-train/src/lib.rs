@@ -15,6 +15,7 @@ mod devices;
 mod error;
 mod files;
 mod hold_out;
+mod inputs;
 mod memory;
 mod methods;
 mod model;
@@ -32,13 +33,17 @@ use burn::optim::{RecordState, StateSink, StateSource};
 pub use checkpoint::{Checkpoints, State};
 pub use devices::{DeviceError, DeviceInfo, device, devices};
 pub use error::TrainError;
+pub use hold_out::split;
+pub use inputs::Inputs;
 pub use methods::{
     BatchHardMethod, BatchKin, Labels, Method, MethodCard, MethodConfig, Selection, SimClr, SupConMethod,
 };
-pub use model::{Model, ModelCard};
+pub use model::{
+    Encoder, LinearCard, LinearModel, Model, ModelCard, NetworkCard, NetworkModel, pixels, prepared_side,
+};
 pub use optimizers::{Lars, LarsState, OptimizerConfig};
 pub use progress::{EpochReport, Event, Plan, StepReport, Validation};
 pub use recipe::Recipe;
-pub use run::{Logged, Run, RunFile};
+pub use run::{FitFile, FitReport, Logged, Run, RunFile};
 pub use schedule::Schedule;
 pub use training::{Outcome, Training};

@@ -1,117 +1,77 @@
-//! The exported artefact: weights, and everything needed to use them in the same way.
+//! The exported artefact: what turns a sample into an embedding, and where it comes from.
+
+mod linear;
+mod network;
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
-use burn::module::Module;
-use burn::tensor::{Device, Tensor, TensorData};
-use nearkin_data::{Loader, Normalize, PrepareOptions, Prepared, Views};
-use nearkin_loss::LossError;
-use nearkin_net::weights::{load_safetensors, save_safetensors};
-use nearkin_net::{Network, NetworkConfig};
+use burn::tensor::Device;
+use nearkin_data::table::Matrix;
+use nearkin_data::{Dataset, Prepared, Table, TableKind};
 use nearkin_sweep::Metric;
 use serde::{Deserialize, Serialize};
 
+pub use linear::{LinearCard, LinearModel};
+pub(crate) use network::embed;
+pub use network::{NetworkCard, NetworkModel, pixels, prepared_side};
+
 use crate::error::TrainError;
-use crate::files::{restore, write_folder, write_whole};
+use crate::files::{restore, write_whole};
+use crate::inputs::Inputs;
 
 const WEIGHTS: &str = "model.safetensors";
 const CARD: &str = "model.toml";
 
-/// What `model.toml` holds: all that turns a picture into an embedding, and where the model comes from.
+/// What `model.toml` holds; its `kind` says which of the two it is.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case", deny_unknown_fields)]
-pub struct ModelCard {
-    /// The version of nearkin that wrote it.
-    pub nearkin: String,
-    /// The method that trained it.
-    pub method: String,
-    /// Values of an embedding.
-    pub dimension: usize,
-    /// How its embeddings are compared.
-    pub metric: Metric,
-    /// The epoch whose weights these are, from 1; 0 for an untrained network.
-    pub epoch: usize,
-    /// The fingerprint of the training data.
-    pub data: String,
-    /// The classes seen in training, so that an evaluation can say whether its own are new.
-    pub classes: Vec<String>,
-    /// The network.
-    pub network: NetworkConfig,
-    /// The scale of its input.
-    pub normalize: Normalize,
+#[serde(tag = "kind", rename_all = "kebab-case")]
+pub enum ModelCard {
+    /// A network.
+    Network(NetworkCard),
+    /// A linear map of a table's features.
+    Linear(LinearCard),
 }
 
-/// A trained model, ready to embed.
+/// A model, ready to embed what it was made for.
+#[derive(Debug)]
 pub struct Model {
-    /// What it is.
-    pub card: ModelCard,
-    network: Network,
-    device: Device,
+    /// What embeds.
+    pub encoder: Encoder,
     hash: String,
 }
 
-/// Images that go through the encoder at once when embedding.
-const BATCH: usize = 128;
-
-/// How much more than the input's side a prepared image keeps, so that crops have pixels to choose from.
-pub(crate) fn prepared_side(size: usize) -> usize {
-    size + size / 2
+/// What embeds: each takes one kind of data.
+#[derive(Debug)]
+pub enum Encoder {
+    /// Images, by a network.
+    Network(NetworkModel),
+    /// Rows of a table, by a linear map.
+    Linear(LinearModel),
 }
 
 impl Model {
-    /// Writes a model folder, whole or not at all.
-    ///
-    /// # Errors
-    /// When the folder cannot be written.
-    pub fn save(folder: &Path, card: &ModelCard, network: &Network) -> Result<(), TrainError> {
-        write_folder(folder, |folder| {
-            save_safetensors(network, &folder.join(WEIGHTS))?;
-            let text = toml::to_string(card)
-                .map_err(|e| TrainError::Toml { path: folder.join(CARD), message: e.to_string() })?;
-            write_whole(&folder.join(CARD), text.as_bytes())
-        })
-    }
-
-    /// Opens a model folder, or the model of a run folder.
+    /// Opens a model folder, or the model of a run folder. The device is where a network runs.
     ///
     /// # Errors
     /// When there is no model, or it is damaged.
     pub fn open(path: &Path, device: &Device) -> Result<Self, TrainError> {
-        let folder = Self::folder_of(path)?;
-        let card_path = folder.join(CARD);
+        let folder = folder_of(path)?;
+        let (card_path, weights_path) = (folder.join(CARD), folder.join(WEIGHTS));
         let text =
             std::fs::read_to_string(&card_path).map_err(TrainError::io("read the model", &card_path))?;
-        let card: ModelCard = toml::from_str(&text).map_err(|e| TrainError::Toml {
-            path: card_path.clone(),
-            message: e.to_string().trim_end().to_owned(),
-        })?;
-        let weights_path = folder.join(WEIGHTS);
         let weights =
             std::fs::read(&weights_path).map_err(TrainError::io("read the model", &weights_path))?;
         let mut hash = blake3::Hasher::new();
         hash.update(text.as_bytes());
         hash.update(&weights);
-        let mut network = card.network.init(device, 0)?;
-        load_safetensors(&mut network, &weights_path)?;
-        Ok(Self { card, network, device: device.clone(), hash: hash.finalize().to_hex().to_string() })
-    }
-
-    /// The model folder that `path` means: itself, or the `model` in a run.
-    fn folder_of(path: &Path) -> Result<PathBuf, TrainError> {
-        let inside = path.join("model");
-        restore(&inside)?;
-        restore(path)?;
-        if path.join(CARD).is_file() {
-            Ok(path.to_owned())
-        } else if inside.join(CARD).is_file() {
-            Ok(inside)
-        } else {
-            Err(TrainError::NotARun {
-                path: path.to_owned(),
-                missing: "model (model.toml, model.safetensors)",
-            })
-        }
+        let encoder = match parse(&text, &card_path)? {
+            ModelCard::Network(card) => {
+                drop(weights);
+                Encoder::Network(NetworkModel::load(card, &weights_path, device)?)
+            }
+            ModelCard::Linear(card) => Encoder::Linear(LinearModel::load(card, &weights, &weights_path)?),
+        };
+        Ok(Self { encoder, hash: hash.finalize().to_hex().to_string() })
     }
 
     /// BLAKE3 of the model's files: embeddings of two models are only comparable when this agrees.
@@ -119,78 +79,183 @@ impl Model {
         &self.hash
     }
 
-    /// How to prepare a data set for [`embed`](Self::embed).
-    pub fn prepare_options(&self) -> PrepareOptions {
-        PrepareOptions::new(self.card.network.channels, prepared_side(self.card.network.size))
+    /// The method that made it.
+    pub fn method(&self) -> &str {
+        match &self.encoder {
+            Encoder::Network(model) => &model.card.method,
+            Encoder::Linear(model) => &model.card.method,
+        }
     }
 
-    /// Embeds every image, row-major `[n, dimension]`. `progress` hears (done, total).
+    /// Values of an embedding.
+    pub fn dimension(&self) -> usize {
+        match &self.encoder {
+            Encoder::Network(model) => model.card.dimension,
+            Encoder::Linear(model) => model.card.dimension,
+        }
+    }
+
+    /// How its embeddings are compared.
+    pub fn metric(&self) -> Metric {
+        match &self.encoder {
+            Encoder::Network(model) => model.card.metric,
+            Encoder::Linear(model) => model.card.metric,
+        }
+    }
+
+    /// The fingerprint of the data that it learned from.
+    pub fn data(&self) -> &str {
+        match &self.encoder {
+            Encoder::Network(model) => &model.card.data,
+            Encoder::Linear(model) => &model.card.data,
+        }
+    }
+
+    /// The classes that it saw; none for a method without labels.
+    pub fn classes(&self) -> &[String] {
+        match &self.encoder {
+            Encoder::Network(model) => &model.card.classes,
+            Encoder::Linear(model) => &model.card.classes,
+        }
+    }
+
+    /// What an embedding must beat: `raw pixels` or `scaled features`.
+    pub fn baseline_name(&self) -> &'static str {
+        match &self.encoder {
+            Encoder::Network(_) => "raw pixels",
+            Encoder::Linear(_) => "scaled features",
+        }
+    }
+
+    /// How the baseline is compared: pixels by cosine, features by their Euclidean distance.
+    pub fn baseline_metric(&self) -> Metric {
+        match &self.encoder {
+            Encoder::Network(_) => Metric::Cosine,
+            Encoder::Linear(_) => Metric::Euclidean,
+        }
+    }
+
+    /// Reads data of the kind that the model takes. `progress` hears (done, total) while images are decoded.
     ///
     /// # Errors
-    /// When an image cannot be read.
+    /// When it is data of the other kind, cannot be read, or lacks what the model needs.
+    pub fn read(&self, path: &Path, progress: &mut dyn FnMut(usize, usize)) -> Result<Inputs, TrainError> {
+        let other = |takes: String| TrainError::OtherKind { path: path.to_owned(), takes };
+        match &self.encoder {
+            Encoder::Network(model) => {
+                // A CSV file may be a manifest of images.
+                if matches!(TableKind::of(path), Some(TableKind::Parquet | TableKind::Npy | TableKind::Arff))
+                {
+                    return Err(other(
+                        "a network and takes images: a folder, IDX, CIFAR or a manifest".into(),
+                    ));
+                }
+                let dataset = Dataset::open(path)?;
+                let prepared = Prepared::prepare(&dataset, &model.prepare_options(), progress)?;
+                Ok(Inputs::Images { fingerprint: dataset.fingerprint(), prepared: prepared.into() })
+            }
+            Encoder::Linear(model) => {
+                let columns = model.card.features.columns.len();
+                if TableKind::of(path).is_none() && path.exists() {
+                    return Err(other(format!(
+                        "a linear map of {columns} columns and takes a table: .csv, .parquet, .npy or .arff"
+                    )));
+                }
+                Ok(Inputs::Table(Table::open(path, &model.table_options())?))
+            }
+        }
+    }
+
+    /// Embeds every sample, row-major `[n, dimension]`. `progress` hears (done, total).
+    ///
+    /// # Errors
+    /// When the samples are of the other kind, an image cannot be read, or a table does not fit the model.
     pub fn embed(
         &self,
-        data: &Arc<Prepared>,
+        inputs: &Inputs,
         progress: &mut dyn FnMut(usize, usize),
     ) -> Result<Vec<f32>, TrainError> {
-        let all: Vec<usize> = (0..data.len()).collect();
-        embed(&self.network, &self.card, &self.device, data, &all, progress)
+        match (&self.encoder, inputs) {
+            (Encoder::Network(model), Inputs::Images { prepared, .. }) => model.embed(prepared, progress),
+            (Encoder::Linear(model), Inputs::Table(table)) => model.embed(table),
+            _ => Err(self.mismatch(inputs)),
+        }
     }
 
-    /// The pixels that the encoder sees, row-major: the baseline that an embedding must beat.
+    /// What an embedding must beat: the pixels that a network sees, or the scaled features of a table.
     ///
     /// # Errors
-    /// When an image cannot be read.
-    pub fn pixels(&self, data: &Arc<Prepared>) -> Result<(Vec<f32>, usize), TrainError> {
-        let views = Views::eval(
-            self.card.network.size,
-            self.card.network.channels,
-            // On the scale of 0 to 1, unshifted, as raw pixels are usually compared.
-            Normalize { mean: vec![0.0], std: vec![1.0] },
-        )?;
-        let dim = views.values();
-        let mut all = Vec::with_capacity(data.len() * dim);
-        let samples: Vec<usize> = (0..data.len()).collect();
-        for batch in loader(data, views, &samples)? {
-            all.extend_from_slice(&batch?.pixels);
+    /// As [`embed`](Self::embed).
+    pub fn baseline(&self, inputs: &Inputs) -> Result<Matrix, TrainError> {
+        match (&self.encoder, inputs) {
+            (Encoder::Network(model), Inputs::Images { prepared, .. }) => model.pixels(prepared),
+            (Encoder::Linear(model), Inputs::Table(table)) => Ok(model.card.features.apply(table)?),
+            _ => Err(self.mismatch(inputs)),
         }
-        Ok((all, dim))
+    }
+
+    fn mismatch(&self, inputs: &Inputs) -> TrainError {
+        let takes = match &self.encoder {
+            Encoder::Network(_) => "a network and takes images",
+            Encoder::Linear(_) => "a linear map and takes a table",
+        };
+        TrainError::OtherKind { path: inputs.path().to_owned(), takes: takes.into() }
     }
 }
 
-/// Embeds the images of these numbers with a network that `card` describes.
-pub(crate) fn embed(
-    network: &Network,
-    card: &ModelCard,
-    device: &Device,
-    data: &Arc<Prepared>,
-    samples: &[usize],
-    progress: &mut dyn FnMut(usize, usize),
-) -> Result<Vec<f32>, TrainError> {
-    let device = if device.is_autodiff() { device.clone().inner() } else { device.clone() };
-    let views = Views::eval(card.network.size, card.network.channels, card.normalize.clone())?;
-    let mut vectors = Vec::with_capacity(samples.len() * card.dimension);
-    for batch in loader(data, views, samples)? {
-        let batch = batch?;
-        let embedded = network.embed(Tensor::from_data(TensorData::new(batch.pixels, batch.shape), &device));
-        let values = embedded.into_data().convert::<f32>().try_to_vec::<f32>();
-        vectors.extend(values.map_err(|e| LossError::Read(format!("{e:?}")))?);
-        progress(vectors.len() / card.dimension, samples.len());
+fn parse(text: &str, path: &Path) -> Result<ModelCard, TrainError> {
+    #[derive(Deserialize)]
+    struct Kind {
+        kind: Option<String>,
     }
-    Ok(vectors)
+    let unreadable = |e: toml::de::Error| TrainError::Toml {
+        path: path.to_owned(),
+        message: e.to_string().trim_end().to_owned(),
+    };
+    // Before there were linear maps, no card named its kind.
+    match toml::from_str::<Kind>(text).map_err(unreadable)?.kind {
+        None => toml::from_str(text).map(ModelCard::Network).map_err(unreadable),
+        Some(_) => toml::from_str(text).map_err(unreadable),
+    }
 }
 
-fn loader(data: &Arc<Prepared>, views: Views, samples: &[usize]) -> Result<Loader, TrainError> {
-    let batches = samples.chunks(BATCH).map(<[usize]>::to_vec).collect();
-    let threads = rayon::current_num_threads();
-    Ok(Loader::start(Arc::clone(data), vec![Arc::new(views)], batches, 0, 0, 0, threads, 2)?)
+fn write_card(folder: &Path, card: &ModelCard) -> Result<(), TrainError> {
+    let path = folder.join(CARD);
+    let text =
+        toml::to_string(card).map_err(|e| TrainError::Toml { path: path.clone(), message: e.to_string() })?;
+    write_whole(&path, text.as_bytes())
 }
 
-impl std::fmt::Debug for Model {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Model")
-            .field("card", &self.card)
-            .field("parameters", &self.network.num_params())
-            .finish_non_exhaustive()
+/// The model folder that `path` means: itself, or the `model` in a run.
+fn folder_of(path: &Path) -> Result<PathBuf, TrainError> {
+    let inside = path.join("model");
+    restore(&inside)?;
+    restore(path)?;
+    if path.join(CARD).is_file() {
+        Ok(path.to_owned())
+    } else if inside.join(CARD).is_file() {
+        Ok(inside)
+    } else {
+        Err(TrainError::NotARun { path: path.to_owned(), missing: "model (model.toml, model.safetensors)" })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_card_without_a_kind_is_a_networks() {
+        let text = "nearkin = \"0.1.0\"\nmethod = \"supcon\"\ndimension = 32\nmetric = \"cosine\"\nepoch = 3\ndata = \"ab\"\n\
+                    classes = []\n[network]\nchannels = 3\nsize = 32\n[network.encoder]\nkind = \"small-conv\"\n\
+                    [normalize]\nmean = [0.5]\nstd = [0.25]\n";
+        let card = parse(text, Path::new("model.toml")).unwrap();
+        let ModelCard::Network(network) = &card else { panic!("{card:?}") };
+        assert_eq!((network.method.as_str(), network.dimension), ("supcon", 32));
+        let written = toml::to_string(&card).unwrap();
+        assert!(written.starts_with("kind = \"network\""), "{written}");
+        assert_eq!(parse(&written, Path::new("model.toml")).unwrap(), card);
+        let error = parse("kind = \"spiral\"\n", Path::new("model.toml")).unwrap_err().to_string();
+        assert!(error.contains("spiral") && error.contains("linear"), "{error}");
     }
 }

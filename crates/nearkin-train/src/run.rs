@@ -29,6 +29,51 @@ pub struct RunFile {
     pub recipe: Recipe,
 }
 
+/// What `run.toml` of a fitted method holds.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct FitFile {
+    /// The version of nearkin that made it.
+    pub nearkin: String,
+    /// The table, as an absolute path.
+    pub data: PathBuf,
+    /// Its fingerprint.
+    pub fingerprint: String,
+    /// Rows that the method was fitted to.
+    pub rows: usize,
+    /// Rows held out.
+    pub held_out: usize,
+    /// Its classes.
+    pub classes: Vec<String>,
+    /// The label column.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub label: Option<String>,
+    /// The id column.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub id: Option<String>,
+    /// How the rows were divided, and how they became vectors.
+    pub prepare: toml::Table,
+    /// The method and every setting.
+    pub fit: toml::Table,
+}
+
+/// How a fit went.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct FitReport {
+    /// The method.
+    pub method: String,
+    /// Rows that it was fitted to.
+    pub rows: usize,
+    /// Rows held out, and measured; 0: the rows of the fit were measured, each against the others.
+    pub held_out: usize,
+    /// Dimensions of the map.
+    pub dimension: usize,
+    /// Seconds of the fit.
+    pub seconds: f64,
+    /// Measures by name: of the map, and of what it is compared with.
+    pub measures: Vec<(String, f64, Option<f64>)>,
+}
+
 /// A line of `metrics.jsonl`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "event", rename_all = "kebab-case")]
@@ -37,6 +82,8 @@ pub enum Logged {
     Step(StepReport),
     /// The end of an epoch.
     Epoch(EpochReport),
+    /// A fit.
+    Fit(FitReport),
 }
 
 impl Logged {
@@ -44,6 +91,7 @@ impl Logged {
         match self {
             Logged::Step(report) => report.step,
             Logged::Epoch(report) => report.step,
+            Logged::Fit(_) => 0,
         }
     }
 }
@@ -56,11 +104,11 @@ pub struct Run {
 }
 
 impl Run {
-    /// Makes the folder of a new run.
+    /// Makes the folder of a new run, whose `run.toml` is a [`RunFile`] or a [`FitFile`].
     ///
     /// # Errors
     /// When it exists and is not empty, or cannot be made or written.
-    pub fn create(folder: &Path, file: &RunFile) -> Result<Self, TrainError> {
+    pub fn create(folder: &Path, file: &impl Serialize) -> Result<Self, TrainError> {
         Self::check_free(folder)?;
         fs::create_dir_all(folder).map_err(TrainError::io("create", folder))?;
         let path = folder.join("run.toml");
@@ -87,16 +135,20 @@ impl Run {
         }
     }
 
-    /// Opens a run to read it.
+    /// Opens a run of `train` to read it.
     ///
     /// # Errors
-    /// When the folder is no run, or `run.toml` does not parse.
+    /// When the folder is no run, or was made by `fit`, or `run.toml` does not parse.
     pub fn open(folder: &Path) -> Result<(Self, RunFile), TrainError> {
         let path = folder.join("run.toml");
         if !path.is_file() {
             return Err(TrainError::NotARun { path: folder.to_owned(), missing: "run.toml" });
         }
         let text = fs::read_to_string(&path).map_err(TrainError::io("read", &path))?;
+        if toml::from_str::<toml::Table>(&text).is_ok_and(|table| table.contains_key("fit")) {
+            let missing = "recipe: it was made by `nearkin fit`, which leaves nothing to go on with";
+            return Err(TrainError::NotARun { path: folder.to_owned(), missing });
+        }
         let file: RunFile = toml::from_str(&text)
             .map_err(|e| TrainError::Toml { path, message: e.to_string().trim_end().to_owned() })?;
         Ok((Self { folder: folder.to_owned(), log: None }, file))

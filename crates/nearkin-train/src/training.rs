@@ -20,7 +20,7 @@ use crate::files::restore;
 use crate::hold_out;
 use crate::memory;
 use crate::methods::{BatchKin, Method, Selection};
-use crate::model::{Model, ModelCard, embed, prepared_side};
+use crate::model::{NetworkCard, NetworkModel, embed, prepared_side};
 use crate::progress::{EpochReport, Event, Plan, StepReport, Validation};
 use crate::recipe::Recipe;
 use crate::run::{Logged, Run, RunFile};
@@ -383,7 +383,7 @@ impl Training {
         let kept = due && score.is_none_or(|score| self.state.best.is_none_or(|best| score > best));
         if kept {
             self.state.best = score;
-            Model::save(&self.run.model(), &self.card(done), &self.network.valid())?;
+            NetworkModel::save(&self.run.model(), &self.card(done), &self.network.valid())?;
         }
         let report = EpochReport {
             epoch: done,
@@ -419,10 +419,10 @@ impl Training {
         }))
     }
 
-    fn card(&self, epoch: usize) -> ModelCard {
+    fn card(&self, epoch: usize) -> NetworkCard {
         let network = network_config(&self.file.recipe);
         let needs_labels = self.file.recipe.method.card().needs_labels;
-        ModelCard {
+        NetworkCard {
             nearkin: env!("CARGO_PKG_VERSION").to_owned(),
             method: self.file.recipe.method.card().name.to_owned(),
             dimension: network.embedding_dim(),

@@ -1,11 +1,9 @@
-//! Embeds images with a trained model and measures how well they find their class.
+//! Embeds images, or rows of a table, with a model and measures how well they find their class.
 //!
 //! `cargo run --release --example embed -- /tmp/my-run data/fashion-mnist#7000..8000`
 
 use std::path::PathBuf;
-use std::sync::Arc;
 
-use nearkin::data::{Dataset, Prepared};
 use nearkin::eval::{Labeled, RetrievalOptions, retrieval};
 use nearkin::sweep::Vectors;
 use nearkin::train::{Model, device};
@@ -17,13 +15,13 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     };
     let model = Model::open(&run, &device("cpu")?)?;
 
-    // Decode once; broken images are listed rather than fatal.
-    let prepared = Prepared::prepare(&Dataset::open(&data)?, &model.prepare_options(), &mut |_, _| {})?;
-    let labels = prepared.dataset.labels().ok_or("the images have no labels")?;
-    let vectors = model.embed(&Arc::new(prepared), &mut |_, _| {})?;
+    // Images are decoded once, and broken ones listed rather than fatal.
+    let inputs = model.read(&data, &mut |_, _| {})?;
+    let (labels, _) = inputs.labels()?.ok_or("the samples have no labels")?;
+    let vectors = model.embed(&inputs, &mut |_, _| {})?;
 
-    let vectors = Vectors::new(&vectors, model.card.dimension)?;
-    let options = RetrievalOptions { metric: model.card.metric, ..RetrievalOptions::default() };
+    let vectors = Vectors::new(&vectors, model.dimension())?;
+    let options = RetrievalOptions { metric: model.metric(), ..RetrievalOptions::default() };
     let found = retrieval(Labeled { vectors, labels: &labels }, None, &options)?;
     println!("precision@1 {:.3}, MAP@R {:.3}", found.precision_at_1, found.mean_average_precision_at_r);
     Ok(())

@@ -2,7 +2,7 @@
 
 use clap::{Args, Parser, Subcommand};
 
-use crate::commands::{bench, data, embed, eval, index, quickstart, search, train};
+use crate::commands::{bench, compare, data, embed, eval, fit, index, quickstart, search, train};
 use crate::failure::Failure;
 
 const EXAMPLES: &str = "\
@@ -14,7 +14,9 @@ Examples:
   nearkin eval runs/a --data test/                               measure it on other photos, write runs/a/report.html
   nearkin embed runs/a --data photos/ --out photos.parquet       turn photos into vectors
   nearkin index photos.parquet --out photos.index                make them searchable
-  nearkin search photos.index --model runs/a --query q.jpg -k 10 find what is near";
+  nearkin search photos.index --model runs/a --query q.jpg -k 10 find what is near
+  nearkin fit nca --data wine.csv --hold-out 0.3 --out runs/wine learn a metric from a table, measure it on unseen rows
+  nearkin compare --data wine.csv --methods lle,nca --out runs/m maps of the same rows beside each other";
 
 /// Learn embeddings in which near means kin: train, measure, index and search, in one binary.
 #[derive(Debug, Parser)]
@@ -65,13 +67,18 @@ pub enum Command {
     Quickstart(quickstart::Args),
     /// Train a model on images, with or without labels, or resume a run
     Train(train::Args),
-    /// Measure a model on labelled images, beside raw pixels, and write a report
+    /// Fit a classical method, from PCA to LMNN and from LLE to diffusion maps, to a table
+    #[command(subcommand)]
+    Fit(fit::Args),
+    /// Map the same rows by several methods, and unseen rows where a method can, into one report
+    Compare(compare::Args),
+    /// Measure a model on labelled images or rows, beside raw pixels or features, and write a report
     Eval(eval::Args),
-    /// Turn images into vectors with a model
+    /// Turn images or rows of a table into vectors with a model
     Embed(embed::Args),
     /// Make vectors searchable
     Index(index::Args),
-    /// Find the nearest neighbours of a picture, or of an indexed item
+    /// Find the nearest neighbours of a picture, of a row, or of an indexed item
     Search(search::Args),
     /// Show what nearkin sees in a data set
     Data(data::Args),

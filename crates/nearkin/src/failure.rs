@@ -2,6 +2,8 @@
 
 use std::process::ExitCode;
 
+use nearkin_classic::ClassicError;
+use nearkin_classic::spectral::SpectralError;
 use nearkin_data::DataError;
 use nearkin_eval::EvalError;
 use nearkin_index::IndexError;
@@ -59,4 +61,4 @@ macro_rules! failed {
         }
     )*};
 }
-failed!(DataError, EvalError, LossError, IndexError, SweepError);
+failed!(ClassicError, SpectralError, DataError, EvalError, LossError, IndexError, SweepError);

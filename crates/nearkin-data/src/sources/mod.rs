@@ -59,6 +59,26 @@ pub(crate) fn open(path: &Path, split: Option<&str>) -> Result<Source, DataError
     }
 }
 
+/// Whether a path with a table's ending is a manifest of images: a CSV file whose header has a column `path`.
+///
+/// # Errors
+/// [`DataError::Read`] when the file cannot be read.
+pub fn is_manifest(path: &Path) -> Result<bool, DataError> {
+    let (path, _) = divide_at_split(path);
+    let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+    if !without_gz(&name).ends_with(".csv") {
+        return Ok(false);
+    }
+    let mut start = Vec::new();
+    open_maybe_gzip(&path)?
+        .take(1 << 16)
+        .read_to_end(&mut start)
+        .map_err(|source| DataError::read(&path, source))?;
+    let header = start.split(|byte| *byte == b'\n').next().unwrap_or_default();
+    let header = String::from_utf8_lossy(header);
+    Ok(header.trim_start_matches('\u{feff}').split(',').any(|name| name.trim().trim_matches('"') == "path"))
+}
+
 /// Refuses a split that is not among `available`.
 fn check_split(path: &Path, split: Option<&str>, available: &[String]) -> Result<(), DataError> {
     match split {
@@ -87,13 +107,13 @@ fn file_names(folder: &Path) -> Result<Vec<String>, DataError> {
 }
 
 /// `name` in lower case without a final `.gz`.
-fn without_gz(name: &str) -> String {
+pub(crate) fn without_gz(name: &str) -> String {
     let name = name.to_ascii_lowercase();
     name.strip_suffix(".gz").unwrap_or(&name).to_owned()
 }
 
 /// Opens a file, unpacking gzip if its first bytes say so.
-fn open_maybe_gzip(path: &Path) -> Result<Box<dyn Read>, DataError> {
+pub(crate) fn open_maybe_gzip(path: &Path) -> Result<Box<dyn Read>, DataError> {
     let read = |source| DataError::read(path, source);
     let mut file = BufReader::new(File::open(path).map_err(read)?);
     let mut magic = Vec::new();

@@ -20,11 +20,14 @@ const LINE: f64 = 17.0;
 
 /// The map with its legend, or nothing when no point can be drawn.
 pub(super) fn map(map: &Map) -> Option<String> {
-    let drawable: Vec<([f64; 2], u32)> = map
+    let is_unseen = |i: usize| map.unseen.get(i).copied().unwrap_or(false);
+    let two_sets = map.unseen.contains(&true) && map.unseen.contains(&false);
+    let drawable: Vec<([f64; 2], (u32, bool))> = map
         .points
         .iter()
         .zip(&map.labels)
-        .map(|(p, &label)| (p.map(f64::from), label))
+        .enumerate()
+        .map(|(i, (p, &label))| (p.map(f64::from), (label, two_sets && is_unseen(i))))
         .filter(|(p, _)| p.iter().all(|c| c.is_finite()))
         .collect();
     let bounds = |axis: usize| {
@@ -48,10 +51,13 @@ pub(super) fn map(map: &Map) -> Option<String> {
     };
 
     let mut classes: BTreeMap<u32, Vec<[f64; 2]>> = BTreeMap::new();
+    let mut unseen: BTreeMap<u32, Vec<[f64; 2]>> = BTreeMap::new();
     // Evenly through the set, so that a sample of sorted data is fair.
     let shown = drawable.len().min(SHOWN);
-    for (point, label) in (0..shown).map(|i| drawable[i * drawable.len() / shown]) {
-        classes.entry(label).or_default().push(at(point));
+    for (point, (label, is_unseen)) in (0..shown).map(|i| drawable[i * drawable.len() / shown]) {
+        classes.entry(label).or_default();
+        let set = if is_unseen { &mut unseen } else { &mut classes };
+        set.entry(label).or_default().push(at(point));
     }
     let name =
         |label: u32| map.classes.get(label as usize).cloned().unwrap_or_else(|| format!("class {label}"));
@@ -64,30 +70,33 @@ pub(super) fn map(map: &Map) -> Option<String> {
     let mut legend = String::new();
     for (order, (&label, points)) in classes.iter().enumerate() {
         let class = mark(order);
-        let mut path = String::new();
-        for point in points {
-            path.push('M');
-            place(&mut path, point[0]);
-            path.push(' ');
-            place(&mut path, point[1]);
-            path.push_str("h0");
-        }
         let title = escape(&name(label));
-        svg.push_str(&format!("<path class=\"dots {class}\" d=\"{path}\"><title>{title}</title></path>"));
-        if class.contains("ring") {
-            svg.push_str(&format!("<path class=\"dots hole\" d=\"{path}\"/>"));
-        }
+        svg.push_str(&dots(points, &if two_sets { format!("{class} seen") } else { class.clone() }, &title));
+        let above = unseen.get(&label).map_or(0, Vec::len);
         legend.push_str(&format!(
             "<li><span class=\"dot {class}\"></span>{title} <b>{}</b></li>",
-            count(points.len())
+            count(points.len() + above)
         ));
+    }
+    for (order, (&label, _)) in classes.iter().enumerate() {
+        if let Some(points) = unseen.get(&label) {
+            svg.push_str(&dots(points, &mark(order), &escape(&name(label))));
+        }
+    }
+    // A class may have points of one kind alone.
+    for (label, points) in unseen {
+        classes.entry(label).or_default().extend(points);
     }
     if classes.len() <= MARKS {
         svg.push_str(&names(&classes, &name));
     }
     svg.push_str("</svg>");
 
-    let mut notes = Vec::new();
+    let mut notes: Vec<String> =
+        Some(escape(&map.hint)).filter(|hint| !hint.is_empty()).into_iter().collect();
+    if two_sets {
+        notes.push("Small and pale: rows that the map was fitted to. Full: unseen rows.".to_owned());
+    }
     if shown < drawable.len() {
         notes.push(format!(
             "{} of {} points are drawn, evenly through the set.",
@@ -110,7 +119,29 @@ pub(super) fn map(map: &Map) -> Option<String> {
     } else {
         legend
     };
-    Some(format!("<figure class=\"card map\">{svg}{legend}{notes}</figure>"))
+    let title = match map.title.as_str() {
+        "" => String::new(),
+        title => format!("<figcaption>{}</figcaption>", escape(title)),
+    };
+    Some(format!("<figure class=\"card map\">{title}{svg}{legend}{notes}</figure>"))
+}
+
+/// Points of one class.
+fn dots(points: &[[f64; 2]], class: &str, title: &str) -> String {
+    let mut path = String::new();
+    for point in points {
+        path.push('M');
+        place(&mut path, point[0]);
+        path.push(' ');
+        place(&mut path, point[1]);
+        path.push_str("h0");
+    }
+    let hole = if class.contains("ring") {
+        format!("<path class=\"dots hole\" d=\"{path}\"/>")
+    } else {
+        String::new()
+    };
+    format!("<path class=\"dots {class}\" d=\"{path}\"><title>{title}</title></path>{hole}")
 }
 
 /// Colour and shape of the class that comes `order`-th.
@@ -176,6 +207,7 @@ mod tests {
             points,
             labels: (0..n as u32 + 1).map(|i| i % 25).collect(),
             classes: vec!["<x>".into()],
+            ..Map::default()
         })
         .unwrap();
         let svg = html.split("</svg>").next().unwrap();
@@ -192,17 +224,34 @@ mod tests {
     }
 
     #[test]
+    fn unseen_points_lie_above_the_others_and_a_class_counts_both() {
+        let html = map(&Map {
+            points: vec![[0.0, 0.0], [1.0, 1.0], [2.0, 0.0], [3.0, 1.0]],
+            labels: vec![0, 0, 1, 2],
+            unseen: vec![false, true, false, true],
+            title: "LLE".into(),
+            ..Map::default()
+        })
+        .unwrap();
+        assert!(html.contains("<figcaption>LLE</figcaption>") && html.contains("unseen rows"));
+        let order: Vec<&str> =
+            html.split("class=\"dots ").skip(1).map(|rest| rest.split('"').next().unwrap()).collect();
+        assert_eq!(order, ["c0 seen", "c1 seen", "c2 seen", "c0", "c2"]);
+        assert!(html.contains("class 0 <b>2</b>") && html.contains("class 2 <b>1</b>"));
+    }
+
+    #[test]
     fn one_point_is_in_the_middle_and_none_is_nothing() {
-        let html = map(&Map { points: vec![[5.0, 5.0]], labels: vec![0], classes: vec![] }).unwrap();
+        let html = map(&Map { points: vec![[5.0, 5.0]], labels: vec![0], ..Map::default() }).unwrap();
         assert!(html.contains("M380 260h0"), "{html}");
-        assert!(map(&Map { points: vec![], labels: vec![], classes: vec![] }).is_none());
-        assert!(map(&Map { points: vec![[1.0, 1.0]], labels: vec![], classes: vec![] }).is_none());
+        assert!(map(&Map::default()).is_none());
+        assert!(map(&Map { points: vec![[1.0, 1.0]], ..Map::default() }).is_none());
     }
 
     #[test]
     fn names_at_one_place_do_not_cover_each_other() {
         let html =
-            map(&Map { points: vec![[0.0, 0.0]; 20], labels: (0..20).collect(), classes: vec![] }).unwrap();
+            map(&Map { points: vec![[0.0, 0.0]; 20], labels: (0..20).collect(), ..Map::default() }).unwrap();
         let names = html.split("class=\"names\"").nth(1).unwrap();
         let mut ys: Vec<f64> =
             names.split(" y=\"").skip(1).map(|s| s.split('"').next().unwrap().parse().unwrap()).collect();

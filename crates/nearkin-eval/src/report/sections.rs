@@ -6,7 +6,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 
 use super::html::{count, escape, number, signed};
-use super::{ClassRow, MetricRow, Report, chart, map};
+use super::{Bars, ClassRow, Comparison, Map, MetricRow, Report, chart, map};
 use crate::sheet::{Hit, Picture, QueryRow};
 
 const STYLE: &str = include_str!("style.css");
@@ -14,6 +14,8 @@ const STYLE: &str = include_str!("style.css");
 const HEADLINES: usize = 4;
 /// Classes shown before the reader asks for all.
 const CLASSES_SHOWN: usize = 20;
+/// Bars shown before the reader asks for all.
+const ROWS_SHOWN: usize = 20;
 
 pub(super) fn page(report: &Report) -> String {
     let title = escape(&report.title);
@@ -21,7 +23,9 @@ pub(super) fn page(report: &Report) -> String {
         header(report),
         metrics(report),
         section("Curves", "curves", curves(report)),
-        section("Map", "map", report.map.as_ref().and_then(map::map).map(|map| MAP_HINT.to_owned() + &map)),
+        section("Methods beside each other", "comparison", report.comparison.as_ref().and_then(comparison)),
+        section(if report.maps.len() > 1 { "Maps" } else { "Map" }, "map", maps(&report.maps)),
+        bars(&report.bars),
         section("Nearest neighbours", "neighbours", sheet(&report.sheet)),
         section("By class", "classes", classes(&report.per_class)),
         section("Notes", "notes", notes(&report.notes)),
@@ -41,9 +45,6 @@ pub(super) fn page(report: &Report) -> String {
          <footer>Written by nearkin. This page is one file: it loads nothing and can be sent as it is.</footer>\n</body>\n</html>\n"
     )
 }
-
-const MAP_HINT: &str = "<p class=\"muted\">The first two principal components: the flat view that keeps most of the variance. \
-                        Classes that touch here may still be apart in the other dimensions.</p>";
 
 fn section(title: &str, id: &str, content: Option<String>) -> String {
     content.map_or_else(String::new, |content| {
@@ -169,13 +170,95 @@ fn meaning(name: &str) -> Option<String> {
         }
         "knn_accuracy" => "How often the vote of the k nearest names the right class.",
         "effective_rank" => "How many directions the embedding really uses, at most its dimension.",
+        "r2" => "1: every number is estimated exactly; 0: no better than their mean.",
+        "rmse" => "The root of the mean squared error of the estimates.",
         "spread" => "1: spread evenly over the sphere; 0: collapsed to one point.",
         _ => {
+            if name.starts_with("knn_accuracy") {
+                return meaning("knn_accuracy");
+            }
             let k: usize = name.strip_prefix("recall_at_")?.parse().ok()?;
             return Some(format!("How often at least one of the {k} nearest is of the right class."));
         }
     };
     Some(fixed.to_owned())
+}
+
+fn maps(all: &[Map]) -> Option<String> {
+    let drawn: Vec<String> = all.iter().filter_map(map::map).collect();
+    match &drawn[..] {
+        [] => None,
+        [only] => Some(only.clone()),
+        several => Some(format!("<div class=\"maps\">{}</div>", several.concat())),
+    }
+}
+
+fn hint(text: &str) -> String {
+    if text.is_empty() { String::new() } else { format!("<p class=\"muted\">{}</p>", escape(text)) }
+}
+
+/// Rows in the order given; the best of a column is set in bold.
+fn comparison(found: &Comparison) -> Option<String> {
+    let best: Vec<Option<f64>> = found
+        .measures
+        .iter()
+        .enumerate()
+        .map(|(at, (_, larger))| {
+            let values = found.rows.iter().filter_map(|(_, values)| values.get(at).copied().flatten());
+            values.filter(|value| *larger && value.is_finite()).reduce(f64::max)
+        })
+        .collect();
+    let head: String = found
+        .measures
+        .iter()
+        .map(|(name, _)| format!("<th scope=\"col\" class=\"num\">{}</th>", escape(name)))
+        .collect();
+    let cell = |((value, best), (_, larger)): ((&Option<f64>, &Option<f64>), &(String, bool))| {
+        let text = match value {
+            None => "–".to_owned(),
+            // A size, such as a number of dimensions.
+            Some(value) if !larger && value.fract() == 0.0 && (0.0..1e15).contains(value) => {
+                count(*value as usize)
+            }
+            Some(value) => number(*value),
+        };
+        let marked = if value.is_some() && value == best { format!("<b>{text}</b>") } else { text };
+        format!("<td class=\"num\">{marked}</td>")
+    };
+    let line = |(name, values): &(String, Vec<Option<f64>>)| {
+        let cells: String = values.iter().zip(&best).zip(&found.measures).map(cell).collect();
+        format!("<tr><th scope=\"row\">{}</th>{cells}</tr>\n", escape(name))
+    };
+    let body: String = found.rows.iter().map(line).collect();
+    let head = format!("<th scope=\"col\">Method</th>{head}");
+    (!found.rows.is_empty()).then(|| {
+        let table = table("Methods and their measures", &head, &body);
+        format!("{}<div class=\"compared\">{table}</div>", hint(&found.hint))
+    })
+}
+
+fn bars(all: &[Bars]) -> String {
+    let drawn = |(at, bars): (usize, &Bars)| {
+        let largest = bars.rows.iter().map(|row| row.1).filter(|value| value.is_finite()).fold(0.0, f64::max);
+        let line = |(name, value): &(String, f64)| {
+            let share = if *value > 0.0 && value.is_finite() { value / largest } else { 0.0 };
+            format!(
+                "<tr><th scope=\"row\">{}</th><td class=\"num meter\" style=\"--share:{share:.3}\">{}</td></tr>\n",
+                escape(name),
+                number(*value)
+            )
+        };
+        let (shown, rest) = bars.rows.split_at(bars.rows.len().min(ROWS_SHOWN));
+        let head = "<th scope=\"col\">Name</th><th scope=\"col\" class=\"num\">Value</th>";
+        let caption = escape(&bars.title);
+        let mut html = hint(&bars.hint) + &table(&caption, head, &shown.iter().map(line).collect::<String>());
+        if !rest.is_empty() {
+            let more = table(&caption, head, &rest.iter().map(line).collect::<String>());
+            html.push_str(&format!("<details><summary>{} more</summary>{more}</details>", count(rest.len())));
+        }
+        section(&caption, &format!("bars-{at}"), (!bars.rows.is_empty()).then_some(html))
+    };
+    all.iter().enumerate().map(drawn).collect()
 }
 
 fn curves(report: &Report) -> Option<String> {

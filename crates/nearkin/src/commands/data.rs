@@ -2,22 +2,31 @@
 
 use std::path::PathBuf;
 
-use nearkin_data::Dataset;
+use nearkin_data::table::ColumnSummary;
+use nearkin_data::{Dataset, Table, TableKind, is_manifest};
 
+use super::fit::TableArgs;
 use crate::failure::Failure;
 use crate::ui::{Ui, count, table};
 
 /// Classes listed before the rest is summed up.
 const LISTED: usize = 20;
+/// Columns of a table listed.
+const LISTED_COLUMNS: usize = 60;
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = super::train::DATA_HELP)]
 pub struct Args {
-    /// A folder per class, an IDX or CIFAR file or folder, or a CSV manifest; `PATH#SPLIT` for one split
+    /// A folder per class, an IDX or CIFAR file or folder, a CSV manifest, or a table; `PATH#SPLIT` for one split
     path: PathBuf,
+    #[command(flatten)]
+    table: TableArgs,
 }
 
 pub fn run(args: Args, ui: &Ui) -> Result<(), Failure> {
+    if TableKind::of(&args.path).is_some() && !is_manifest(&args.path)? {
+        return show_table(&args, ui);
+    }
     let summary = Dataset::open(&args.path)?.describe();
     ui.print_json(&summary);
     let sizes =
@@ -60,4 +69,60 @@ pub fn run(args: Args, ui: &Ui) -> Result<(), Failure> {
     }
     summary.warnings.iter().for_each(|warning| ui.warn(warning));
     Ok(())
+}
+
+fn show_table(args: &Args, ui: &Ui) -> Result<(), Failure> {
+    let summary = Table::open(&args.path, &args.table.options())?.describe();
+    ui.print_json(&summary);
+    let named =
+        |name: &Option<String>, none: &str| name.as_ref().map_or(none.to_owned(), |name| format!("'{name}'"));
+    let label = match (&summary.label, summary.classes.len()) {
+        (Some(name), 0) => format!("'{name}', missing in some rows"),
+        (Some(name), n) => format!("'{name}', {} different", count(n)),
+        (None, _) => "none: --label names one".to_owned(),
+    };
+    let rows = [
+        ["path".to_owned(), summary.path.display().to_string()],
+        ["kind".to_owned(), summary.kind.to_string()],
+        ["rows".to_owned(), count(summary.rows)],
+        ["label".to_owned(), label],
+        ["ids".to_owned(), named(&summary.id, "row numbers from 0")],
+        ["columns".to_owned(), count(summary.columns.len())],
+    ];
+    ui.print(table(["", ""], rows, &[]).trim_start());
+    let blank = |missing: &usize| if *missing == 0 { String::new() } else { count(*missing) };
+    let lines = summary.columns.iter().take(LISTED_COLUMNS).map(|column| match column {
+        ColumnSummary::Number { name, missing, least, mean, greatest } => {
+            let number = |x: &f64| if x.is_nan() { String::new() } else { short(*x) };
+            [name.clone(), "number".into(), blank(missing), number(least), number(mean), number(greatest)]
+        }
+        ColumnSummary::Text { name, missing, different, first } => {
+            let kind = if args.table.categorical.contains(name) { "category" } else { "text" };
+            let different = format!("{} different", count(*different));
+            [name.clone(), kind.into(), blank(missing), first.clone(), different, String::new()]
+        }
+    });
+    let header = ["column", "kind", "missing", "least", "mean", "greatest"];
+    ui.print(format!("\n{}", table(header, lines, &[2, 3, 4, 5])));
+    if let Some(more) = summary.columns.len().checked_sub(LISTED_COLUMNS).filter(|n| *n > 0) {
+        ui.print(format!("  … and {more} more columns"));
+    }
+    let text = |column: &&ColumnSummary| matches!(column, ColumnSummary::Text { name, .. } if !args.table.categorical.contains(name));
+    let texts = summary.columns.iter().filter(text).count();
+    if texts > 0 {
+        ui.warn(format!(
+            "{texts} columns hold text: `fit` takes them for categories with --categorical, or leaves them out with --drop"
+        ));
+    }
+    Ok(())
+}
+
+/// Four significant digits.
+fn short(x: f64) -> String {
+    if x != 0.0 && !(1e-3..1e6).contains(&x.abs()) {
+        return format!("{x:.3e}");
+    }
+    let decimals = if x.abs() < 10.0 { 3 } else { 3usize.saturating_sub(x.abs().log10() as usize) };
+    let text = format!("{x:.decimals$}");
+    if text.contains('.') { text.trim_end_matches('0').trim_end_matches('.').to_owned() } else { text }
 }

@@ -1,14 +1,11 @@
 //! `nearkin embed`
 
-use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::path::PathBuf;
 
-use nearkin_data::{Dataset, Prepared};
 use nearkin_index::{Embeddings, Origin};
-use nearkin_train::Model;
+use nearkin_train::{Inputs, Model};
 use serde_json::json;
 
-use super::prepare;
 use crate::cli::OnDevice;
 use crate::failure::Failure;
 use crate::ui::{Ui, count};
@@ -18,7 +15,7 @@ use crate::ui::{Ui, count};
 pub struct Args {
     /// A run, or a model folder
     model: PathBuf,
-    /// The images to embed
+    /// The images, or for a linear map the table, to embed
     #[arg(long, value_name = "PATH")]
     data: PathBuf,
     /// Where the vectors go: .parquet, .npy or .safetensors; ids, labels and paths are kept
@@ -37,8 +34,8 @@ impl Args {
 
 pub fn run(args: Args, ui: &Ui) -> Result<(), Failure> {
     let model = Model::open(&args.model, &args.device.open()?)?;
-    let dataset = Dataset::open(&args.data)?;
-    let embeddings = embed_dataset(&model, &dataset, ui)?;
+    let inputs = super::read(&model, &args.data, ui)?;
+    let embeddings = embeddings(&model, &inputs, ui)?;
     embeddings.write(&args.out)?;
     let (n, dim) = (embeddings.len(), embeddings.dim);
     ui.print_json(&json!({ "event": "embedded", "rows": n, "dimension": dim, "out": args.out }));
@@ -46,37 +43,27 @@ pub fn run(args: Args, ui: &Ui) -> Result<(), Failure> {
     Ok(())
 }
 
-fn embed_dataset(model: &Model, dataset: &Dataset, ui: &Ui) -> Result<Embeddings, Failure> {
-    let prepared = prepare(dataset, &model.prepare_options(), ui)?;
-    let vectors = embed(model, &prepared, ui)?;
-    let data = &prepared.dataset;
-    let labelled = data.labels().is_some();
-    let label = |i: usize| data.sample(i).label.map(|l| data.classes()[l as usize].clone());
-    let path = |i: usize| data.sample(i).path.as_deref().map(shown);
+fn embeddings(model: &Model, inputs: &Inputs, ui: &Ui) -> Result<Embeddings, Failure> {
     Ok(Embeddings {
-        vectors,
-        dim: model.card.dimension,
-        ids: data.samples().map(|s| s.id.clone()).collect(),
-        labels: labelled.then(|| (0..data.len()).filter_map(label).collect()),
-        paths: (0..data.len()).map(path).collect(),
+        vectors: embed(model, inputs, ui)?,
+        dim: model.dimension(),
+        ids: inputs.ids(),
+        labels: inputs.label_names(),
+        paths: inputs.paths(),
         columns: Default::default(),
         origin: Some(Origin {
             model: model.hash().to_owned(),
-            metric: model.card.metric,
+            metric: model.metric(),
             normalized: false,
-            data: dataset.fingerprint(),
+            data: inputs.fingerprint(),
         }),
     })
 }
 
-/// Embeds prepared images, with a bar.
-pub fn embed(model: &Model, prepared: &Arc<Prepared>, ui: &Ui) -> Result<Vec<f32>, Failure> {
-    let bar = ui.bar("embedding", prepared.len());
-    let vectors = model.embed(prepared, &mut |done, _| bar.set_position(done as u64))?;
+/// Embeds samples, with a bar.
+pub fn embed(model: &Model, inputs: &Inputs, ui: &Ui) -> Result<Vec<f32>, Failure> {
+    let bar = ui.bar("embedding", inputs.len());
+    let vectors = model.embed(inputs, &mut |done, _| bar.set_position(done as u64))?;
     bar.finish_and_clear();
     Ok(vectors)
-}
-
-fn shown(path: &Path) -> String {
-    path.display().to_string()
 }

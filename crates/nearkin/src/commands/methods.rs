@@ -12,6 +12,9 @@ pub fn run(ui: &Ui) -> Result<(), Failure> {
         ui.print(format!("{} ({labels})\n  {}\n  {}\n", card.name, card.summary, card.paper));
     }
     ui.print(
+        "For tables there are the classical methods, from PCA to LMNN and from LLE to diffusion maps: see `nearkin fit --help`.\n",
+    );
+    ui.print(
         "Use one with `nearkin train --method NAME`, or set its details in a recipe: `--recipe my.toml`.",
     );
     Ok(())

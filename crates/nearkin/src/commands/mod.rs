@@ -1,19 +1,23 @@
 //! One file a subcommand.
 
 pub mod bench;
+pub mod compare;
 pub mod data;
 pub mod devices;
 pub mod embed;
 pub mod eval;
+pub mod fit;
 pub mod index;
 pub mod methods;
 pub mod quickstart;
 pub mod search;
 pub mod train;
 
+use std::path::Path;
 use std::sync::Arc;
 
 use nearkin_data::{Dataset, PrepareOptions, Prepared};
+use nearkin_train::{Inputs, Model};
 
 use crate::failure::Failure;
 use crate::ui::Ui;
@@ -27,4 +31,18 @@ fn prepare(dataset: &Dataset, options: &PrepareOptions, ui: &Ui) -> Result<Arc<P
         ui.warn(format!("skipped {skipped}"));
     }
     Ok(Arc::new(prepared))
+}
+
+/// Reads what a model takes, with a bar, and says which images were skipped.
+fn read(model: &Model, path: &Path, ui: &Ui) -> Result<Inputs, Failure> {
+    let bar = ui.bar("decoding", 0);
+    let inputs = model.read(path, &mut |done, total| {
+        bar.set_length(total as u64);
+        bar.set_position(done as u64);
+    })?;
+    bar.finish_and_clear();
+    for skipped in inputs.images().into_iter().flat_map(|prepared| &prepared.skipped) {
+        ui.warn(format!("skipped {skipped}"));
+    }
+    Ok(inputs)
 }

@@ -10,7 +10,6 @@ use nearkin_sweep::Vectors;
 use nearkin_train::Model;
 use serde_json::json;
 
-use super::prepare;
 use crate::cli::OnDevice;
 use crate::failure::Failure;
 use crate::pictures::picture;
@@ -23,10 +22,10 @@ const CELL: u32 = 128;
 pub struct Args {
     /// An index made by `nearkin index`
     index: PathBuf,
-    /// What to look for: an image file, or the id of an indexed item; may be repeated
-    #[arg(long, short = 'q', value_name = "IMAGE|ID", required = true)]
+    /// What to look for: an image file, a table whose rows ask, or the id of an indexed item; may be repeated
+    #[arg(long, short = 'q', value_name = "FILE|ID", required = true)]
     query: Vec<String>,
-    /// The run or model folder that made the vectors; needed for image files
+    /// The run or model folder that made the vectors; needed for files
     #[arg(long, value_name = "DIR")]
     model: Option<PathBuf>,
     /// How many neighbours
@@ -95,53 +94,61 @@ pub fn run(args: Args, ui: &Ui) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Turns what was typed into vectors: image files through the model, ids by looking them up.
+/// Turns what was typed into vectors: files through the model, ids by looking them up.
 fn ask(args: &Args, index: &Index, ui: &Ui) -> Result<Vec<Asked>, Failure> {
-    let (files, ids): (Vec<&String>, Vec<&String>) = args.query.iter().partition(|q| Path::new(q).is_file());
-    let embedded = if files.is_empty() { HashMap::new() } else { embed_files(args, index, &files, ui)? };
-    let wanted: HashMap<&str, usize> =
-        if ids.is_empty() { HashMap::new() } else { (0..index.len()).map(|i| (index.id(i), i)).collect() };
-    let asked = args.query.iter().map(|query| {
-        if let Some((vector, image)) = embedded.get(query) {
-            let (name, vector, image) = (query.clone(), vector.clone(), Some(image.clone()));
-            return Ok(Asked { name, vector, row: None, label: None, image });
+    // A table's name may be followed by a range of its rows.
+    let is_file = |query: &String| {
+        let table = query.rsplit_once('#').map(|(table, _)| table);
+        [Some(&query[..]), table].into_iter().flatten().any(|path| Path::new(path).is_file())
+    };
+    let model = match (args.query.iter().any(is_file), &args.model) {
+        (false, _) => None,
+        (true, None) => return Err(Failure::misuse("a file needs --model, the run that made the vectors")),
+        (true, Some(folder)) => {
+            let model = Model::open(folder, &args.device.open()?)?;
+            index.check_model(model.hash())?;
+            Some(model)
         }
-        let row = *wanted.get(query.as_str()).ok_or_else(|| {
-            Failure::misuse(format!(
-                "'{query}' is neither an image file nor an id in {} (its first id is '{}')",
-                args.index.display(),
-                index.id(0)
-            ))
-        })?;
-        Ok(Asked {
-            name: query.clone(),
-            vector: index.vectors().row(row).to_vec(),
-            row: Some(row),
-            label: index.label(row).map(str::to_owned),
-            image: None,
-        })
-    });
-    asked.collect()
+    };
+    let rows: HashMap<&str, usize> = (0..index.len()).map(|i| (index.id(i), i)).collect();
+    let mut asked = Vec::new();
+    for query in &args.query {
+        match &model {
+            Some(model) if is_file(query) => asked.extend(ask_file(model, query, ui)?),
+            _ => {
+                let row = *rows.get(query.as_str()).ok_or_else(|| {
+                    Failure::misuse(format!(
+                        "'{query}' is neither a file nor an id in {} (its first id is '{}')",
+                        args.index.display(),
+                        index.id(0)
+                    ))
+                })?;
+                asked.push(Asked {
+                    name: query.clone(),
+                    vector: index.vectors().row(row).to_vec(),
+                    row: Some(row),
+                    label: index.label(row).map(str::to_owned),
+                    image: None,
+                });
+            }
+        }
+    }
+    Ok(asked)
 }
 
-fn embed_files(
-    args: &Args,
-    index: &Index,
-    files: &[&String],
-    ui: &Ui,
-) -> Result<HashMap<String, (Vec<f32>, Image)>, Failure> {
-    let Some(folder) = &args.model else {
-        return Err(Failure::misuse("an image file needs --model, the run that made the vectors"));
-    };
-    let model = Model::open(folder, &args.device.open()?)?;
-    index.check_model(model.hash())?;
-    let embed = |file: &&String| -> Result<(String, (Vec<f32>, Image)), Failure> {
-        // The way of any data set, so that a picture has one embedding whether it is asked for or indexed.
-        let prepared = prepare(&Dataset::open(Path::new(file))?, &model.prepare_options(), ui)?;
-        let vector = model.embed(&prepared, &mut |_, _| {})?;
-        Ok(((*file).clone(), (vector, prepared.image(0)?)))
-    };
-    files.iter().map(embed).collect()
+/// The samples of a file: one picture, or each row of a table.
+fn ask_file(model: &Model, query: &str, ui: &Ui) -> Result<Vec<Asked>, Failure> {
+    // The way of any data set, so that a sample has one embedding whether it is asked for or indexed.
+    let inputs = super::read(model, Path::new(query), ui)?;
+    let vectors = model.embed(&inputs, &mut |_, _| {})?;
+    let (ids, labels) = (inputs.ids(), inputs.label_names());
+    let asked = vectors.chunks_exact(model.dimension()).enumerate().map(|(i, vector)| {
+        let image = inputs.images().map(|prepared| prepared.image(i)).transpose()?;
+        let name = if image.is_some() { query.to_owned() } else { format!("{query}/{}", ids[i]) };
+        let label = labels.as_ref().map(|labels| labels[i].clone()).filter(|label| !label.is_empty());
+        Ok(Asked { name, vector: vector.to_vec(), row: None, label, image })
+    });
+    asked.collect()
 }
 
 fn show(asked: &Asked, hits: &[Hit<'_>], index: &Index, ui: &Ui) {

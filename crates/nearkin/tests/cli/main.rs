@@ -4,4 +4,5 @@ mod bad_input;
 mod common;
 #[cfg(unix)]
 mod resume;
+mod tables;
 mod whole_way;

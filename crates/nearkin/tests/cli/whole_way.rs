@@ -4,8 +4,20 @@ use std::fs;
 
 use crate::common::{nearkin, run, write_classes, write_recipe};
 
-const COMMANDS: [&str; 10] =
-    ["quickstart", "train", "eval", "embed", "index", "search", "data", "methods", "devices", "bench"];
+const COMMANDS: [&str; 12] = [
+    "quickstart",
+    "train",
+    "fit",
+    "compare",
+    "eval",
+    "embed",
+    "index",
+    "search",
+    "data",
+    "methods",
+    "devices",
+    "bench",
+];
 
 #[test]
 fn the_whole_way_from_images_to_a_search_result() {

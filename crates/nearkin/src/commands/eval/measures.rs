@@ -1,15 +1,14 @@
-//! What is measured, of the learned embedding and of raw pixels alike.
+//! What is measured, of the learned embedding and of what it must beat alike.
 
-use std::collections::HashMap;
-use std::sync::Arc;
+use std::collections::{BTreeSet, HashMap};
 
-use nearkin_data::Prepared;
+use nearkin_data::table::Matrix;
 use nearkin_eval::{
     Labeled, MetricRow, Retrieval, RetrievalOptions, Weighting, class_overlap, knn_accuracy, retrieval,
     spectrum,
 };
 use nearkin_sweep::{Metric, Vectors};
-use nearkin_train::Model;
+use nearkin_train::{Encoder, Inputs, Model};
 use serde::Serialize;
 
 use crate::failure::Failure;
@@ -19,11 +18,13 @@ const TEMPERATURE: f64 = 0.07;
 
 /// A labelled data set, embedded.
 pub struct Set {
-    pub prepared: Arc<Prepared>,
+    pub inputs: Inputs,
+    pub labels: Vec<u32>,
+    pub classes: Vec<String>,
     pub vectors: Vec<f32>,
     pub dim: usize,
-    pub pixels: Vec<f32>,
-    pub pixel_dim: usize,
+    /// Raw pixels, or scaled features.
+    pub baseline: Matrix,
     pub fingerprint: String,
 }
 
@@ -33,11 +34,13 @@ impl Set {
     }
 
     fn raw(&self) -> Result<Vectors<'_>, Failure> {
-        Ok(Vectors::new(&self.pixels, self.pixel_dim)?)
+        Ok(Vectors::new(&self.baseline.values, self.baseline.dim)?)
     }
 
-    pub fn classes(&self) -> &[String] {
-        self.prepared.dataset.classes()
+    /// The classes that have a sample here.
+    fn present_classes(&self) -> Vec<String> {
+        let present: BTreeSet<u32> = self.labels.iter().copied().collect();
+        present.into_iter().map(|label| self.classes[label as usize].clone()).collect()
     }
 }
 
@@ -55,7 +58,7 @@ pub struct Measures {
 /// All that an evaluation found.
 pub struct Found {
     pub learned: Measures,
-    pub pixels: Measures,
+    pub baseline: Measures,
     /// How many neighbours voted.
     pub knn: usize,
     /// One sentence on what was compared with what.
@@ -80,7 +83,7 @@ impl Labels {
         let mut classes: Vec<String> = Vec::new();
         let mut number = |set: &Set| -> Vec<u32> {
             let own: Vec<u32> = set
-                .classes()
+                .classes
                 .iter()
                 .map(|name| {
                     *numbers.entry(name.clone()).or_insert_with(|| {
@@ -89,7 +92,7 @@ impl Labels {
                     })
                 })
                 .collect();
-            set.prepared.dataset.labels().unwrap_or_default().iter().map(|&l| own[l as usize]).collect()
+            set.labels.iter().map(|&l| own[l as usize]).collect()
         };
         let (query, reference) = (number(query), reference.map(&mut number));
         Self { query, reference, classes }
@@ -98,6 +101,12 @@ impl Labels {
 
 pub fn measure(model: &Model, query: &Set, reference: Option<&Set>, knn: usize) -> Result<Found, Failure> {
     let labels = Labels::of(query, reference);
+    // A network's vote is always taken by cosine, so that its temperature means the same for every one. A linear map was fitted
+    // for plain votes by its own distance.
+    let (vote, weighting) = match model.encoder {
+        Encoder::Network(_) => (Metric::Cosine, Weighting::Exp { temperature: TEMPERATURE }),
+        Encoder::Linear(_) => (model.metric(), Weighting::Uniform),
+    };
     let of =
         |query: Vectors<'_>, reference: Option<Vectors<'_>>, metric: Metric| -> Result<Measures, Failure> {
             let asked = Labeled { vectors: query, labels: &labels.query };
@@ -106,45 +115,41 @@ pub fn measure(model: &Model, query: &Set, reference: Option<&Set>, knn: usize) 
                 _ => None,
             };
             let options = RetrievalOptions { metric, ..RetrievalOptions::default() };
-            let weighting = Weighting::Exp { temperature: TEMPERATURE };
             let spectrum = spectrum(query)?;
             Ok(Measures {
                 retrieval: retrieval(asked, searched, &options)?,
-                // The vote is always taken by cosine, so that its temperature means the same for every model.
-                knn_accuracy: knn_accuracy(asked, searched, Metric::Cosine, knn, weighting)?,
+                knn_accuracy: knn_accuracy(asked, searched, vote, knn, weighting)?,
                 spread: spectrum.spread,
                 effective_rank: spectrum.effective_rank,
             })
         };
-    let learned = of(query.learned()?, reference.map(Set::learned).transpose()?, model.card.metric)?;
-    let pixels = of(query.raw()?, reference.map(Set::raw).transpose()?, Metric::Cosine)?;
+    let learned = of(query.learned()?, reference.map(Set::learned).transpose()?, model.metric())?;
+    let baseline = of(query.raw()?, reference.map(Set::raw).transpose()?, model.baseline_metric())?;
+    let by = format!(
+        "{} for the learned embedding, {} for {}",
+        model.metric(),
+        model.baseline_metric(),
+        model.baseline_name()
+    );
+    let (n, noun) = (query.inputs.len(), query.inputs.noun());
     let protocol = match reference {
-        None => format!(
-            "each of {} images asks among all others; {} for the learned embedding, cosine for raw pixels",
-            query.prepared.len(),
-            model.card.metric
-        ),
-        Some(reference) => format!(
-            "{} images ask among {} references; {} for the learned embedding, cosine for raw pixels",
-            query.prepared.len(),
-            reference.prepared.len(),
-            model.card.metric
-        ),
+        None => format!("each of {n} {noun} asks among all others; {by}"),
+        Some(reference) => format!("{n} {noun} ask among {} references; {by}", reference.inputs.len()),
     };
-    Ok(Found { notes: notes(model, query, &learned), learned, pixels, knn, protocol, labels })
+    Ok(Found { notes: notes(model, query, &learned), learned, baseline, knn, protocol, labels })
 }
 
 fn notes(model: &Model, query: &Set, learned: &Measures) -> Vec<String> {
     let mut notes = Vec::new();
-    if query.fingerprint == model.card.data {
-        notes.push(
-            "this is the data that the model was trained on: its figures say little about new images"
-                .to_owned(),
-        );
+    if query.fingerprint == model.data() {
+        notes.push(format!(
+            "this is the data that the model was trained on: its figures say little about new {}",
+            query.inputs.noun()
+        ));
     }
-    if !model.card.classes.is_empty() {
-        let asked = query.prepared.dataset.present_classes();
-        let seen = class_overlap(&model.card.classes, &asked);
+    if !model.classes().is_empty() {
+        let asked = query.present_classes();
+        let seen = class_overlap(model.classes(), &asked);
         notes.push(match (seen.len(), asked.len()) {
             (0, n) => {
                 format!("none of the {n} classes was seen in training: these figures are for new classes")
@@ -157,8 +162,10 @@ fn notes(model: &Model, query: &Set, learned: &Measures) -> Vec<String> {
     }
     if learned.retrieval.lone_queries > 0 {
         let lone = learned.retrieval.lone_queries;
-        notes
-            .push(format!("{lone} images have no reference of their class and are left out of the averages"));
+        notes.push(format!(
+            "{lone} {} have no reference of their class and are left out of the averages",
+            query.inputs.noun()
+        ));
     }
     notes
 }
@@ -166,7 +173,7 @@ fn notes(model: &Model, query: &Set, learned: &Measures) -> Vec<String> {
 impl Found {
     /// The rows of the table, each under its field's name.
     pub fn rows(&self) -> Vec<MetricRow> {
-        let (l, p) = (&self.learned, &self.pixels);
+        let (l, p) = (&self.learned, &self.baseline);
         let row = |name: &str, learned: f64, baseline: f64, interval| MetricRow {
             name: name.to_owned(),
             learned,

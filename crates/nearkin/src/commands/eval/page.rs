@@ -1,8 +1,8 @@
 //! The report of an evaluation.
 
 use nearkin_eval::{ClassRow, Curve, Hit, Map, QueryRow, Report, Series, pca_2d};
-use nearkin_sweep::{Neighbor, Vectors, top_k};
-use nearkin_train::{Logged, Model, Run};
+use nearkin_sweep::{Metric, Neighbor, Vectors, top_k};
+use nearkin_train::{Encoder, Logged, Model, Run};
 
 use super::Args;
 use super::measures::{Found, Set};
@@ -23,10 +23,26 @@ pub fn report(
     reference: Option<&Set>,
     found: &Found,
 ) -> Result<Report, Failure> {
-    let card = &model.card;
     let reference_name = args.reference.as_ref().map(|r| format!(" --reference {}", r.display()));
     let fact = |name: &str, value: String| (name.to_owned(), value);
-    let network = &card.network;
+    let (encoder, made) = match &model.encoder {
+        Encoder::Network(m) => {
+            let network = &m.card.network;
+            let encoder =
+                format!("{}, {} × {} × {}", network.encoder, network.channels, network.size, network.size);
+            (encoder, fact("epoch kept", m.card.epoch.to_string()))
+        }
+        Encoder::Linear(m) => {
+            let features = &m.card.features;
+            let encoder =
+                format!("a linear map of {} values of {} columns", features.dim(), features.columns.len());
+            (encoder, fact("label", m.card.label.clone().unwrap_or_else(|| "none".into())))
+        }
+    };
+    let nearkin = match &model.encoder {
+        Encoder::Network(m) => &m.card.nearkin,
+        Encoder::Linear(m) => &m.card.nearkin,
+    };
     Ok(Report {
         title: format!("nearkin: {}", args.model.display()),
         subtitle: format!("{}.", found.protocol),
@@ -37,22 +53,19 @@ pub fn report(
             reference_name.unwrap_or_default()
         ),
         facts: vec![
-            fact("method", card.method.clone()),
-            fact(
-                "encoder",
-                format!("{}, {} × {} × {}", network.encoder, network.channels, network.size, network.size),
-            ),
-            fact("embedding", format!("{} values, compared by {}", card.dimension, card.metric)),
-            fact("epoch kept", card.epoch.to_string()),
+            fact("method", model.method().to_owned()),
+            fact("encoder", encoder),
+            fact("embedding", format!("{} values, compared by {}", model.dimension(), model.metric())),
+            made,
             fact("data", args.data.display().to_string()),
             fact("data fingerprint", query.fingerprint.clone()),
             fact("model hash", model.hash().to_owned()),
-            fact("nearkin", card.nearkin.clone()),
+            fact("nearkin", nearkin.clone()),
         ],
         metrics: found.rows(),
-        baseline_name: "raw pixels".to_owned(),
+        baseline_name: model.baseline_name().to_owned(),
         curves: curves(args)?,
-        map: Some(map(query, found)?),
+        maps: vec![map(model, query, found)?],
         sheet: sheet(model, query, reference, found)?,
         per_class: found
             .learned
@@ -67,12 +80,10 @@ pub fn report(
             })
             .collect(),
         notes: found.notes.clone(),
-        skipped: query
-            .prepared
-            .skipped
-            .iter()
-            .map(|s| (s.path.display().to_string(), s.reason.clone()))
-            .collect(),
+        skipped: query.inputs.images().map_or(Vec::new(), |prepared| {
+            prepared.skipped.iter().map(|s| (s.path.display().to_string(), s.reason.clone())).collect()
+        }),
+        ..Report::default()
     })
 }
 
@@ -118,21 +129,26 @@ fn evenly(all: &[usize], count: usize) -> Vec<usize> {
     (0..count).map(|i| all[i * all.len() / count]).collect()
 }
 
-fn map(query: &Set, found: &Found) -> Result<Map, Failure> {
-    let all: Vec<usize> = (0..query.prepared.len()).collect();
+fn map(model: &Model, query: &Set, found: &Found) -> Result<Map, Failure> {
+    let all: Vec<usize> = (0..query.inputs.len()).collect();
     let chosen = evenly(&all, POINTS);
     let vectors = query.learned()?;
-    // On the sphere, where the embedding is compared or at least comparable.
-    let unit = chosen.iter().flat_map(|&i| {
+    // A network's on the sphere, where the embedding is compared or at least comparable.
+    let sphere = matches!(model.encoder, Encoder::Network(_)) || model.metric() == Metric::Cosine;
+    let places = chosen.iter().flat_map(|&i| {
         let row = vectors.row(i);
         let norm = row.iter().map(|x| x * x).sum::<f32>().sqrt().max(f32::MIN_POSITIVE);
-        row.iter().map(move |x| x / norm)
+        row.iter().map(move |x| if sphere { x / norm } else { *x })
     });
-    let unit: Vec<f32> = unit.collect();
+    let places: Vec<f32> = places.collect();
     Ok(Map {
-        points: pca_2d(Vectors::new(&unit, query.dim)?)?,
+        hint: "The first two principal components: the flat view that keeps most of the variance. Classes that touch here may still be \
+               apart in the other dimensions."
+            .into(),
+        points: pca_2d(Vectors::new(&places, query.dim)?)?,
         labels: chosen.iter().map(|&i| found.labels.query[i]).collect(),
         classes: found.labels.classes.clone(),
+        ..Map::default()
     })
 }
 
@@ -143,27 +159,31 @@ fn sheet(
     found: &Found,
 ) -> Result<Vec<QueryRow>, Failure> {
     let searched = reference.unwrap_or(query);
+    let (Some(asking), Some(shown)) = (query.inputs.images(), searched.inputs.images()) else {
+        // Rows of a table have no pictures.
+        return Ok(Vec::new());
+    };
     let labels = found.labels.reference.as_ref().unwrap_or(&found.labels.query);
     let neighbours = |queries, k| {
-        top_k(queries, searched.learned()?, model.card.metric, k, reference.is_none()).map_err(Failure::from)
+        top_k(queries, searched.learned()?, model.metric(), k, reference.is_none()).map_err(Failure::from)
     };
     let right = |query: usize, n: &Neighbor| found.labels.query[query] == labels[n.index];
     let nearest = neighbours(query.learned()?, NEIGHBOURS)?;
     let is_right = |q: &usize| nearest[*q].first().is_some_and(|n| right(*q, n));
-    let (good, bad): (Vec<usize>, Vec<usize>) = (0..query.prepared.len()).partition(is_right);
+    let (good, bad): (Vec<usize>, Vec<usize>) = (0..query.inputs.len()).partition(is_right);
     let bad = evenly(&bad, SHOWN / 2);
     let good = evenly(&good, SHOWN - bad.len());
     let class = |label: u32| found.labels.classes[label as usize].clone();
     let row = |&q: &usize| -> Result<QueryRow, Failure> {
         let hits = nearest[q].iter().map(|n| {
             Ok(Hit {
-                picture: picture(&searched.prepared.image(n.index)?, class(labels[n.index]))?,
+                picture: picture(&shown.image(n.index)?, class(labels[n.index]))?,
                 right: Some(right(q, n)),
                 score: n.score,
             })
         });
         Ok(QueryRow {
-            query: picture(&query.prepared.image(q)?, class(found.labels.query[q]))?,
+            query: picture(&asking.image(q)?, class(found.labels.query[q]))?,
             hits: hits.collect::<Result<_, Failure>>()?,
         })
     };

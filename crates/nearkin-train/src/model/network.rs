@@ -1,0 +1,157 @@
+//! A network as a model: images in.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use burn::module::Module;
+use burn::tensor::{Device, Tensor, TensorData};
+use nearkin_data::table::Matrix;
+use nearkin_data::{Loader, Normalize, PrepareOptions, Prepared, Views};
+use nearkin_loss::LossError;
+use nearkin_net::weights::{load_safetensors, save_safetensors};
+use nearkin_net::{Network, NetworkConfig};
+use nearkin_sweep::Metric;
+use serde::{Deserialize, Serialize};
+
+use super::{ModelCard, WEIGHTS, write_card};
+use crate::error::TrainError;
+use crate::files::write_folder;
+
+/// All that turns a picture into an embedding, and where the model comes from.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct NetworkCard {
+    /// The version of nearkin that wrote it.
+    pub nearkin: String,
+    /// The method that trained it.
+    pub method: String,
+    /// Values of an embedding.
+    pub dimension: usize,
+    /// How its embeddings are compared.
+    pub metric: Metric,
+    /// The epoch whose weights these are, from 1; 0 for an untrained network.
+    pub epoch: usize,
+    /// The fingerprint of the training data.
+    pub data: String,
+    /// The classes seen in training, so that an evaluation can say whether its own are new.
+    pub classes: Vec<String>,
+    /// The network.
+    pub network: NetworkConfig,
+    /// The scale of its input.
+    pub normalize: Normalize,
+}
+
+/// A trained network, ready to embed images.
+pub struct NetworkModel {
+    /// What it is.
+    pub card: NetworkCard,
+    network: Network,
+    device: Device,
+}
+
+/// Images that go through the encoder at once when embedding.
+const BATCH: usize = 128;
+
+/// How much more than the input's side a prepared image keeps, so that crops have pixels to choose from.
+pub fn prepared_side(size: usize) -> usize {
+    size + size / 2
+}
+
+impl NetworkModel {
+    /// Writes a model folder, whole or not at all.
+    ///
+    /// # Errors
+    /// When the folder cannot be written.
+    pub fn save(folder: &Path, card: &NetworkCard, network: &Network) -> Result<(), TrainError> {
+        write_folder(folder, |folder| {
+            save_safetensors(network, &folder.join(WEIGHTS))?;
+            write_card(folder, &ModelCard::Network(card.clone()))
+        })
+    }
+
+    /// The model that a card and a file of weights describe.
+    pub(super) fn load(card: NetworkCard, weights: &Path, device: &Device) -> Result<Self, TrainError> {
+        let mut network = card.network.init(device, 0)?;
+        load_safetensors(&mut network, weights)?;
+        Ok(Self { card, network, device: device.clone() })
+    }
+
+    /// How to prepare a data set for [`embed`](Self::embed).
+    pub fn prepare_options(&self) -> PrepareOptions {
+        PrepareOptions::new(self.card.network.channels, prepared_side(self.card.network.size))
+    }
+
+    /// Embeds every image, row-major `[n, dimension]`. `progress` hears (done, total).
+    ///
+    /// # Errors
+    /// When an image cannot be read.
+    pub fn embed(
+        &self,
+        data: &Arc<Prepared>,
+        progress: &mut dyn FnMut(usize, usize),
+    ) -> Result<Vec<f32>, TrainError> {
+        let all: Vec<usize> = (0..data.len()).collect();
+        embed(&self.network, &self.card, &self.device, data, &all, progress)
+    }
+
+    /// The pixels that the encoder sees: the baseline that an embedding must beat.
+    ///
+    /// # Errors
+    /// When an image cannot be read.
+    pub fn pixels(&self, data: &Arc<Prepared>) -> Result<Matrix, TrainError> {
+        pixels(data, self.card.network.size, self.card.network.channels)
+    }
+}
+
+/// The pixels of images cut to squares of this side, on the scale of 0 to 1, one row an image: rows, columns, channels.
+///
+/// # Errors
+/// When an image cannot be read.
+pub fn pixels(data: &Arc<Prepared>, size: usize, channels: usize) -> Result<Matrix, TrainError> {
+    // Unshifted, as raw pixels are usually compared.
+    let views = Views::eval(size, channels, Normalize { mean: vec![0.0], std: vec![1.0] })?;
+    let dim = views.values();
+    let mut values = Vec::with_capacity(data.len() * dim);
+    let samples: Vec<usize> = (0..data.len()).collect();
+    for batch in loader(data, views, &samples)? {
+        values.extend_from_slice(&batch?.pixels);
+    }
+    Ok(Matrix { values, dim })
+}
+
+/// Embeds the images of these numbers with a network that `card` describes.
+pub(crate) fn embed(
+    network: &Network,
+    card: &NetworkCard,
+    device: &Device,
+    data: &Arc<Prepared>,
+    samples: &[usize],
+    progress: &mut dyn FnMut(usize, usize),
+) -> Result<Vec<f32>, TrainError> {
+    let device = if device.is_autodiff() { device.clone().inner() } else { device.clone() };
+    let views = Views::eval(card.network.size, card.network.channels, card.normalize.clone())?;
+    let mut vectors = Vec::with_capacity(samples.len() * card.dimension);
+    for batch in loader(data, views, samples)? {
+        let batch = batch?;
+        let embedded = network.embed(Tensor::from_data(TensorData::new(batch.pixels, batch.shape), &device));
+        let values = embedded.into_data().convert::<f32>().try_to_vec::<f32>();
+        vectors.extend(values.map_err(|e| LossError::Read(format!("{e:?}")))?);
+        progress(vectors.len() / card.dimension, samples.len());
+    }
+    Ok(vectors)
+}
+
+fn loader(data: &Arc<Prepared>, views: Views, samples: &[usize]) -> Result<Loader, TrainError> {
+    let batches = samples.chunks(BATCH).map(<[usize]>::to_vec).collect();
+    let threads = rayon::current_num_threads();
+    Ok(Loader::start(Arc::clone(data), vec![Arc::new(views)], batches, 0, 0, 0, threads, 2)?)
+}
+
+impl std::fmt::Debug for NetworkModel {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("NetworkModel")
+            .field("card", &self.card)
+            .field("parameters", &self.network.num_params())
+            .finish_non_exhaustive()
+    }
+}
