@@ -2,7 +2,7 @@
 
 use clap::{Args, Parser, Subcommand};
 
-use crate::commands::{bench, compare, data, embed, eval, fit, index, quickstart, search, train};
+use crate::commands::{bench, data, embed, eval, fit, index, map, quickstart, search, train};
 use crate::failure::Failure;
 
 const EXAMPLES: &str = "\
@@ -16,7 +16,7 @@ Examples:
   nearkin index photos.parquet --out photos.index                make them searchable
   nearkin search photos.index --model runs/a --query q.jpg -k 10 find what is near
   nearkin fit nca --data wine.csv --hold-out 0.3 --out runs/wine learn a metric from a table, measure it on unseen rows
-  nearkin compare --data wine.csv --methods lle,nca --out runs/m maps of the same rows beside each other";
+  nearkin map --data wine.csv --methods lle,nca --out runs/m     maps of the same rows beside each other";
 
 /// Learn embeddings in which near means kin: train, measure, index and search, in one binary.
 #[derive(Debug, Parser)]
@@ -71,7 +71,7 @@ pub enum Command {
     #[command(subcommand)]
     Fit(fit::Args),
     /// Map the same rows by several methods, and unseen rows where a method can, into one report
-    Compare(compare::Args),
+    Map(map::Args),
     /// Measure a model on labelled images or rows, beside raw pixels or features, and write a report
     Eval(eval::Args),
     /// Turn images or rows of a table into vectors with a model

@@ -3,7 +3,6 @@
 use std::process::ExitCode;
 
 use nearkin_classic::ClassicError;
-use nearkin_classic::spectral::SpectralError;
 use nearkin_data::DataError;
 use nearkin_eval::EvalError;
 use nearkin_index::IndexError;
@@ -61,4 +60,4 @@ macro_rules! failed {
         }
     )*};
 }
-failed!(ClassicError, SpectralError, DataError, EvalError, LossError, IndexError, SweepError);
+failed!(ClassicError, DataError, EvalError, LossError, IndexError, SweepError);

@@ -79,10 +79,8 @@ fn lasso(w: &Matrix, s: &[f64], lambda: f64, j: usize, beta: &mut [f64]) {
     let d = beta.len();
     // W β, kept up with β.
     let mut image = vec![0.0; d];
-    for k in 0..d {
-        if beta[k] != 0.0 {
-            add(&mut image, beta[k], w.row(k));
-        }
+    for (k, weight) in beta.iter().enumerate().filter(|(_, weight)| **weight != 0.0) {
+        add(&mut image, *weight, w.row(k));
     }
     for _ in 0..PASSES {
         let (mut moved, mut size) = (0.0f64, 0.0f64);

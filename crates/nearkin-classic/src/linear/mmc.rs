@@ -248,7 +248,8 @@ mod tests {
         let (table, labels) = table(30);
         let vectors = Vectors::new(&table, 4).unwrap();
         let pairs = Pairs::of_labels(&labels, 40, 1).unwrap();
-        let check = |x: Vec<f64>, of: &dyn Fn(&[f64]) -> (f64, Vec<f64>)| {
+        type Pull<'a> = &'a dyn Fn(&[f64]) -> (f64, Vec<f64>);
+        let check = |x: Vec<f64>, of: Pull<'_>| {
             let (_, gradient) = of(&x);
             for at in 0..x.len() {
                 let moved = |by: f64| {

@@ -1,13 +1,13 @@
 //! One file a subcommand.
 
 pub mod bench;
-pub mod compare;
 pub mod data;
 pub mod devices;
 pub mod embed;
 pub mod eval;
 pub mod fit;
 pub mod index;
+pub mod map;
 pub mod methods;
 pub mod quickstart;
 pub mod search;

@@ -331,7 +331,7 @@ fn maps_are_compared_in_one_report_with_unseen_rows_where_there_are_places() {
     let maps = scene.at("maps");
     let methods = "pca,lle --neighbors 10,isomap --neighbors 8,nca,smacof,lle --neighbors 1";
     let ended = run([
-        "compare",
+        "map",
         "--data",
         table,
         "--drop",
@@ -374,11 +374,10 @@ fn maps_are_compared_in_one_report_with_unseen_rows_where_there_are_places() {
     ] {
         assert!(page.contains(word), "no {word}");
     }
-    run(["compare", "--data", table, "--methods", "mlkr", "--out", &scene.at("x")])
-        .with(2, &["mlkr", "numbers"]);
-    run(["compare", "--data", table, "--methods", "umap", "--out", &scene.at("x")]).with(2, &["umap"]);
+    run(["map", "--data", table, "--methods", "mlkr", "--out", &scene.at("x")]).with(2, &["mlkr", "numbers"]);
+    run(["map", "--data", table, "--methods", "umap", "--out", &scene.at("x")]).with(2, &["umap"]);
     run([
-        "compare",
+        "map",
         "--data",
         table,
         "--drop",
@@ -397,7 +396,7 @@ fn images_are_mapped_by_their_pixels() {
     let folder = tempfile::tempdir().unwrap();
     let maps = folder.path().join("maps");
     let ended = run([
-        "compare",
+        "map",
         "--data",
         "data/fashion-mnist#0..300",
         "--methods",

@@ -8,7 +8,7 @@ const COMMANDS: [&str; 12] = [
     "quickstart",
     "train",
     "fit",
-    "compare",
+    "map",
     "eval",
     "embed",
     "index",

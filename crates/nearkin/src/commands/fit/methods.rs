@@ -1,11 +1,10 @@
-//! The methods of `nearkin fit` and `nearkin compare`: a line each in the table, and a few lines each in [`linear`] and
+//! The methods of `nearkin fit` and `nearkin map`: a line each in the table, and a few lines each in [`linear`] and
 //! [`spectral`].
 
 mod linear;
 mod spectral;
 
 use clap::{Args, FromArgMatches, Parser, Subcommand};
-use nearkin_classic::spectral::SpectralError;
 use nearkin_classic::{ClassicError, LinearMap};
 use nearkin_sweep::Vectors;
 use serde::Serialize;
@@ -57,6 +56,16 @@ table! {
     Lmnn(Linear),
     /// Information-theoretic metric learning: the nearest metric that honours pairs drawn from the labels
     Itml(Linear),
+    /// Discriminative component analysis: the spread between classes against that within them
+    Dca(Linear),
+    /// Distances of strangers as large as those of kin allow
+    Mmc(Linear),
+    /// Sparse distance metric learning: a metric in which few pairs of columns tell
+    Sdml(Linear),
+    /// The nearest metric in which kin are nearer than strangers, by quadruplets drawn from the labels
+    Lsml(Linear),
+    /// Sparse compositional metric learning: a sum of few directions that part neighbouring classes
+    Scml(Linear),
     /// Locally linear embedding: keeps each row's weights over its neighbours (a map, no model)
     Lle(Spectral),
     /// Isomap: keeps distances along the manifold (a map, no model)
@@ -109,7 +118,7 @@ pub trait Spectral {
     /// How unseen rows are placed, or why they cannot be.
     fn placing(&self) -> Result<&'static str, &'static str>;
 
-    fn fit(&self, points: Vectors<'_>, unseen: Option<Vectors<'_>>) -> Result<Mapped, SpectralError>;
+    fn fit(&self, points: Vectors<'_>, unseen: Option<Vectors<'_>>) -> Result<Mapped, ClassicError>;
 }
 
 /// A map of rows.
@@ -143,7 +152,7 @@ impl Method {
         }
     }
 
-    /// A method as `compare` takes it: `lle`, or with settings `lle --neighbors 20`. Where it has the setting, the map is of two
+    /// A method as `map` takes it: `lle`, or with settings `lle --neighbors 20`. Where it has the setting, the map is of two
     /// dimensions unless others are asked for.
     pub fn parse(text: &str) -> Result<Self, Failure> {
         #[derive(Parser)]

@@ -128,7 +128,7 @@ impl TableArgs {
 #[derive(Debug, Clone, Copy, clap::Args)]
 #[command(next_help_heading = "Measuring")]
 pub struct HoldOut {
-    /// Part of the rows of each class that is held out and measured, 0 to 0.9 [default: 0 for fit, 0.3 for compare]
+    /// Part of the rows of each class that is held out and measured, 0 to 0.9 [default: 0 for fit, 0.3 for map]
     #[arg(long, value_name = "PART", value_parser = part)]
     pub hold_out: Option<f64>,
     /// What the choice of held-out rows, and every draw of the method, depends on

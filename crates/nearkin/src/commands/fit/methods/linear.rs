@@ -1,7 +1,7 @@
 //! The settings of the linear methods, with the defaults of `nearkin-classic`.
 
 use nearkin_classic as classic;
-use nearkin_classic::{ClassicError, Descent, LinearMap, Projections, Spectrum, Stop};
+use nearkin_classic::{ClassicError, Descent, Lbfgs, LinearMap, Projections, Spectrum, Stop};
 use serde::Serialize;
 
 use super::{Linear, Needs, Samples};
@@ -365,10 +365,7 @@ impl Linear for Itml {
     }
 
     fn fit(&self, samples: &Samples<'_>) -> Found {
-        let mut classes = samples.labels.to_vec();
-        classes.sort_unstable();
-        classes.dedup();
-        let pairs = self.pairs.unwrap_or(20 * classes.len().pow(2));
+        let pairs = self.pairs.unwrap_or_else(|| many(samples.labels));
         let fitted = self.method().fit_labels(samples.vectors, samples.labels, pairs, samples.seed)?;
         let Projections { rounds, change, bounds: (near, far) } = fitted.how;
         let facts = vec![
@@ -378,6 +375,202 @@ impl Linear for Itml {
         ];
         Ok((fitted.map, facts))
     }
+}
+
+#[derive(Debug, Clone, PartialEq, clap::Args, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Dca {
+    /// Dimensions of the map [default: all there are]
+    #[arg(long, value_name = "N")]
+    pub dims: Option<usize>,
+    /// Part of the mean variance that is added within classes: for columns that do not vary there
+    #[arg(long, value_name = "X", default_value_t = 0.0)]
+    pub ridge: f64,
+}
+
+impl Dca {
+    fn method(&self) -> classic::Dca {
+        let method = classic::Dca::new().ridge(self.ridge);
+        self.dims.map_or(method.clone(), |dims| method.dims(dims))
+    }
+}
+
+impl Linear for Dca {
+    fn needs(&self) -> Needs {
+        Needs::Classes
+    }
+
+    fn fit(&self, samples: &Samples<'_>) -> Found {
+        let fitted = self.method().fit_labels(samples.vectors, samples.labels)?;
+        Ok((fitted.map, vec![ratios(&fitted.how)]))
+    }
+}
+
+#[derive(Debug, Clone, PartialEq, clap::Args, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Mmc {
+    /// Pairs of kin to draw from the labels, and as many of strangers [default: 20 times the classes squared]
+    #[arg(long, value_name = "N")]
+    pub pairs: Option<usize>,
+    /// Only weighs the columns
+    #[arg(long)]
+    pub diagonal: bool,
+    /// Part of the mean variance that is added to the spread of kin: for columns in which kin do not differ
+    #[arg(long, value_name = "X", default_value_t = 0.0)]
+    pub ridge: f64,
+    /// Steps of the descent, at most
+    #[arg(long, value_name = "N", default_value_t = 1000)]
+    pub iterations: usize,
+    /// Stops when a step gains less than this part
+    #[arg(long, value_name = "X", default_value_t = 1e-9)]
+    pub tolerance: f64,
+}
+
+impl Mmc {
+    fn method(&self) -> classic::Mmc {
+        let method = if self.diagonal { classic::Mmc::diagonal() } else { classic::Mmc::full() };
+        method.ridge(self.ridge).descent(Lbfgs { iterations: self.iterations, tolerance: self.tolerance })
+    }
+}
+
+impl Linear for Mmc {
+    fn needs(&self) -> Needs {
+        Needs::Classes
+    }
+
+    fn fit(&self, samples: &Samples<'_>) -> Found {
+        let pairs = self.pairs.unwrap_or_else(|| many(samples.labels));
+        let fitted = self.method().fit_labels(samples.vectors, samples.labels, pairs, samples.seed)?;
+        Ok((fitted.map, descent("distances of strangers", &fitted.how)))
+    }
+}
+
+#[derive(Debug, Clone, PartialEq, clap::Args, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Sdml {
+    /// Pairs of kin to draw from the labels, and as many of strangers [default: 20 times the classes squared]
+    #[arg(long, value_name = "N")]
+    pub pairs: Option<usize>,
+    /// The price of an entry off the diagonal: the larger, the fewer
+    #[arg(long, value_name = "X", default_value_t = 0.01)]
+    pub sparsity: f64,
+    /// The weight of the pairs against the prior [default: as large as is sound]
+    #[arg(long, value_name = "X")]
+    pub balance: Option<f64>,
+    /// Rounds over all columns, at most
+    #[arg(long, value_name = "N", default_value_t = 200)]
+    pub rounds: usize,
+    /// Stops when the least there is lies no more than this part below
+    #[arg(long, value_name = "X", default_value_t = 1e-8)]
+    pub tolerance: f64,
+}
+
+impl Sdml {
+    fn method(&self) -> classic::Sdml {
+        let method = classic::Sdml::new().sparsity(self.sparsity).stop(self.rounds, self.tolerance);
+        self.balance.map_or(method.clone(), |balance| method.balance(balance))
+    }
+}
+
+impl Linear for Sdml {
+    fn needs(&self) -> Needs {
+        Needs::Classes
+    }
+
+    fn fit(&self, samples: &Samples<'_>) -> Found {
+        let pairs = self.pairs.unwrap_or_else(|| many(samples.labels));
+        let fitted = self.method().fit_labels(samples.vectors, samples.labels, pairs, samples.seed)?;
+        let classic::Certified { objective, gap, balance, rounds, zeros } = fitted.how;
+        let facts = vec![
+            ("objective".into(), format!("{objective:.4}, at most {gap:.1e} above the least there is")),
+            ("rounds".into(), rounds.to_string()),
+            ("balance".into(), format!("{balance:.3e}")),
+            ("zeros off the diagonal".into(), zeros.to_string()),
+        ];
+        Ok((fitted.map, facts))
+    }
+}
+
+#[derive(Debug, Clone, PartialEq, clap::Args, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Lsml {
+    /// Quadruplets to draw from the labels [default: 20 times the classes squared]
+    #[arg(long, value_name = "N")]
+    pub quadruplets: Option<usize>,
+    /// The weight of the quadruplets against the prior
+    #[arg(long, value_name = "X", default_value_t = 1.0)]
+    pub weight: f64,
+    /// Steps of the descent, at most
+    #[arg(long, value_name = "N", default_value_t = 1000)]
+    pub iterations: usize,
+    /// Stops when a step gains less than this part
+    #[arg(long, value_name = "X", default_value_t = 1e-8)]
+    pub tolerance: f64,
+}
+
+impl Lsml {
+    fn method(&self) -> classic::Lsml {
+        let descent = Lbfgs { iterations: self.iterations, tolerance: self.tolerance };
+        classic::Lsml::new().weight(self.weight).descent(descent)
+    }
+}
+
+impl Linear for Lsml {
+    fn needs(&self) -> Needs {
+        Needs::Classes
+    }
+
+    fn fit(&self, samples: &Samples<'_>) -> Found {
+        let count = self.quadruplets.unwrap_or_else(|| many(samples.labels));
+        let fitted = self.method().fit_labels(samples.vectors, samples.labels, count, samples.seed)?;
+        Ok((fitted.map, descent("objective", &fitted.how)))
+    }
+}
+
+#[derive(Debug, Clone, PartialEq, clap::Args, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Scml {
+    /// Directions that the metric is a sum of [default: about 20 a column]
+    #[arg(long, value_name = "N")]
+    pub directions: Option<usize>,
+    /// The price of a direction: the larger, the fewer
+    #[arg(long, value_name = "X", default_value_t = 1e-5)]
+    pub beta: f64,
+    /// Sets of triplets that are gone through
+    #[arg(long, value_name = "N", default_value_t = 10_000)]
+    pub sets: usize,
+    /// Triplets a set
+    #[arg(long, value_name = "N", default_value_t = 10)]
+    pub batch: usize,
+    /// The learning rate
+    #[arg(long, value_name = "X", default_value_t = 1.0)]
+    pub rate: f64,
+}
+
+impl Scml {
+    fn method(&self, seed: u64) -> classic::Scml {
+        let method = classic::Scml::new().beta(self.beta).sets(self.sets, self.batch, self.rate).seed(seed);
+        self.directions.map_or(method.clone(), |directions| method.directions(directions))
+    }
+}
+
+impl Linear for Scml {
+    fn needs(&self) -> Needs {
+        Needs::Classes
+    }
+
+    fn fit(&self, samples: &Samples<'_>) -> Found {
+        let fitted = self.method(samples.seed).fit_labels(samples.vectors, samples.labels)?;
+        Ok((fitted.map, descent("objective", &fitted.how)))
+    }
+}
+
+/// How many tuples are drawn unless it is said: 20 times the classes squared.
+fn many(labels: &[u32]) -> usize {
+    let mut classes = labels.to_vec();
+    classes.sort_unstable();
+    classes.dedup();
+    20 * classes.len().pow(2)
 }
 
 fn kept(found: &Spectrum) -> (String, String) {
@@ -423,5 +616,15 @@ mod tests {
         assert_eq!(lfda.method(), classic::LocalFisher::new().dims(2));
         let Method::Itml(itml) = parse("itml") else { panic!() };
         assert_eq!(itml.method(), classic::Itml::new());
+        let Method::Dca(dca) = parse("dca") else { panic!() };
+        assert_eq!(dca.method(), classic::Dca::new().dims(2));
+        let Method::Mmc(mmc) = parse("mmc") else { panic!() };
+        assert_eq!(mmc.method(), classic::Mmc::full());
+        let Method::Sdml(sdml) = parse("sdml") else { panic!() };
+        assert_eq!(sdml.method(), classic::Sdml::new());
+        let Method::Lsml(lsml) = parse("lsml") else { panic!() };
+        assert_eq!(lsml.method(), classic::Lsml::new());
+        let Method::Scml(scml) = parse("scml") else { panic!() };
+        assert_eq!(scml.method(0), classic::Scml::new());
     }
 }

@@ -1,6 +1,6 @@
 //! The settings of the spectral methods, with the defaults of `nearkin-classic`.
 
-use nearkin_classic::spectral::{self, SpectralError};
+use nearkin_classic::{ClassicError, spectral};
 use nearkin_sweep::{Metric, RowFold, Vectors, fold_rows};
 use serde::Serialize;
 
@@ -35,7 +35,7 @@ impl Spectral for Lle {
         Ok("the weights that reconstruct a row from its neighbours")
     }
 
-    fn fit(&self, points: Vectors<'_>, unseen: Option<Vectors<'_>>) -> Result<Mapped, SpectralError> {
+    fn fit(&self, points: Vectors<'_>, unseen: Option<Vectors<'_>>) -> Result<Mapped, ClassicError> {
         let fitted = self.method().fit(points)?;
         Ok(Mapped {
             train: fitted.embedding().to_vec(),
@@ -75,7 +75,7 @@ impl Spectral for Isomap {
         Ok("shortest paths through a row's neighbours")
     }
 
-    fn fit(&self, points: Vectors<'_>, unseen: Option<Vectors<'_>>) -> Result<Mapped, SpectralError> {
+    fn fit(&self, points: Vectors<'_>, unseen: Option<Vectors<'_>>) -> Result<Mapped, ClassicError> {
         let fitted = self.method().fit(points)?;
         Ok(Mapped {
             train: fitted.embedding().to_vec(),
@@ -112,7 +112,7 @@ impl Spectral for LaplacianEigenmaps {
         Ok("a step of the graph's random walk")
     }
 
-    fn fit(&self, points: Vectors<'_>, unseen: Option<Vectors<'_>>) -> Result<Mapped, SpectralError> {
+    fn fit(&self, points: Vectors<'_>, unseen: Option<Vectors<'_>>) -> Result<Mapped, ClassicError> {
         let fitted = self.method().fit(points)?;
         Ok(Mapped {
             train: fitted.embedding().to_vec(),
@@ -155,7 +155,7 @@ impl Spectral for DiffusionMaps {
         Ok("a step of the walk (Nyström)")
     }
 
-    fn fit(&self, points: Vectors<'_>, unseen: Option<Vectors<'_>>) -> Result<Mapped, SpectralError> {
+    fn fit(&self, points: Vectors<'_>, unseen: Option<Vectors<'_>>) -> Result<Mapped, ClassicError> {
         let fitted = self.method().fit(points)?;
         Ok(Mapped {
             train: fitted.embedding().to_vec(),
@@ -182,7 +182,7 @@ impl Spectral for Mds {
         Ok("distances to the rows fitted (Gower)")
     }
 
-    fn fit(&self, points: Vectors<'_>, unseen: Option<Vectors<'_>>) -> Result<Mapped, SpectralError> {
+    fn fit(&self, points: Vectors<'_>, unseen: Option<Vectors<'_>>) -> Result<Mapped, ClassicError> {
         let fitted = spectral::ClassicalMds { dims: self.dims }.fit_points(points)?;
         let place = |unseen: Vectors<'_>| {
             let distances = distances(unseen, points)?;
@@ -223,7 +223,7 @@ impl Spectral for Smacof {
         Err("it moves all rows together until their distances fit, and has no place for another")
     }
 
-    fn fit(&self, points: Vectors<'_>, _unseen: Option<Vectors<'_>>) -> Result<Mapped, SpectralError> {
+    fn fit(&self, points: Vectors<'_>, _unseen: Option<Vectors<'_>>) -> Result<Mapped, ClassicError> {
         let fitted = self.method().fit(&distances(points, points)?)?;
         let stress = fitted.stresses().last().copied().unwrap_or(f64::NAN);
         let facts = vec![
@@ -240,7 +240,7 @@ fn eigenvalues(values: &[f64]) -> (String, String) {
 }
 
 /// The distance of each query to each point.
-fn distances(queries: Vectors<'_>, points: Vectors<'_>) -> Result<Vec<f32>, SpectralError> {
+fn distances(queries: Vectors<'_>, points: Vectors<'_>) -> Result<Vec<f32>, ClassicError> {
     struct Keep(usize);
     impl RowFold for Keep {
         type Row = Vec<f32>;

@@ -1,4 +1,4 @@
-//! `nearkin compare`: several maps of the same rows beside each other, as DrLIM's authors set theirs beside LLE's.
+//! `nearkin map`: several maps of the same rows beside each other, as DrLIM's authors set theirs beside LLE's.
 
 use std::num::NonZero;
 use std::path::{Path, PathBuf};
@@ -26,8 +26,8 @@ const USUAL_SIZE: usize = 32;
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
-  nearkin compare --data wine.csv --methods pca,lle,isomap,nca --out runs/maps
-  nearkin compare --data \"data/fashion-mnist#7000..9000\" --methods \"pca,lle --neighbors 20\" --model runs/a --out runs/b")]
+  nearkin map --data wine.csv --methods pca,lle,isomap,nca --out runs/maps
+  nearkin map --data \"data/fashion-mnist#7000..9000\" --methods \"pca,lle --neighbors 20\" --model runs/a --out runs/b")]
 pub struct Args {
     /// A table, or images, which are compared by their pixels
     #[arg(long, value_name = "PATH")]
@@ -228,7 +228,7 @@ pub fn run(args: Args, ui: &Ui) -> Result<(), Failure> {
         ..Report::default()
     };
     report.write(&path)?;
-    ui.print_json(&json!({ "event": "compared", "out": args.out }));
+    ui.print_json(&json!({ "event": "mapped", "out": args.out }));
     ui.print(format!("wrote {}", path.display()));
     Ok(())
 }
