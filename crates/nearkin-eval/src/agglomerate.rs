@@ -114,8 +114,8 @@ impl Dendrogram {
     }
 }
 
-/// Agglomerative clustering of `vectors`: the nearest two clusters become one, until one is left (Lance & Williams 1967; the protocol
-/// of FaceNet's section 5.8, Schroff et al. 2015).
+/// Agglomerative clustering of `vectors`: the nearest two clusters become one, until one is left (Lance & Williams 1967; FaceNet's
+/// clustering of faces, Schroff et al. 2015).
 ///
 /// Distances are the metric's own; for the cosine `1 − s`. Ward's linkage takes Euclidean distances under both Euclidean metrics, and
 /// those of vectors of unit length under the cosine.

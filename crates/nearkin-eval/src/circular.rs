@@ -12,9 +12,9 @@ use crate::scatter::Centred;
 /// minus the other (a map seen from behind), 0 when they are independent.
 ///
 /// `r = Σ sin(a_i − ā) sin(b_i − b̄) / √(Σ sin²(a_i − ā) Σ sin²(b_i − b̄))`, with `ā` and `b̄` the mean directions (Jammalamadaka & Sarma
-/// 1988; Jammalamadaka & SenGupta 2001, *Topics in Circular Statistics*, eq. 8.2.2). An angle that goes evenly round, as an azimuth
+/// 1988; Jammalamadaka & SenGupta 2001, *Topics in Circular Statistics*, chapter 8). An angle that goes evenly round, as an azimuth
 /// does, has no mean direction. Where Rayleigh's test does not refuse that (`exp(−n R²) > 0.05`, `R` the length of the mean of
-/// `exp(i a)`) for either angle, the same book's form for uniform angles is taken (section 8.2):
+/// `exp(i a)`) for either angle, the same book's form for uniform angles is taken:
 /// the numerator is `½ (|Σ exp(i (a − b))| − |Σ exp(i (a + b))|)`, which needs no mean direction.
 ///
 /// # Errors

@@ -130,7 +130,7 @@ fn f1(precision: f64, recall: f64) -> f64 {
     if precision + recall > 0.0 { 2.0 * precision * recall / (precision + recall) } else { 0.0 }
 }
 
-/// The mean mutual information of two random partitions with these sizes (Vinh et al. 2010, eq. 24a).
+/// The mean mutual information of two random partitions with these sizes (Vinh et al. 2010).
 fn expected_information(of_class: &BTreeMap<u32, u64>, of_cluster: &BTreeMap<u32, u64>, n: usize) -> f64 {
     // ln k!, summed with compensation: a plain sum of a million logarithms loses six digits.
     let mut ln_factorial = Vec::with_capacity(n + 1);

@@ -32,7 +32,7 @@ pub struct Pooled {
 
 /// Pools the embeddings of each group: views of one sample under test-time augmentation (Hermans et al. 2017 average the embeddings of
 /// flips and crops), or the pictures of one identity under one camera, for multi-query re-identification (Zheng et al. 2015,
-/// *Scalable Person Re-identification*, section 3.3: mean or max).
+/// *Scalable Person Re-identification*: mean or max).
 ///
 /// Vectors are taken as they are: under the cosine, give them unit length first, unless longer ones are to count more. Means are
 /// summed in f64.

@@ -61,7 +61,7 @@ pub struct Reidentification {
 }
 
 /// Ranks the gallery for each query (Zheng et al. 2015, *Scalable Person Re-identification: A Benchmark*; Hermans, Beyer, Leibe 2017,
-/// *In Defense of the Triplet Loss*, section 4).
+/// *In Defense of the Triplet Loss*).
 ///
 /// A gallery picture of the query's identity *and* camera is neither right nor wrong: it is taken out of that query's ranking, so that
 /// only other views of an identity count. Junk is taken out of all. Equal distances go to the lowest place in the gallery. Average

@@ -31,7 +31,7 @@ impl Default for VerificationOptions {
 /// Acceptance at the loosest threshold that keeps a wanted false-accept rate.
 ///
 /// Pairs are accepted whose score is at least as near as the threshold: `s ≥ t` for similarities, `s ≤ t` for distances. FaceNet calls the
-/// true-accept rate VAL (Schroff et al. 2015, eq. 6: `VAL(d) = |TA(d)| / |P_same|`, `FAR(d) = |FA(d)| / |P_diff|`).
+/// true-accept rate VAL (Schroff et al. 2015: `VAL(d) = |TA(d)| / |P_same|`, `FAR(d) = |FA(d)| / |P_diff|`).
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct OperatingPoint {
     /// The rate asked for.

@@ -8,6 +8,7 @@ use nearkin_eval::{
 use nearkin_sweep::{Metric, Vectors};
 use proptest::prelude::*;
 
+#[derive(Debug)]
 struct Set {
     points: Vec<f32>,
     identities: Vec<u32>,
@@ -17,7 +18,10 @@ struct Set {
 impl Set {
     fn sightings(&self, dim: usize, with_cameras: bool) -> Sightings<'_> {
         Sightings {
-            embeddings: Labeled { vectors: Vectors::new(&self.points, dim).unwrap(), labels: &self.identities },
+            embeddings: Labeled {
+                vectors: Vectors::new(&self.points, dim).unwrap(),
+                labels: &self.identities,
+            },
             cameras: with_cameras.then_some(&self.cameras),
         }
     }
@@ -154,7 +158,8 @@ fn people(queries: usize, gallery: usize, dim: usize) -> (Set, Set) {
 fn reranked(all: &[&[f32]], queries: usize, metric: Metric, settings: Reranking) -> Vec<Vec<f64>> {
     let n = all.len();
     let distance = |a: &[f32], b: &[f32]| {
-        let dot = |a: &[f32], b: &[f32]| a.iter().zip(b).map(|(x, y)| f64::from(*x) * f64::from(*y)).sum::<f64>();
+        let dot =
+            |a: &[f32], b: &[f32]| a.iter().zip(b).map(|(x, y)| f64::from(*x) * f64::from(*y)).sum::<f64>();
         match metric {
             Metric::Cosine => 2.0 - 2.0 * dot(a, b) / (dot(a, a) * dot(b, b)).sqrt(),
             _ => dot(a, a) + dot(b, b) - 2.0 * dot(a, b),
@@ -228,7 +233,8 @@ fn reranking_agrees_with_its_definition_on_whole_matrices() {
             let (cmc, map, measured) =
                 naive(&query, &gallery, true, &[], &at, &|q, g| matrix[q][g] as f32).unwrap();
             let options = ReidentificationOptions { metric, reranking: Some(settings), ..Default::default() };
-            let found = reidentification(query.sightings(4, true), gallery.sightings(4, true), &options).unwrap();
+            let found =
+                reidentification(query.sightings(4, true), gallery.sightings(4, true), &options).unwrap();
             assert_eq!(found.queries, measured);
             for (k, value) in at.iter().zip(cmc) {
                 assert!((found.cmc_at_k[k] - value).abs() < 1e-9, "{metric} {settings:?} cmc@{k}");
@@ -259,7 +265,8 @@ fn reranking_helps_where_cameras_shift_and_lambda_1_changes_nothing() {
 fn copies_and_tiny_galleries_are_reranked() {
     for count in [1, 2, 5] {
         let query = Set { points: vec![1.0, 2.0], identities: vec![0], cameras: vec![0] };
-        let gallery = Set { points: [1.0, 2.0].repeat(count), identities: vec![0; count], cameras: vec![1; count] };
+        let gallery =
+            Set { points: [1.0, 2.0].repeat(count), identities: vec![0; count], cameras: vec![1; count] };
         let options = ReidentificationOptions {
             metric: Metric::SquaredEuclidean,
             reranking: Some(Reranking::default()),
@@ -287,8 +294,12 @@ fn the_result_is_the_same_on_any_number_of_threads() {
 fn several_queries_become_one() {
     let (query, gallery) = people(66, 300, 4);
     // Identity and camera make a group: 33 of them.
-    let groups: Vec<u64> =
-        query.identities.iter().zip(&query.cameras).map(|(i, c)| u64::from(*i) << 32 | u64::from(*c)).collect();
+    let groups: Vec<u64> = query
+        .identities
+        .iter()
+        .zip(&query.cameras)
+        .map(|(i, c)| u64::from(*i) << 32 | u64::from(*c))
+        .collect();
     let pooled = pool(Vectors::new(&query.points, 4).unwrap(), &groups, Pooling::Mean).unwrap();
     let one = Set {
         identities: pooled.firsts.iter().map(|&i| query.identities[i]).collect(),
@@ -296,9 +307,8 @@ fn several_queries_become_one() {
         points: pooled.vectors,
     };
     let options = ReidentificationOptions { metric: Metric::Euclidean, ..Default::default() };
-    let of = |set: &Set| {
-        reidentification(set.sightings(4, true), gallery.sightings(4, true), &options).unwrap()
-    };
+    let of =
+        |set: &Set| reidentification(set.sightings(4, true), gallery.sightings(4, true), &options).unwrap();
     let (single, multi) = (of(&query), of(&one));
     assert_eq!(multi.queries, 33);
     assert!(multi.mean_average_precision > single.mean_average_precision);
@@ -317,9 +327,16 @@ fn bad_input_is_named() {
         f(&mut options);
         error(good.sightings(1, true), good.sightings(1, true), &options)
     };
-    assert!(error(short.sightings(1, true), good.sightings(1, true), &options).contains("cameras of queries"));
-    assert!(error(good.sightings(1, true), short.sightings(1, true), &options).contains("cameras of the gallery"));
-    assert!(error(good.sightings(1, false), good.sightings(1, true), &options).contains("for both or for neither"));
+    assert!(
+        error(short.sightings(1, true), good.sightings(1, true), &options).contains("cameras of queries")
+    );
+    assert!(
+        error(good.sightings(1, true), short.sightings(1, true), &options).contains("cameras of the gallery")
+    );
+    assert!(
+        error(good.sightings(1, false), good.sightings(1, true), &options)
+            .contains("for both or for neither")
+    );
     assert!(error(good.sightings(1, true), good.sightings(2, true), &options).contains("labels"));
     assert!(with(&|o| o.cmc_at = vec![0]).contains("cmc_at is 0"));
     let reranking = |k1, k2, lambda| Some(Reranking { k1, k2, lambda });

@@ -73,7 +73,11 @@ fn agrees(set: Labeled<'_>, metric: Metric, rates: &[f64]) -> Verification {
         assert_eq!(point.wanted_false_accept_rate, wanted);
         // The rates are those of the threshold.
         assert_eq!(point.true_accept_rate, share_from(&kin, near(point.threshold)), "{metric} {point:?}");
-        assert_eq!(point.false_accept_rate, share_from(&strangers, near(point.threshold)), "{metric} {point:?}");
+        assert_eq!(
+            point.false_accept_rate,
+            share_from(&strangers, near(point.threshold)),
+            "{metric} {point:?}"
+        );
         assert!(point.false_accept_rate <= wanted + 1e-12);
         // The best that any threshold can do.
         let allowed = (wanted * strangers.len() as f64 + 1e-9) as usize;
@@ -92,7 +96,10 @@ fn agrees(set: Labeled<'_>, metric: Metric, rates: &[f64]) -> Verification {
         area += nearer as f64 + 0.5 * ties as f64;
     }
     area /= kin.len() as f64 * strangers.len() as f64;
-    assert!((found.area_under_curve - area).abs() <= found.area_under_curve_error + 1e-12, "{area} {found:?}");
+    assert!(
+        (found.area_under_curve - area).abs() <= found.area_under_curve_error + 1e-12,
+        "{area} {found:?}"
+    );
     let last = found.curve.last().unwrap();
     assert_eq!((last.false_accept_rate, last.true_accept_rate), (1.0, 1.0));
     for two in found.curve.windows(2) {
@@ -110,7 +117,7 @@ fn agrees(set: Labeled<'_>, metric: Metric, rates: &[f64]) -> Verification {
 fn equal_error(kin: &[f32], strangers: &[f32]) -> (f64, f64) {
     let mut all: Vec<f32> = kin.iter().chain(strangers).copied().collect();
     all.sort_by(|a, b| b.partial_cmp(a).unwrap());
-    let mut before = (0.0, 1.0);
+    let mut before = (0.0f64, 1.0f64);
     for near in all {
         let (far, frr) = (share_from(strangers, near), 1.0 - share_from(kin, near));
         if far >= frr {
@@ -134,9 +141,15 @@ fn rates_are_those_of_all_pairs_under_every_metric() {
         assert!(found.area_under_curve_error < 1e-3, "{}", found.area_under_curve_error);
         for point in &found.operating_points {
             let (low, high) = point.true_accept_rate_interval.unwrap();
-            assert!(low <= point.true_accept_rate + 1e-3 && point.true_accept_rate <= high + 1e-3, "{metric} {point:?}");
+            assert!(
+                low <= point.true_accept_rate + 1e-3 && point.true_accept_rate <= high + 1e-3,
+                "{metric} {point:?}"
+            );
             let (low, high) = point.false_accept_rate_interval.unwrap();
-            assert!(low <= point.false_accept_rate && point.false_accept_rate <= high + 1e-9, "{metric} {point:?}");
+            assert!(
+                low <= point.false_accept_rate && point.false_accept_rate <= high + 1e-9,
+                "{metric} {point:?}"
+            );
         }
     }
 }
@@ -163,7 +176,10 @@ fn ties_a_collapsed_embedding_and_an_outlier_do_no_harm() {
     let points: Vec<f32> = (0..40).map(|i| (i / 4) as f32).collect();
     let labels: Vec<u32> = (0..40).map(|i| i % 20).collect();
     let found = agrees(labeled(&points, 1, &labels), Metric::Euclidean, &[1e-3]);
-    assert_eq!((found.operating_points[0].false_accepts, found.operating_points[0].true_accept_rate), (0, 0.0));
+    assert_eq!(
+        (found.operating_points[0].false_accepts, found.operating_points[0].true_accept_rate),
+        (0, 0.0)
+    );
 }
 
 #[test]
@@ -174,7 +190,9 @@ fn the_smallest_sets_are_verified() {
     assert_eq!((strict.true_accept_rate, strict.false_accepts), (1.0, 0));
     assert_eq!((loose.true_accept_rate, loose.false_accepts), (1.0, 2));
     assert_eq!((found.area_under_curve, found.equal_error_rate), (1.0, 0.0));
-    assert!(strict.true_accept_rate_interval.is_none() && found.predicted_false_accept_rate(strict, 5).is_none());
+    assert!(
+        strict.true_accept_rate_interval.is_none() && found.predicted_false_accept_rate(strict, 5).is_none()
+    );
 }
 
 #[test]
@@ -195,9 +213,8 @@ fn intervals_are_those_of_a_plain_bootstrap_of_classes() {
         let mut times = [0.0; 40];
         (0..40).for_each(|_| times[rng.random_range(0..40)] += 1.0);
         let weight = |a: usize, b: usize| if a == b { times[a] } else { times[a] * times[b] };
-        let total = |same: bool| {
-            pairs.iter().filter(|p| (p.1 == p.2) == same).map(|p| weight(p.1, p.2)).sum::<f64>()
-        };
+        let total =
+            |same: bool| pairs.iter().filter(|p| (p.1 == p.2) == same).map(|p| weight(p.1, p.2)).sum::<f64>();
         let (all_kin, all_strangers) = (total(true), total(false));
         for (p, point) in found.operating_points.iter().enumerate() {
             let (mut kin, mut strangers, mut at_own, mut at) = (0.0, 0.0, 0.0, 0.0);
@@ -219,8 +236,11 @@ fn intervals_are_those_of_a_plain_bootstrap_of_classes() {
     }
     for (point, drawn) in found.operating_points.iter().zip(&drawn) {
         let threshold = point.threshold_interval.map(|(a, b)| (f64::from(a), f64::from(b)));
-        let intervals =
-            [point.true_accept_rate_interval.unwrap(), point.false_accept_rate_interval.unwrap(), threshold.unwrap()];
+        let intervals = [
+            point.true_accept_rate_interval.unwrap(),
+            point.false_accept_rate_interval.unwrap(),
+            threshold.unwrap(),
+        ];
         for (which, (low, high)) in intervals.into_iter().enumerate() {
             let mut values: Vec<f64> = drawn.iter().map(|d| d[which]).collect();
             values.sort_by(f64::total_cmp);
@@ -270,7 +290,8 @@ fn bad_input_is_named() {
         let options = VerificationOptions { metric, false_accept_rates: rates.to_vec() };
         verify(labeled(points, 1, labels), &options).unwrap_err()
     };
-    let text = |points: &[f32], labels: &[u32], rates: &[f64]| error(points, labels, Metric::Dot, rates).to_string();
+    let text =
+        |points: &[f32], labels: &[u32], rates: &[f64]| error(points, labels, Metric::Dot, rates).to_string();
     assert!(text(&[1.0, 2.0], &[0, 1], &[0.1]).contains("no pair of kin"));
     assert!(text(&[1.0, 2.0], &[1, 1], &[0.1]).contains("no pair of strangers"));
     assert!(text(&[1.0, 2.0, 3.0], &[0, 0, 1], &[0.0]).contains("false_accept_rates is 0"));
@@ -290,11 +311,8 @@ fn listed_pairs_by_hand() {
     let points = [0.0, 1.0, 2.0, 3.0, 4.0];
     let pairs = [(0, 1), (0, 2), (0, 3), (0, 4), (0, 1), (2, 0), (0, 3), (4, 0)];
     let kin = [true, true, false, false, true, true, false, false];
-    let options = PairVerificationOptions {
-        metric: Metric::Euclidean,
-        false_accept_rates: vec![0.1, 0.5],
-        folds: 2,
-    };
+    let options =
+        PairVerificationOptions { metric: Metric::Euclidean, false_accept_rates: vec![0.1, 0.5], folds: 2 };
     let found = verify_pairs(Vectors::new(&points, 1).unwrap(), &pairs, &kin, &options).unwrap();
     assert_eq!(found.accuracy.folds, [1.0, 1.0]);
     assert_eq!((found.accuracy.mean, found.accuracy.standard_error), (1.0, 0.0));
@@ -328,7 +346,8 @@ fn listed_pairs_agree_with_plain_counts() {
         let near: Vec<f32> =
             pairs.iter().map(|&(i, j)| sign * metric.score(v.row(i as usize), v.row(j as usize))).collect();
         let of = |wanted: bool| {
-            let mut part: Vec<f32> = near.iter().zip(&kin).filter(|(_, k)| **k == wanted).map(|(x, _)| *x).collect();
+            let mut part: Vec<f32> =
+                near.iter().zip(&kin).filter(|(_, k)| **k == wanted).map(|(x, _)| *x).collect();
             part.sort_by(|a, b| b.total_cmp(a));
             part
         };

@@ -11,13 +11,13 @@ use crate::error::EvalError;
 /// The settings of k-reciprocal re-ranking (Zhong et al. 2017).
 ///
 /// With `N(p, k)` the `k` nearest of `p` among all queries and all of the gallery, `p` itself not counted, two pictures are k-reciprocal
-/// neighbours when each is among the other's nearest: `R(p, k) = {g ∈ N(p, k) : p ∈ N(g, k)}` (eq. 3). `R(p, k1)`, with `p` itself, takes in
-/// `R(q, k1/2)` of each member `q` of which it holds more than two thirds (eq. 5). Members weigh `exp(−d(p, g))`, normalised to a sum of 1
-/// (eq. 7), and each picture's weights are replaced by the mean over its `k2` nearest, itself one of them (eq. 11). From the Jaccard distance
-/// `J(p, g) = 1 − Σ min(V_p, V_g) / Σ max(V_p, V_g)` (eq. 10) the final distance is `(1 − λ) J + λ d` (eq. 12), `d` the squared Euclidean
+/// neighbours when each is among the other's nearest: `R(p, k) = {g ∈ N(p, k) : p ∈ N(g, k)}`. `R(p, k1)`, with `p` itself, takes in
+/// `R(q, k1/2)` of each member `q` of which it holds more than two thirds. Members weigh `exp(−d(p, g))`, normalised to a sum of 1,
+/// and each picture's weights are replaced by the mean over its `k2` nearest, itself one of them. From the Jaccard distance
+/// `J(p, g) = 1 − Σ min(V_p, V_g) / Σ max(V_p, V_g)` the final distance is `(1 − λ) J + λ d`, `d` the squared Euclidean
 /// distance (under the cosine, of vectors of unit length) over the largest of `p`'s, as in the code that the authors published.
 ///
-/// Only non-zero weights are kept, about `8 k1 k2` bytes a picture at most and mostly far fewer; no matrix of all pairs is.
+/// Only non-zero weights are kept, some hundred bytes to a few kilobytes a picture; no matrix of all pairs is.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Reranking {
     /// Neighbours that are asked whether they are reciprocal, at least 1. Default: 20.

@@ -53,7 +53,7 @@ pub struct PairVerification {
 pub struct PairAccuracy {
     /// The mean over folds of the share of pairs told right, in [0, 1].
     pub mean: f64,
-    /// Its standard error, `s / √folds`: what LFW reports beside it (Huang et al. 2007, *Labeled Faces in the Wild*, eq. 2 and 3).
+    /// Its standard error, `s / √folds`: what LFW reports beside it (Huang et al. 2007, *Labeled Faces in the Wild*).
     pub standard_error: f64,
     /// The accuracy of each fold.
     pub folds: Vec<f64>,
