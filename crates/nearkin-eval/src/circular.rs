@@ -186,6 +186,9 @@ fn around(plane: &[[f64; 2]]) -> Option<MapAngles> {
 
 #[cfg(test)]
 mod tests {
+    use rand::{RngExt, SeedableRng};
+    use rand_chacha::ChaCha8Rng;
+
     use super::*;
 
     fn close(a: f64, b: f64, within: f64) {
@@ -194,7 +197,8 @@ mod tests {
 
     /// A number in [0, 1) a place.
     fn noise(i: usize) -> f64 {
-        (i as u64).wrapping_mul(0x9E37_79B9_7F4A_7C15).rotate_left(17) as u32 as f64 / 4_294_967_296.0
+        let mut rng = ChaCha8Rng::seed_from_u64(i as u64);
+        rng.random()
     }
 
     #[test]
@@ -213,10 +217,14 @@ mod tests {
 
     #[test]
     fn a_hand_worked_correlation() {
-        // a: −30°, 0°, 30°; b: −30°, 30°, 0°. Means 0. sin a = −½, 0, ½; sin b = −½, ½, 0: r = ¼ / ½.
-        let degrees = |list: [f64; 3]| list.map(f64::to_radians);
-        let r = circular_correlation(&degrees([-30.0, 0.0, 30.0]), &degrees([-30.0, 30.0, 0.0])).unwrap();
-        close(r, 0.5, 1e-12);
+        // a: −30°, 0°, 30°; b: −30°, 30°, 0°; four times over, so that Rayleigh's test sees their directions. Means 0.
+        // sin a = −½, 0, ½; sin b = −½, ½, 0: r = ¼ / ½.
+        let degrees = |list: [f64; 3]| list.map(f64::to_radians).repeat(4);
+        let (a, b) = (degrees([-30.0, 0.0, 30.0]), degrees([-30.0, 30.0, 0.0]));
+        close(circular_correlation(&a, &b).unwrap(), 0.5, 1e-12);
+        // Three angles might go evenly round: a − b and a + b are 0, −30, 30 and −60, 30, 30 degrees.
+        let wanted = 0.5 * (1.0 + 3f64.sqrt() - 5f64.sqrt()) / 0.5;
+        close(circular_correlation(&a[..3], &b[..3]).unwrap(), wanted, 1e-12);
     }
 
     #[test]

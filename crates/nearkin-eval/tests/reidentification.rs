@@ -7,6 +7,8 @@ use nearkin_eval::{
 };
 use nearkin_sweep::{Metric, Vectors};
 use proptest::prelude::*;
+use rand::{RngExt, SeedableRng};
+use rand_chacha::ChaCha8Rng;
 
 #[derive(Debug)]
 struct Set {
@@ -135,23 +137,25 @@ fn a_hand_worked_ranking() {
     assert_eq!(found.mean_average_precision, 0.5);
 }
 
-/// Clouds of identities, drawn by a fixed rule; cameras shift a little.
+/// Clouds of identities; a camera shifts all that it sees.
 fn people(queries: usize, gallery: usize, dim: usize) -> (Set, Set) {
-    let value = |i: usize| ((i as u64).wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 40) as f32 / 8_388_608.0 - 1.0;
-    let make = |count: usize, salt: usize| {
+    let mut rng = ChaCha8Rng::seed_from_u64(11);
+    let mut value = || (0..12).map(|_| rng.random::<f32>()).sum::<f32>() - 6.0;
+    let centres: Vec<f32> = (0..11 * dim).map(|_| value()).collect();
+    let shifts: Vec<f32> = (0..3 * dim).map(|_| 0.3 * value()).collect();
+    let mut make = |count: usize| {
         let mut set = Set { points: Vec::new(), identities: Vec::new(), cameras: Vec::new() };
         for i in 0..count {
             let (identity, camera) = (i * 7 % 11, i % 3);
             for d in 0..dim {
-                let (centre, shift) = (value(identity * 100 + d), 0.3 * value(9_000 + camera * 10 + d));
-                set.points.push(centre + shift + 0.6 * value(salt + i * dim + d));
+                set.points.push(centres[identity * dim + d] + shifts[camera * dim + d] + 0.5 * value());
             }
             set.identities.push(identity as u32);
             set.cameras.push(camera as u32);
         }
         set
     };
-    (make(queries, 50_000), make(gallery, 90_000))
+    (make(queries), make(gallery))
 }
 
 /// Final distances of queries to the gallery, from whole matrices in f64, as the paper's equations say.
