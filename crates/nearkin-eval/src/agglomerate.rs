@@ -365,9 +365,9 @@ mod tests {
             let mut open = vec![start];
             found[start] = next;
             while let Some(i) = open.pop() {
-                for j in 0..vectors.len() {
-                    if found[j] == u32::MAX && distance(i, j) <= threshold {
-                        found[j] = next;
+                for (j, number) in found.iter_mut().enumerate() {
+                    if *number == u32::MAX && distance(i, j) <= threshold {
+                        *number = next;
                         open.push(j);
                     }
                 }

@@ -44,7 +44,7 @@ fn naive(
             .filter(|&g| {
                 let same = gallery.identities[g] == query.identities[q];
                 let seen = with_cameras && gallery.cameras[g] == query.cameras[q];
-                !(same && seen) && !junk.contains(&gallery.identities[g])
+                !(junk.contains(&gallery.identities[g]) || same && seen)
             })
             .collect();
         order.sort_by(|&a, &b| distance(q, a).partial_cmp(&distance(q, b)).unwrap());
