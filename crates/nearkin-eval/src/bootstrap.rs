@@ -29,11 +29,31 @@ pub(crate) fn mean_intervals(values: &[[f64; 2]]) -> [(f64, f64); 2] {
             sum.map(|s| s / values.len() as f64)
         })
         .collect();
-    [0, 1].map(|which| {
-        let mut sorted: Vec<f64> = means.iter().map(|m| m[which]).collect();
-        sorted.sort_unstable_by(f64::total_cmp);
-        (quantile(&sorted, TAIL), quantile(&sorted, 1.0 - TAIL))
-    })
+    [0, 1].map(|which| interval(means.iter().map(|m| m[which]).collect()))
+}
+
+/// What `measure` makes of each of 1,000 resamples of `n` things, told how often each of them was drawn. The streams are those of
+/// [`mean_intervals`].
+pub(crate) fn resampled<T: Send>(n: usize, measure: impl Fn(&[u32]) -> T + Sync) -> Vec<T> {
+    (0..RESAMPLES)
+        .into_par_iter()
+        .map_init(
+            || vec![0u32; n],
+            |drawn, resample| {
+                let mut rng = ChaCha8Rng::seed_from_u64(SEED);
+                rng.set_stream(resample);
+                drawn.fill(0);
+                (0..n).for_each(|_| drawn[rng.random_range(0..n)] += 1);
+                measure(drawn)
+            },
+        )
+        .collect()
+}
+
+/// The 95 % percentile interval of what resamples gave, which must not be nothing.
+pub(crate) fn interval(mut values: Vec<f64>) -> (f64, f64) {
+    values.sort_unstable_by(f64::total_cmp);
+    (quantile(&values, TAIL), quantile(&values, 1.0 - TAIL))
 }
 
 /// The `q` quantile of sorted values, linear between neighbours.
@@ -71,6 +91,18 @@ mod tests {
                 .install(|| mean_intervals(&values))
         };
         assert_eq!(on(1), on(5));
+    }
+
+    #[test]
+    fn counts_of_a_resample_are_its_draws() {
+        let values: Vec<[f64; 2]> = (0..50).map(|i| [f64::from(i * i), 0.0]).collect();
+        let means = resampled(50, |drawn| {
+            assert_eq!(drawn.iter().sum::<u32>(), 50);
+            drawn.iter().zip(&values).map(|(n, v)| f64::from(*n) * v[0]).sum::<f64>() / 50.0
+        });
+        let [(low, high), _] = mean_intervals(&values);
+        let found = interval(means);
+        assert!((found.0 - low).abs() < 1e-9 && (found.1 - high).abs() < 1e-9);
     }
 
     #[test]

@@ -74,7 +74,10 @@ impl Linear for Whitening {
 
     fn fit(&self, samples: &Samples<'_>) -> Found {
         let method = classic::Whitening::pca();
-        let fitted = self.dims.map_or(method, |dims| method.dims(dims)).fit(samples.vectors)?;
+        let fitted = match self.dims {
+            Some(dims) => method.dims(dims),
+            None => method,
+        }.fit(samples.vectors)?;
         Ok((fitted.map, vec![kept(&fitted.how)]))
     }
 }
@@ -137,7 +140,10 @@ impl Linear for Lda {
     fn fit(&self, samples: &Samples<'_>) -> Found {
         let method = classic::Lda::new().ridge(self.ridge);
         let fitted =
-            self.dims.map_or(method, |dims| method.dims(dims)).fit(samples.vectors, samples.labels)?;
+            match self.dims {
+            Some(dims) => method.dims(dims),
+            None => method,
+        }.fit(samples.vectors, samples.labels)?;
         Ok((fitted.map, vec![ratios(&fitted.how)]))
     }
 }
@@ -159,7 +165,10 @@ pub struct Lfda {
 impl Lfda {
     fn method(&self) -> classic::LocalFisher {
         let method = classic::LocalFisher::new().neighbours(self.neighbors).ridge(self.ridge);
-        self.dims.map_or(method, |dims| method.dims(dims))
+        match self.dims {
+            Some(dims) => method.dims(dims),
+            None => method,
+        }
     }
 }
 
@@ -226,7 +235,10 @@ pub struct Nca {
 impl Nca {
     fn method(&self, seed: u64) -> classic::Nca {
         let method = classic::Nca::new().start(self.start.into());
-        let method = self.dims.map_or(method, |dims| method.dims(dims));
+        let method = match self.dims {
+            Some(dims) => method.dims(dims),
+            None => method,
+        };
         let (iterations, tolerance) = (self.iterations, self.tolerance);
         match self.stochastic {
             false => method.descent(classic::Lbfgs { iterations, tolerance }),
@@ -271,7 +283,10 @@ impl Mlkr {
         let (iterations, tolerance) = (self.iterations, self.tolerance);
         let method =
             classic::Mlkr::new().start(self.start.into()).descent(classic::Lbfgs { iterations, tolerance });
-        self.dims.map_or(method, |dims| method.dims(dims))
+        match self.dims {
+            Some(dims) => method.dims(dims),
+            None => method,
+        }
     }
 }
 
@@ -321,7 +336,10 @@ impl Lmnn {
             .start(self.start.into())
             .passes(self.passes)
             .descent(classic::Lbfgs { iterations, tolerance });
-        self.dims.map_or(method, |dims| method.dims(dims))
+        match self.dims {
+            Some(dims) => method.dims(dims),
+            None => method,
+        }
     }
 }
 
@@ -391,7 +409,10 @@ pub struct Dca {
 impl Dca {
     fn method(&self) -> classic::Dca {
         let method = classic::Dca::new().ridge(self.ridge);
-        self.dims.map_or(method.clone(), |dims| method.dims(dims))
+        match self.dims {
+            Some(dims) => method.dims(dims),
+            None => method,
+        }
     }
 }
 
@@ -468,7 +489,10 @@ pub struct Sdml {
 impl Sdml {
     fn method(&self) -> classic::Sdml {
         let method = classic::Sdml::new().sparsity(self.sparsity).stop(self.rounds, self.tolerance);
-        self.balance.map_or(method.clone(), |balance| method.balance(balance))
+        match self.balance {
+            Some(balance) => method.balance(balance),
+            None => method,
+        }
     }
 }
 
@@ -550,7 +574,10 @@ pub struct Scml {
 impl Scml {
     fn method(&self, seed: u64) -> classic::Scml {
         let method = classic::Scml::new().beta(self.beta).sets(self.sets, self.batch, self.rate).seed(seed);
-        self.directions.map_or(method.clone(), |directions| method.directions(directions))
+        match self.directions {
+            Some(directions) => method.directions(directions),
+            None => method,
+        }
     }
 }
 
