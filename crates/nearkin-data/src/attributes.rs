@@ -57,7 +57,9 @@ impl Attributes {
     fn column(&self, name: &str) -> Result<&[Option<String>], DataError> {
         match self.names.iter().position(|known| known == name) {
             Some(at) => Ok(&self.columns[at]),
-            None => Err(DataError::NoSuchAttribute { wanted: name.to_owned(), available: self.names.clone() }),
+            None => {
+                Err(DataError::NoSuchAttribute { wanted: name.to_owned(), available: self.names.clone() })
+            }
         }
     }
 }
@@ -115,10 +117,8 @@ impl Dataset {
             places.entry(&sample.id).and_modify(|place| place.shared = true).or_insert(place);
         }
         // Files by their path as text, so that `./` and the like are the user's to avoid.
-        let files: HashMap<&Path, &str> = samples
-            .iter()
-            .filter_map(|sample| Some((sample.path.as_deref()?, sample.id.as_str())))
-            .collect();
+        let files: HashMap<&Path, &str> =
+            samples.iter().filter_map(|sample| Some((sample.path.as_deref()?, sample.id.as_str()))).collect();
 
         let mut reader = csv::ReaderBuilder::new().trim(csv::Trim::All).from_reader(open_maybe_gzip(path)?);
         let header = reader.headers().map_err(|error| csv_problem(path, &error))?.clone();
@@ -131,10 +131,8 @@ impl Dataset {
         };
         let by_path = names[key] == "path";
         let folder = path.parent().unwrap_or(Path::new(""));
-        let mut columns: Vec<(usize, Vec<Option<String>>)> = (0..names.len())
-            .filter(|&at| at != key)
-            .map(|at| (at, vec![None; samples.len()]))
-            .collect();
+        let mut columns: Vec<(usize, Vec<Option<String>>)> =
+            (0..names.len()).filter(|&at| at != key).map(|at| (at, vec![None; samples.len()])).collect();
         if columns.is_empty() {
             let problem = format!("the header has no column beside \"{}\": nothing to read", names[key]);
             return Err(DataError::line(path, 1, problem));
@@ -153,11 +151,13 @@ impl Dataset {
                 continue;
             };
             if place.shared {
-                let problem = format!("several samples have the id \"{found}\": their attributes cannot be told apart");
+                let problem =
+                    format!("several samples have the id \"{found}\": their attributes cannot be told apart");
                 return Err(DataError::line(path, line, problem));
             }
             if place.line > 0 {
-                let problem = format!("\"{found}\" stands in line {} already: keep one of the two", place.line);
+                let problem =
+                    format!("\"{found}\" stands in line {} already: keep one of the two", place.line);
                 return Err(DataError::line(path, line, problem));
             }
             place.line = line;
@@ -178,11 +178,14 @@ impl Dataset {
 
         let mut attributes = known.clone();
         for (at, values) in columns {
-            attributes.push(names[at], values).map_err(|error| DataError::line(path, 1, error.to_string()))?;
+            attributes
+                .push(names[at], values)
+                .map_err(|error| DataError::line(path, 1, error.to_string()))?;
         }
         let mut notes = Vec::new();
         if strangers > 0 {
-            notes.push(format!("{}: {strangers} of {lines} lines name no sample of this set", path.display()));
+            notes
+                .push(format!("{}: {strangers} of {lines} lines name no sample of this set", path.display()));
         }
         if described < samples.len() {
             let missing = samples.len() - described;

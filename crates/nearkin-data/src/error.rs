@@ -228,7 +228,8 @@ fn available_classes(available: &[String]) -> String {
 
 fn available_attributes(available: &[String]) -> String {
     if available.is_empty() {
-        "this data set has none: give a CSV file of attributes, or open a manifest with further columns".to_owned()
+        "this data set has none: give a CSV file of attributes, or open a manifest with further columns"
+            .to_owned()
     } else {
         format!("available: {}", available.join(", "))
     }

@@ -54,8 +54,8 @@ pub use kin::KinGraph;
 pub use loader::{Batch, Loader};
 pub use prepare::{PrepareOptions, Prepared, Skipped};
 pub use samplers::{
-    ClassBalanced, ClassNearness, HardClass, Hierarchical, KinPairs, PkSampler, Sampler, Sequential, Shuffled,
-    SuperClasses,
+    ClassBalanced, ClassNearness, HardClass, Hierarchical, KinPairs, PkSampler, Sampler, Sequential,
+    Shuffled, SuperClasses,
 };
 pub use shifted::{DRLIM_SHIFTS, DRLIM_SIDE, shifted};
 pub use splits::{Divided, SplitRule};

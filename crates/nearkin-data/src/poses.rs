@@ -31,8 +31,8 @@ pub const COLUMNS: [&str; 3] = ["azimuth", "elevation", "lighting"];
 /// The lowest and the highest elevation in degrees, NORB's.
 const ELEVATIONS: [f64; 2] = [30.0, 70.0];
 
-/// How high the lights stand, in degrees.
-const LIGHT_ELEVATION: f64 = 40.0;
+/// How high the lamp stands at even and at odd places, in degrees: so the wings too, which lie flat, change with the light.
+const LIGHT_ELEVATIONS: [f64; 2] = [20.0, 60.0];
 
 /// Which poses are drawn, and how large.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -41,7 +41,8 @@ pub struct PoseSet {
     pub azimuths: usize,
     /// Heights of the eye, evenly from 30° to 70°.
     pub elevations: usize,
-    /// Places of the only lamp, evenly around the eye's vertical axis: they stay where they are when the airplane turns.
+    /// Places of the only lamp, evenly around the vertical axis and by turns low and high: they stay where they are when the
+    /// airplane turns.
     pub lightings: usize,
     /// The side of the square images in pixels.
     pub size: usize,
@@ -123,7 +124,7 @@ impl PoseSet {
         let view = raster::View {
             azimuth: pose.azimuth,
             elevation: pose.elevation,
-            light: raster::direction(lamp, LIGHT_ELEVATION),
+            light: raster::direction(lamp, LIGHT_ELEVATIONS[pose.lighting % 2]),
         };
         let pixels = raster::draw(triangles, &view, self.size);
         Image { width: self.size, height: self.size, channels: 1, pixels }
@@ -189,7 +190,8 @@ impl PoseSet {
             move |source| DataError::Write { path, source }
         };
         fs::create_dir_all(parent).map_err(written(parent))?;
-        let beside = tempfile::Builder::new().prefix(".poses-").tempdir_in(parent).map_err(written(parent))?;
+        let beside =
+            tempfile::Builder::new().prefix(".poses-").tempdir_in(parent).map_err(written(parent))?;
         let mut lines = format!("path,{}\n", COLUMNS.join(","));
         for (name, pose, image) in &images {
             lines += &format!("{name},{}\n", pose.columns().join(","));

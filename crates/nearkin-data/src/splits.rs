@@ -81,7 +81,9 @@ impl FromStr for ClassRanges {
         };
         let wanted = "class numbers such as \"0-40\" or \"0-9, 12, 20-29\", or a list of names";
         text.split(',')
-            .map(|part| range(part).ok_or_else(|| DataError::setting("classes", format!("\"{text}\""), wanted)))
+            .map(|part| {
+                range(part).ok_or_else(|| DataError::setting("classes", format!("\"{text}\""), wanted))
+            })
             .collect::<Result<_, _>>()
             .map(Self)
     }
@@ -200,7 +202,10 @@ impl ClassList {
             Self::Names(names) => {
                 for name in names {
                     let Some(at) = classes.iter().position(|class| class == name) else {
-                        return Err(DataError::NoSuchClass { wanted: name.clone(), available: classes.to_vec() });
+                        return Err(DataError::NoSuchClass {
+                            wanted: name.clone(),
+                            available: classes.to_vec(),
+                        });
                     };
                     chosen[at] = true;
                 }
@@ -346,8 +351,12 @@ mod tests {
         assert!(problem("split = { classes = \"0-2\" }").contains("no sample on the second side"));
         assert!(problem("split = { classes = [] }").contains("no sample on the first side"));
         for wrong in ["0.0", "1.0", "-1.0", "nan"] {
-            assert!(problem(&format!("split = {{ class-fraction = {wrong} }}")).starts_with("class-fraction"));
-            assert!(problem(&format!("split = {{ sample-fraction = {wrong} }}")).starts_with("sample-fraction"));
+            assert!(
+                problem(&format!("split = {{ class-fraction = {wrong} }}")).starts_with("class-fraction")
+            );
+            assert!(
+                problem(&format!("split = {{ sample-fraction = {wrong} }}")).starts_with("sample-fraction")
+            );
         }
         let one = labelled(&[0, 0]);
         let text = SplitRule::ClassFraction(0.5).divide(&one, 0).unwrap_err().to_string();

@@ -37,7 +37,8 @@ impl KinGraph {
             wanted: "finite values with finite distances".into(),
         };
         let rows = top_k(vectors, vectors, Metric::Euclidean, k, true).map_err(|e| broken(e.to_string()))?;
-        if let Some(i) = rows.iter().position(|row| row.len() < k || row.iter().any(|n| !n.score.is_finite())) {
+        if let Some(i) = rows.iter().position(|row| row.len() < k || row.iter().any(|n| !n.score.is_finite()))
+        {
             return Err(broken(format!("a distance of sample {i} that is not a number")));
         }
         let pairs = rows.iter().enumerate().flat_map(|(i, row)| row.iter().map(move |near| (i, near.index)));
@@ -132,7 +133,9 @@ impl KinGraph {
                 if next[at] == steps[at] && axis.wraps {
                     next[at] = 0;
                 }
-                if next[at] != point[at] && let Some(there) = members.get(&next) {
+                if next[at] != point[at]
+                    && let Some(there) = members.get(&next)
+                {
                     pairs.extend(here.iter().flat_map(|&a| there.iter().map(move |&b| (a, b))));
                 }
             }
@@ -153,10 +156,12 @@ impl KinGraph {
         }
         let mut reader = csv::ReaderBuilder::new().trim(csv::Trim::All).from_reader(open_maybe_gzip(path)?);
         let header = reader.headers().map_err(|error| csv_problem(path, &error))?.clone();
-        let column = |name: &str| header.iter().position(|found| found.trim_start_matches('\u{feff}') == name);
+        let column =
+            |name: &str| header.iter().position(|found| found.trim_start_matches('\u{feff}') == name);
         let (Some(a), Some(b)) = (column("a"), column("b")) else {
             let found: Vec<&str> = header.iter().collect();
-            let problem = format!("the header is \"{}\", wanted the columns \"a\" and \"b\"", found.join(","));
+            let problem =
+                format!("the header is \"{}\", wanted the columns \"a\" and \"b\"", found.join(","));
             return Err(DataError::line(path, 1, problem));
         };
         let mut pairs = Vec::new();
@@ -168,13 +173,15 @@ impl KinGraph {
                 match places.get(id) {
                     Some(Some(place)) => Ok(*place),
                     Some(None) => {
-                        let problem = format!("several samples have the id \"{id}\": they cannot be told apart");
+                        let problem =
+                            format!("several samples have the id \"{id}\": they cannot be told apart");
                         Err(DataError::line(path, line, problem))
                     }
                     None => {
                         let known = dataset.samples().next().map_or("", |sample| sample.id.as_str());
-                        let problem =
-                            format!("no sample has the id \"{id}\"; ids look like \"{known}\", the first sample's");
+                        let problem = format!(
+                            "no sample has the id \"{id}\"; ids look like \"{known}\", the first sample's"
+                        );
                         Err(DataError::line(path, line, problem))
                     }
                 }

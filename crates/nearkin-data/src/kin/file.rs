@@ -48,7 +48,8 @@ impl KinGraph {
                 wanted: format!("{}, as in the data set", dataset.len()),
             });
         }
-        let mut bytes = Vec::with_capacity(HEADER + 8 * self.starts.len() + 4 * self.neighbors.len() + CHECKSUM);
+        let mut bytes =
+            Vec::with_capacity(HEADER + 8 * self.starts.len() + 4 * self.neighbors.len() + CHECKSUM);
         bytes.extend_from_slice(MAGIC);
         bytes.extend_from_slice(dataset.fingerprint().as_bytes());
         bytes.extend_from_slice(&(self.len() as u64).to_le_bytes());
@@ -73,17 +74,26 @@ impl KinGraph {
         let bytes = fs::read(path).map_err(|source| DataError::read(path, source))?;
         let wrong = |field, found: String, wanted: &str| DataError::malformed(path, field, found, wanted);
         if !bytes.starts_with(MAGIC) || bytes.len() < HEADER + CHECKSUM {
-            return Err(wrong("kin graph", format!("{} bytes of another kind", bytes.len()), "a file that nearkin wrote"));
+            return Err(wrong(
+                "kin graph",
+                format!("{} bytes of another kind", bytes.len()),
+                "a file that nearkin wrote",
+            ));
         }
         let (content, checksum) = bytes.split_at(bytes.len() - CHECKSUM);
         if blake3::hash(content).as_bytes() != checksum {
-            return Err(wrong("checksum", "another".into(), "that of the content: the file is damaged, make it again"));
+            return Err(wrong(
+                "checksum",
+                "another".into(),
+                "that of the content: the file is damaged, make it again",
+            ));
         }
         let (header, body) = content.split_at(HEADER);
         let (found, data) = (&header[MAGIC.len()..MAGIC.len() + FINGERPRINT], dataset.fingerprint());
         if found != data.as_bytes() {
             let found = String::from_utf8_lossy(found).into_owned();
-            let wanted = format!("{data}, that of {}: make the graph of these data", dataset.path().display());
+            let wanted =
+                format!("{data}, that of {}: make the graph of these data", dataset.path().display());
             return Err(wrong("data fingerprint", found, &wanted));
         }
         let number = |at: usize| {
@@ -106,7 +116,11 @@ impl KinGraph {
             neighbors: neighbors.as_chunks().0.iter().map(|word| u32::from_le_bytes(*word)).collect(),
         };
         if !graph.is_sound() {
-            return Err(wrong("rows", "a pair that goes one way, or out of order".into(), "pairs both ways, ascending"));
+            return Err(wrong(
+                "rows",
+                "a pair that goes one way, or out of order".into(),
+                "pairs both ways, ascending",
+            ));
         }
         Ok(graph)
     }

@@ -18,12 +18,22 @@ pub(super) fn airplane() -> Vec<Triangle> {
         let wing = |x: f64, y: f64, z: f64| [x, side * y, z];
         // Swept back, and rising towards the tips.
         triangles.extend(plate(
-            [wing(0.32, 0.08, -0.03), wing(-0.12, 0.08, -0.03), wing(-0.20, 0.88, 0.06), wing(-0.36, 0.88, 0.06)],
+            [
+                wing(0.32, 0.08, -0.03),
+                wing(-0.12, 0.08, -0.03),
+                wing(-0.20, 0.88, 0.06),
+                wing(-0.36, 0.88, 0.06),
+            ],
             [0.0, 0.0, 0.035],
             0.85,
         ));
         triangles.extend(plate(
-            [wing(-0.70, 0.04, 0.05), wing(-0.92, 0.04, 0.05), wing(-0.86, 0.36, 0.08), wing(-0.96, 0.36, 0.08)],
+            [
+                wing(-0.70, 0.04, 0.05),
+                wing(-0.92, 0.04, 0.05),
+                wing(-0.86, 0.36, 0.08),
+                wing(-0.96, 0.36, 0.08),
+            ],
             [0.0, 0.0, 0.025],
             0.7,
         ));
@@ -38,7 +48,8 @@ fn fuselage() -> Vec<Triangle> {
     // cos and sin of the eighths of a circle, turned by half an eighth.
     const A: f64 = 0.923_879_532_511_286_7;
     const B: f64 = 0.382_683_432_365_089_8;
-    const CIRCLE: [[f64; 2]; SIDES] = [[A, B], [B, A], [-B, A], [-A, B], [-A, -B], [-B, -A], [B, -A], [A, -B]];
+    const CIRCLE: [[f64; 2]; SIDES] =
+        [[A, B], [B, A], [-B, A], [-A, B], [-A, -B], [-B, -A], [B, -A], [A, -B]];
     let ring = |x: f64, z: f64, radius: f64| CIRCLE.map(|[y, up]| [x, radius * y, z + radius * up]);
     let (front, back) = (ring(0.66, 0.0, 0.125), ring(-0.45, 0.0, 0.125));
     let (nose, tail) = ([1.0, 0.0, -0.03], [-1.0, 0.0, 0.08]);
@@ -83,8 +94,7 @@ mod tests {
         assert_eq!(triangles.len(), 92);
         for Triangle { corners: [a, b, c], .. } in triangles {
             let (u, v) = ([0, 1, 2].map(|i| b[i] - a[i]), [0, 1, 2].map(|i| c[i] - a[i]));
-            let normal =
-                [u[1] * v[2] - u[2] * v[1], u[2] * v[0] - u[0] * v[2], u[0] * v[1] - u[1] * v[0]];
+            let normal = [u[1] * v[2] - u[2] * v[1], u[2] * v[0] - u[0] * v[2], u[0] * v[1] - u[1] * v[0]];
             assert!(normal.iter().map(|x| x * x).sum::<f64>() > 1e-8);
         }
     }
@@ -93,9 +103,7 @@ mod tests {
     fn left_and_right_mirror_each_other() {
         let corners: Vec<Point> = airplane().iter().flat_map(|t| t.corners).collect();
         for p in &corners {
-            let near = |q: &&Point| {
-                (q[0] - p[0]).abs() + (q[1] + p[1]).abs() + (q[2] - p[2]).abs() < 1e-12
-            };
+            let near = |q: &&Point| (q[0] - p[0]).abs() + (q[1] + p[1]).abs() + (q[2] - p[2]).abs() < 1e-12;
             assert!(corners.iter().find(near).is_some(), "{p:?}");
         }
     }

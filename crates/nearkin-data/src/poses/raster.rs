@@ -8,8 +8,8 @@ const SAMPLES: usize = 4;
 /// Light that comes from everywhere; the rest comes from the lamp.
 const EVEN: f64 = 0.25;
 
-/// The grey behind the object, 0 to 1.
-const GROUND: f64 = 0.5;
+/// The grey behind the object, 0 to 1: darker than any part of it, so that no light hides its outline.
+const GROUND: f64 = 0.05;
 
 /// The part of the picture's half side that a length of 1 takes.
 const SCALE: f64 = 0.88;
@@ -51,9 +51,8 @@ pub(super) fn draw(triangles: &[Triangle], view: &View, size: usize) -> Vec<u8> 
     for triangle in triangles {
         let turned = triangle.corners.map(|[x, y, z]| [cos_a * x - sin_a * y, sin_a * x + cos_a * y, z]);
         let shade = triangle.albedo * lambert(turned, eye, view.light);
-        let seen = turned.map(|p| {
-            [half + half * SCALE * dot(p, right), half - half * SCALE * dot(p, up), dot(p, eye)]
-        });
+        let seen = turned
+            .map(|p| [half + half * SCALE * dot(p, right), half - half * SCALE * dot(p, up), dot(p, eye)]);
         fill(seen, shade, side, &mut shades, &mut depths);
     }
     let mut pixels = Vec::with_capacity(size * size);
@@ -145,7 +144,8 @@ mod tests {
         // A facet to the front (x = 0.5), seen from above with the eye's up pointing away from the front.
         let nose = |azimuth| {
             let corner = |x: f64, y: f64| [x, y, 0.0];
-            let triangle = Triangle { corners: [corner(0.9, 0.1), corner(0.9, -0.1), corner(0.6, 0.0)], albedo: 1.0 };
+            let triangle =
+                Triangle { corners: [corner(0.9, 0.1), corner(0.9, -0.1), corner(0.6, 0.0)], albedo: 1.0 };
             let view = View { azimuth, elevation: 90.0, light: [0.0, 0.0, 1.0] };
             let pixels = draw(&[triangle], &view, 40);
             let bright: Vec<usize> = (0..1600).filter(|&i| pixels[i] == 255).collect();

@@ -91,7 +91,8 @@ impl HardClass {
                 open(class).then_some((distance, class))
             })
         };
-        let nearest = chosen.iter().filter_map(first_open).min_by(|a, b| a.0.total_cmp(&b.0).then(a.1.cmp(&b.1)));
+        let nearest =
+            chosen.iter().filter_map(first_open).min_by(|a, b| a.0.total_cmp(&b.0).then(a.1.cmp(&b.1)));
         nearest.map(|(_, class)| class)
     }
 }

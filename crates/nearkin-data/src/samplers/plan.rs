@@ -67,8 +67,7 @@ impl Plan {
         }
         while chosen.len() < p && self.weights.total() > 0 {
             let preferred = prefer(&chosen, &|class| self.left[class] > 0 && !chosen.contains(&class));
-            let class =
-                preferred.unwrap_or_else(|| self.weights.find(below(rng, self.weights.total())));
+            let class = preferred.unwrap_or_else(|| self.weights.find(below(rng, self.weights.total())));
             self.choose(class, &mut chosen);
         }
         // No groups left elsewhere: classes that are through come again.

@@ -107,9 +107,7 @@ pub(super) fn open(path: &Path) -> Result<Source, DataError> {
     let classes = number_classes(&mut samples, &labels);
     let mut attributes = Attributes::default();
     for (at, values) in further {
-        attributes
-            .push(&header[at], values)
-            .map_err(|error| DataError::line(path, 1, error.to_string()))?;
+        attributes.push(&header[at], values).map_err(|error| DataError::line(path, 1, error.to_string()))?;
     }
     let mut ids: Vec<&str> = samples.iter().map(|sample| sample.id.as_str()).collect();
     ids.sort_unstable();

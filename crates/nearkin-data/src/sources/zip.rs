@@ -46,8 +46,8 @@ pub(super) fn open(path: &Path) -> Result<Source, DataError> {
     let read = |source| DataError::read(path, source);
     let file = File::open(path).map_err(read)?;
     let len = file.metadata().map_err(read)?.len();
-    let mut archive =
-        ZipArchive::new(Part { file: Arc::new(file), at: 0, len }).map_err(|error| problem(path, None, error))?;
+    let mut archive = ZipArchive::new(Part { file: Arc::new(file), at: 0, len })
+        .map_err(|error| problem(path, None, error))?;
 
     let mut listing = Listing { images: Vec::new(), folders: BTreeSet::new(), others: 0 };
     for index in 0..archive.len() {
@@ -55,7 +55,9 @@ pub(super) fn open(path: &Path) -> Result<Source, DataError> {
         let name = entry.name().map_err(|error| problem(path, None, error))?.into_owned();
         let steps: Vec<&str> = name.split('/').filter(|step| !step.is_empty()).collect();
         // What macOS adds, and hidden files.
-        if steps.iter().any(|step| step.starts_with('.') && *step != "..") || steps.first() == Some(&"__MACOSX") {
+        if steps.iter().any(|step| step.starts_with('.') && *step != "..")
+            || steps.first() == Some(&"__MACOSX")
+        {
             continue;
         }
         if name.starts_with('/') || name.contains(['\\', '\0']) || steps.contains(&"..") {
