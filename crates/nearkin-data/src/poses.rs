@@ -263,7 +263,10 @@ mod tests {
             hasher.update(name.as_bytes());
             hasher.update(&image.pixels);
         }
-        assert_eq!(hasher.finalize().to_hex().as_str(), "GOLDEN");
+        assert_eq!(
+            hasher.finalize().to_hex().as_str(),
+            "42514c0513166df0d32c5c084772205d058b520ed7e5f4835cdcfed0f98e2376"
+        );
     }
 
     #[test]

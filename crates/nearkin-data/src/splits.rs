@@ -278,7 +278,7 @@ mod tests {
     use crate::dataset::Sample;
     use crate::image::Image;
 
-    fn set(labels: &[Option<u32>], classes: u32) -> Dataset {
+    fn of_labels(labels: &[Option<u32>], classes: u32) -> Dataset {
         let sample = |(i, &label)| Sample { id: format!("{i}"), path: None, label, split: None };
         Dataset::in_memory(
             "set",
@@ -292,7 +292,7 @@ mod tests {
 
     fn labelled(labels: &[u32]) -> Dataset {
         let labels: Vec<_> = labels.iter().map(|&l| Some(l)).collect();
-        set(&labels, labels.iter().flatten().max().unwrap() + 1)
+        of_labels(&labels, labels.iter().flatten().max().unwrap() + 1)
     }
 
     fn rule(text: &str) -> SplitRule {
@@ -361,7 +361,7 @@ mod tests {
         let one = labelled(&[0, 0]);
         let text = SplitRule::ClassFraction(0.5).divide(&one, 0).unwrap_err().to_string();
         assert!(text.contains("at least 2"), "{text}");
-        let unlabelled = super::tests::set(&[None, None, Some(0)], 1);
+        let unlabelled = of_labels(&[None, None, Some(0)], 1);
         let text = SplitRule::ClassFraction(0.5).divide(&unlabelled, 0).unwrap_err().to_string();
         assert!(text.contains("2 of 3 samples without a class"), "{text}");
         let halves = SplitRule::SampleFraction(0.5).divide(&unlabelled, 0).unwrap();

@@ -128,23 +128,22 @@ mod tests {
 
     #[test]
     fn near_classes_share_batches() {
-        // Classes 2i and 2i + 1 are twins; labels 10 to 17, of which 10 has one sample.
-        let mut labels: Vec<u32> = (0..42).map(|i| 11 + i % 7).collect();
-        labels.push(10);
-        let mut near = vec![Vec::new(); 18];
+        // Labels 10 to 17 with three groups each, of which 2i and 2i + 1 are twins; 18 has one sample.
+        let mut labels: Vec<u32> = (0..48).map(|i| 10 + i % 8).collect();
+        labels.push(18);
+        let mut near = vec![Vec::new(); 19];
         for label in 10u32..18 {
-            near[label as usize] = vec![(label ^ 1, 0.5), (10 + (label + 3) % 8, 2.0)];
+            near[label as usize] = vec![(10 + (label + 3) % 8, 2.0), (18, 0.1), (label ^ 1, 0.5)];
         }
         let mut hard = HardClass::new(&labels, 2, 2).unwrap();
         assert_eq!(hard.singletons(), 1);
+        let twins = |hard: &HardClass| {
+            let batches = hard.batches(1, 0);
+            batches.iter().filter(|batch| labels[batch[0]] ^ 1 == labels[batch[2]]).count()
+        };
+        assert!(twins(&hard) < 6, "{}", twins(&hard));
         hard.renew(ClassNearness::new(near).unwrap());
-        let mut together = 0;
-        let batches = hard.batches(1, 0);
-        for batch in &batches {
-            together += usize::from(labels[batch[0]] ^ 1 == labels[batch[2]]);
-        }
-        // Three pairs of twins with three groups each; only 11, whose twin is left out, meets others.
-        assert!(together >= 7, "{together} of {} batches", batches.len());
+        assert_eq!(twins(&hard), 12);
     }
 
     #[test]

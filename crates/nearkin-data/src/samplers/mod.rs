@@ -38,3 +38,4 @@ fn check_sizes(len: usize, batch: usize) -> Result<(), DataError> {
     }
     Ok(())
 }
+#[cfg(test)]
