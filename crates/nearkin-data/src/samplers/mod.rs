@@ -38,4 +38,3 @@ fn check_sizes(len: usize, batch: usize) -> Result<(), DataError> {
     }
     Ok(())
 }
-#[cfg(test)]
