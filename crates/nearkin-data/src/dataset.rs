@@ -6,10 +6,11 @@ use std::sync::Arc;
 
 use serde::Serialize;
 
+use crate::attributes::Attributes;
 use crate::decode::{Limits, read_image};
 use crate::error::DataError;
 use crate::image::Image;
-use crate::sources;
+use crate::sources::{self, ZipEntries};
 
 /// One input: an image, and what is known of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -39,6 +40,10 @@ pub enum Kind {
     Manifest,
     /// One image file.
     Image,
+    /// A ZIP of image files; its folders are classes.
+    Zip,
+    /// Images that a program made.
+    Memory,
 }
 
 impl fmt::Display for Kind {
@@ -49,6 +54,8 @@ impl fmt::Display for Kind {
             Kind::Cifar => "CIFAR",
             Kind::Manifest => "CSV manifest",
             Kind::Image => "one image",
+            Kind::Zip => "ZIP of images",
+            Kind::Memory => "images in memory",
         })
     }
 }
@@ -76,6 +83,8 @@ pub(crate) enum Pixels {
     Files,
     /// Sample i is image `rows[i].1` of block `rows[i].0`.
     Blocks { blocks: Vec<Block>, rows: Vec<(u32, u32)> },
+    /// Sample i is an entry of a ZIP.
+    Zip(ZipEntries),
 }
 
 /// What a reader of one kind hands over: all that a path holds.
@@ -86,6 +95,7 @@ pub(crate) struct Source {
     pub samples: Vec<Sample>,
     pub classes: Vec<String>,
     pub pixels: Pixels,
+    pub attributes: Attributes,
     pub warnings: Vec<String>,
 }
 
@@ -95,6 +105,8 @@ pub struct Dataset {
     source: Arc<Source>,
     /// Sample i of this set is sample `rows[i]` of the source.
     rows: Arc<[usize]>,
+    /// Further columns, a value for each sample of the source.
+    attributes: Arc<Attributes>,
 }
 
 impl Dataset {
@@ -113,8 +125,9 @@ impl Dataset {
     ///   labels); or a folder of them. `data_batch_*` and `train*` are split `train`, `test*` is
     ///   split `test`. Class names come from `batches.meta.txt` or `fine_label_names.txt` beside.
     /// - **Manifest**: a CSV file with the header `path[,label[,split]]` in any order; other columns
-    ///   are ignored. Relative paths start at the CSV's folder.
-    ///
+    ///   become [attributes](Self::attribute). Relative paths start at the CSV's folder.
+    /// - **ZIP**: a `.zip` of images, read without unpacking, with the rules of a folder. Folders that
+    ///   hold everything count as the set's own, as long as there are class folders left below.
     /// - **One image**: a set of that image, without a label.
     ///
     /// `path#split` keeps only the samples of one split, `path#a..b` samples a to b - 1 counted from
@@ -133,13 +146,19 @@ impl Dataset {
         if source.samples.is_empty() {
             return Err(DataError::Empty { path, found: "the files hold 0 images".into() });
         }
-        let rows = (0..source.samples.len()).collect();
-        let all = Self { source: Arc::new(source), rows };
+        let all = Self::of(source);
         match (split, range) {
             (Some(split), _) => all.split(&split),
             (None, Some((first, end))) => all.range(first, end),
             (None, None) => Ok(all),
         }
+    }
+
+    /// Everything that a source holds.
+    pub(crate) fn of(mut source: Source) -> Self {
+        let attributes = Arc::new(std::mem::take(&mut source.attributes));
+        let rows = (0..source.samples.len()).collect();
+        Self { source: Arc::new(source), rows, attributes }
     }
 
     /// Samples `first` to `end` - 1, or to the last.
@@ -149,7 +168,7 @@ impl Dataset {
             let wanted = format!("{first}..{}", end.map_or(String::new(), |end| end.to_string()));
             return Err(DataError::NoSuchRange { path: self.source.path.clone(), wanted, len: self.len() });
         }
-        Ok(Self { source: Arc::clone(&self.source), rows: self.rows[first..last].into() })
+        Ok(Self { rows: self.rows[first..last].into(), ..self.clone() })
     }
 
     /// The number of samples.
@@ -263,6 +282,7 @@ impl Dataset {
                     pixels: pixels.to_vec(),
                 })
             }
+            Pixels::Zip(entries) => entries.image(row, &self.source.samples[row].id, limits),
         }
     }
 
@@ -280,13 +300,14 @@ impl Dataset {
                 let (block, _) = block_image(blocks, rows[row]);
                 Ok((block.width, block.height, block.channels))
             }
+            Pixels::Zip(entries) => entries.probe(row, &self.source.samples[row].id),
         }
     }
 
     /// The shapes (width, height, channels) of all images if they are already decoded in memory.
     pub(crate) fn shapes_in_memory(&self) -> Option<Vec<(usize, usize, usize)>> {
         match &self.source.pixels {
-            Pixels::Files => None,
+            Pixels::Files | Pixels::Zip(_) => None,
             Pixels::Blocks { blocks, .. } => {
                 Some(blocks.iter().map(|block| (block.width, block.height, block.channels)).collect())
             }
@@ -296,7 +317,7 @@ impl Dataset {
     /// The bytes of the pixels of all samples, if they are already decoded in memory, else 0.
     pub(crate) fn bytes_in_memory(&self) -> u64 {
         match &self.source.pixels {
-            Pixels::Files => 0,
+            Pixels::Files | Pixels::Zip(_) => 0,
             Pixels::Blocks { blocks, rows } => {
                 self.rows.iter().map(|&row| blocks[rows[row].0 as usize].image_len() as u64).sum()
             }
@@ -315,7 +336,7 @@ impl Dataset {
     /// If an index is not below [`Dataset::len`].
     #[must_use]
     pub fn subset(&self, indices: &[usize]) -> Self {
-        Self { source: Arc::clone(&self.source), rows: indices.iter().map(|&i| self.rows[i]).collect() }
+        Self { rows: indices.iter().map(|&i| self.rows[i]).collect(), ..self.clone() }
     }
 
     /// The samples of the split `name`.
@@ -336,7 +357,18 @@ impl Dataset {
                 available: self.splits(),
             });
         }
-        Ok(Self { source: Arc::clone(&self.source), rows })
+        Ok(Self { rows, ..self.clone() })
+    }
+
+    /// The further columns, and the samples of the whole source that they belong to: row i of a column is sample i there,
+    /// which is [`origin`](Self::origin) in a subset.
+    pub(crate) fn columns(&self) -> (&Attributes, &[Sample]) {
+        (&self.attributes, &self.source.samples)
+    }
+
+    /// The same samples with other columns.
+    pub(crate) fn with_columns(&self, attributes: Attributes) -> Self {
+        Self { attributes: Arc::new(attributes), ..self.clone() }
     }
 
     /// A BLAKE3 hash (64 hex digits) that changes when the data do.
@@ -344,8 +376,9 @@ impl Dataset {
     /// Hashed, each with its length in front: the class names; then for every sample in order its
     /// id, its label, and its pixels. For sets in memory (IDX, CIFAR) the pixels are the shape and
     /// all bytes; for image files they are the file's size, which costs one `stat` a file rather
-    /// than reading all of them. The path of the set itself is left out: a copy has the same
-    /// fingerprint. A file that cannot be found counts as a size of 2^64 - 1.
+    /// than reading all of them; for entries of a ZIP, size and CRC-32. The path of the set itself is
+    /// left out: a copy has the same fingerprint. A file that cannot be found counts as a size of
+    /// 2^64 - 1. Attributes are left out: they say something of the data and are not data.
     #[must_use]
     pub fn fingerprint(&self) -> String {
         let mut hasher = blake3::Hasher::new();
@@ -377,6 +410,11 @@ impl Dataset {
                         number(&mut hasher, side as u64);
                     }
                     text(&mut hasher, pixels);
+                }
+                Pixels::Zip(entries) => {
+                    let (size, crc) = entries.size_and_crc(row);
+                    number(&mut hasher, size);
+                    number(&mut hasher, u64::from(crc));
                 }
             }
         }

@@ -20,11 +20,19 @@ pub enum DataError {
         /// What the system said.
         source: io::Error,
     },
+    /// A file or folder could not be written.
+    #[error("{}: cannot write: {source}", path.display())]
+    Write {
+        /// The file or folder.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
     /// The path is no data set of a known kind.
     #[error(
         "{}: {found}; wanted: a folder of images (one sub-folder a class), an IDX images file \
          (*-images-idx3-ubyte[.gz]) or a folder of them, a CIFAR binary (*.bin[.gz]) or a folder of \
-         them, or a CSV manifest with the header path[,label[,split]]", path.display()
+         them, a CSV manifest with the header path[,label[,split]], or a ZIP of images", path.display()
     )]
     NotADataset {
         /// The path that was given.
@@ -60,6 +68,22 @@ pub enum DataError {
         /// The number of samples.
         len: usize,
     },
+    /// A class that a setting names does not exist.
+    #[error("no class \"{wanted}\"; {}", available_classes(available))]
+    NoSuchClass {
+        /// The class that was asked for.
+        wanted: String,
+        /// The classes that exist.
+        available: Vec<String>,
+    },
+    /// An attribute that a setting names does not exist.
+    #[error("no attribute \"{wanted}\"; {}", available_attributes(available))]
+    NoSuchAttribute {
+        /// The attribute that was asked for.
+        wanted: String,
+        /// The attributes that exist.
+        available: Vec<String>,
+    },
     /// A file's header, size or content breaks its format.
     #[error("{}: {field}: found {found}, wanted {wanted}", path.display())]
     Malformed {
@@ -72,10 +96,10 @@ pub enum DataError {
         /// What the format asks for.
         wanted: String,
     },
-    /// A line of a CSV manifest is wrong.
+    /// A line of a CSV file (a manifest, attributes, pairs) is wrong.
     #[error("{}: line {line}: {problem}", path.display())]
     Manifest {
-        /// The manifest.
+        /// The file.
         path: PathBuf,
         /// The first line that is wrong; the header is line 1.
         line: u64,
@@ -182,6 +206,15 @@ impl DataError {
         Self::Table { path: path.into(), place: None, problem: problem.into() }
     }
 
+    pub(crate) fn write(path: impl Into<PathBuf>, source: io::Error) -> Self {
+        Self::Write { path: path.into(), source }
+    }
+
+    /// A wrong line of a CSV file.
+    pub(crate) fn line(path: impl Into<PathBuf>, line: u64, problem: impl Into<String>) -> Self {
+        Self::Manifest { path: path.into(), line, problem: problem.into() }
+    }
+
     pub(crate) fn malformed(
         path: impl Into<PathBuf>,
         field: &'static str,
@@ -199,6 +232,28 @@ impl DataError {
 fn available_splits(available: &[String]) -> String {
     if available.is_empty() {
         "this data set has no splits: give the path without '#'".to_owned()
+    } else {
+        format!("available: {}", available.join(", "))
+    }
+}
+
+/// The most classes that an error names.
+const MOST_CLASSES: usize = 20;
+
+fn available_classes(available: &[String]) -> String {
+    let more = available.len().saturating_sub(MOST_CLASSES);
+    let named = available[..available.len() - more].join(", ");
+    match (available.len(), more) {
+        (0, _) => "this data set has no classes".to_owned(),
+        (_, 0) => format!("there are: {named}"),
+        _ => format!("there are: {named}, and {more} more"),
+    }
+}
+
+fn available_attributes(available: &[String]) -> String {
+    if available.is_empty() {
+        "this data set has none: give a CSV file of attributes, or open a manifest with further columns"
+            .to_owned()
     } else {
         format!("available: {}", available.join(", "))
     }

@@ -27,29 +27,42 @@
 //! ```
 #![forbid(unsafe_code)]
 
+mod attributes;
 mod dataset;
 mod decode;
 mod error;
 mod image;
+pub mod kin;
 mod loader;
+mod memory;
+pub mod poses;
 mod prepare;
 pub mod random;
 mod resize;
 pub mod samplers;
+mod shifted;
 mod sources;
+pub mod splits;
 mod store;
 mod summary;
 pub mod table;
 pub mod views;
 
+pub use attributes::Attributes;
 pub use dataset::{Dataset, Kind, Sample};
 pub use decode::{DecodeError, Limits, decode, read_image};
 pub use error::DataError;
 pub use image::Image;
+pub use kin::KinGraph;
 pub use loader::{Batch, Loader};
 pub use prepare::{PrepareOptions, Prepared, Skipped};
-pub use samplers::{PkSampler, Sampler, Sequential, Shuffled};
+pub use samplers::{
+    ClassBalanced, ClassNearness, HardClass, Hierarchical, KinPairs, PkSampler, Sampler, Sequential,
+    Shuffled, SuperClasses,
+};
+pub use shifted::{DRLIM_SHIFTS, DRLIM_SIDE, shifted};
 pub use sources::is_manifest;
+pub use splits::{Divided, SplitRule};
 pub use summary::{ChannelCount, ClassCount, SizeCount, SplitCount, Summary};
 pub use table::{FeatureOptions, Features, Table, TableKind, TableOptions};
 pub use views::{Blur, Crop, Jitter, Normalize, ViewConfig, Views};

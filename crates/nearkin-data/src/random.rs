@@ -17,7 +17,7 @@ use rand_chacha::ChaCha8Rng;
 pub enum Purpose {
     /// Augmenting one view of one sample.
     View = 1,
-    /// Ordering an epoch into batches (sample and view are 0).
+    /// Ordering an epoch into batches (sample and view are 0 unless the sampler says otherwise).
     Batches = 2,
     /// Splitting a data set (epoch, sample and view are 0 unless the splitter says otherwise).
     Split = 3,

@@ -6,7 +6,10 @@ use std::path::{Path, PathBuf};
 
 use flate2::Compression;
 use flate2::write::GzEncoder;
-use nearkin_data::{DataError, Dataset, Kind};
+use nearkin_data::splits::ClassList;
+use nearkin_data::{
+    Attributes, DRLIM_SHIFTS, DRLIM_SIDE, DataError, Dataset, Image, Kind, Sample, SuperClasses, shifted,
+};
 
 fn folder() -> tempfile::TempDir {
     tempfile::tempdir().unwrap()
@@ -432,11 +435,209 @@ fn unreadable_images_appear_in_the_summary() {
     assert!(warnings.contains("2.jpg: not an image"), "{warnings}");
 }
 
+#[test]
+fn further_columns_of_a_manifest_are_attributes() {
+    let dir = folder();
+    write_image(dir.path().join("1.png"), 2, 2, 1);
+    write_image(dir.path().join("2.png"), 2, 2, 2);
+    let csv = dir.path().join("list.csv");
+    write(&csv, "camera,path,label,shift\nleft,2.png,a,-3\n,1.png,b,0\n");
+    let set = open(&csv);
+    assert_eq!(set.attributes(), ["camera", "shift"]);
+    assert_eq!(set.attribute("camera").unwrap(), [Some("left"), None]);
+    assert_eq!(set.subset(&[1]).numbers("shift").unwrap(), [0.0]);
+    let text = set.attribute("azimuth").unwrap_err().to_string();
+    assert!(text.contains("no attribute \"azimuth\"; available: camera, shift"), "{text}");
+    let text = set.numbers("camera").unwrap_err().to_string();
+    assert!(text.contains("\"left\" as \"camera\" of sample 2.png, wanted a finite number"), "{text}");
+    write(&csv, "path,x,x\n1.png,1,2\n");
+    assert!(problem(&csv).contains("line 1: attribute: found \"x\""));
+}
+
+#[test]
+fn attributes_are_read_by_id_or_path() {
+    let dir = folder();
+    let root = dir.path().join("images");
+    for id in ["cat/1.png", "cat/2.png", "dog/1.png"] {
+        write_image(root.join(id), 2, 2, 0);
+    }
+    let set = open(&root);
+    assert!(set.attributes().is_empty());
+    let csv = dir.path().join("known.csv");
+    write(&csv, "\u{feff}id,camera\ncat/2.png,left\ndog/1.png,right\nfox/9.png,left\n");
+    let (known, notes) = set.with_attributes(&csv).unwrap();
+    assert_eq!(known.attribute("camera").unwrap(), [None, Some("left"), Some("right")]);
+    assert_eq!(notes.len(), 2);
+    assert!(notes[0].ends_with("1 of 3 lines name no sample of this set"), "{notes:?}");
+    assert!(notes[1].ends_with("1 of 3 samples have no line"), "{notes:?}");
+    assert_eq!(known.fingerprint(), set.fingerprint());
+
+    // A path from the CSV's own folder; and a second file adds to the first.
+    let more = dir.path().join("more.csv.gz");
+    write(&more, gzip(b"weather,path\nsun,images/cat/1.png\nrain,cat/2.png\nfog,images/dog/1.png\n"));
+    let (both, notes) = known.with_attributes(&more).unwrap();
+    assert_eq!(both.attributes(), ["camera", "weather"]);
+    assert_eq!(both.subset(&[2, 0]).attribute("weather").unwrap(), [Some("fog"), Some("sun")]);
+    assert!(notes.is_empty());
+
+    for (text, wanted) in [
+        ("file,camera\na,b\n", "line 1: the header has no column \"id\" or \"path\": found \"file,camera\""),
+        ("id\ncat/1.png\n", "line 1: the header has no column beside \"id\""),
+        ("id,x\ncat/1.png,1\ncat/1.png,2\n", "line 3: \"cat/1.png\" stands in line 2 already"),
+        ("id,x\n1.png,1\n", "none of 1 lines names a sample by its id; the first sample's is \"cat/1.png\""),
+        ("id,camera\ncat/1.png,1\n", "line 1: attribute: found \"camera\""),
+        ("id,x\ncat/1.png\n", "line 2: not a CSV file"),
+    ] {
+        write(&csv, text);
+        let found = known.with_attributes(&csv).unwrap_err().to_string();
+        assert!(found.contains(wanted), "{found}");
+    }
+}
+
+#[test]
+fn a_set_in_memory_is_checked() {
+    let image = || Image::new(1, 1, 1, vec![7]).unwrap();
+    let sample = |label| Sample { id: "a".into(), path: None, label, split: None };
+    let make = |samples: Vec<Sample>, images, attributes| {
+        Dataset::in_memory("made", samples, images, vec!["x".into()], attributes).map_err(|e| e.to_string())
+    };
+    let mut one = Attributes::default();
+    one.push("k", vec![None]).unwrap();
+    assert!(one.push("l", vec![]).is_err() && one.push("k", vec![None]).is_err());
+    let set = make(vec![sample(Some(0))], vec![image()], one.clone()).unwrap();
+    assert_eq!((set.kind(), set.len(), set.image(0).unwrap()), (Kind::Memory, 1, image()));
+    assert!(make(vec![], vec![], Attributes::default()).unwrap_err().contains("no samples"));
+    assert!(
+        make(vec![sample(None)], vec![], Attributes::default()).unwrap_err().starts_with("images: found 0")
+    );
+    assert!(
+        make(vec![sample(Some(1))], vec![image()], one.clone()).unwrap_err().starts_with("label: found 1")
+    );
+    assert!(
+        make(vec![sample(None); 2], vec![image(), image()], one).unwrap_err().contains("found 1, wanted 2")
+    );
+    let broken = Image { width: 2, ..image() };
+    assert!(make(vec![sample(None)], vec![broken], Attributes::default()).is_err());
+}
+
+/// A ZIP of files, deflated.
+fn write_zip(path: &Path, entries: &[(&str, &[u8])]) {
+    let mut zip = zip::ZipWriter::new(fs::File::create(path).unwrap());
+    for (name, bytes) in entries {
+        zip.start_file(*name, zip::write::SimpleFileOptions::default()).unwrap();
+        zip.write_all(bytes).unwrap();
+    }
+    zip.finish().unwrap();
+}
+
+fn png(value: u8) -> Vec<u8> {
+    let image = image::GrayImage::from_pixel(3, 2, image::Luma([value]));
+    let mut bytes = std::io::Cursor::new(Vec::new());
+    image.write_to(&mut bytes, image::ImageFormat::Png).unwrap();
+    bytes.into_inner()
+}
+
+#[test]
+fn a_zip_is_read_as_its_folder_would_be() {
+    let dir = folder();
+    let (path, unpacked) = (dir.path().join("set.zip"), dir.path().join("set"));
+    let images = [("dog/2.png", png(20)), ("cat/b.png", png(10)), ("cat/a.png", png(11)), ("a.png", png(1))];
+    for (id, bytes) in &images {
+        write(unpacked.join(id), bytes);
+    }
+    let mut entries: Vec<(&str, &[u8])> = images.iter().map(|(id, bytes)| (*id, bytes.as_slice())).collect();
+    entries.push(("cat/.hidden.png", b""));
+    entries.push(("__MACOSX/cat/a.png", b""));
+    entries.push(("notes.txt", b"x"));
+    write_zip(&path, &entries);
+    write(unpacked.join("notes.txt"), "x");
+    let (zipped, plain) = (open(&path), open(&unpacked));
+    assert_eq!(zipped.kind(), Kind::Zip);
+    assert_eq!(ids(&zipped), ids(&plain));
+    assert_eq!((zipped.classes(), zipped.warnings()), (plain.classes(), plain.warnings()));
+    for i in 0..4 {
+        assert_eq!(zipped.sample(i).label, plain.sample(i).label);
+        assert_eq!(zipped.image(i).unwrap(), plain.image(i).unwrap());
+    }
+    let (a, b) = (zipped.describe(), plain.describe());
+    assert_eq!((a.sizes, a.channels, a.unlabelled), (b.sizes, b.channels, b.unlabelled));
+    let before = zipped.fingerprint();
+    entries[1].1 = &images[0].1;
+    write_zip(&path, &entries);
+    assert_ne!(open(&path).fingerprint(), before);
+}
+
+#[test]
+fn a_folder_that_holds_all_of_a_zip_is_not_a_class() {
+    let dir = folder();
+    let path = dir.path().join("set.ZIP");
+    let open_as = |names: &[&str]| {
+        let bytes = png(0);
+        write_zip(&path, &names.iter().map(|name| (*name, bytes.as_slice())).collect::<Vec<_>>());
+        let set = open(&path);
+        (set.classes().to_vec(), set.sample(0).id.clone())
+    };
+    let classes = |names: &[&str]| names.iter().map(ToString::to_string).collect::<Vec<_>>();
+    assert_eq!(
+        open_as(&["set/x/cat/1.png", "set/x/dog/1.png"]),
+        (classes(&["cat", "dog"]), "cat/1.png".into())
+    );
+    assert_eq!(open_as(&["cat/1.png", "cat/2.png"]), (classes(&["cat"]), "cat/1.png".into()));
+    assert_eq!(open_as(&["set/Greek/a/1.png", "set/Latin/a/1.png"]).0, classes(&["Greek/a", "Latin/a"]));
+    assert_eq!(open_as(&["set/train/a/1.png", "set/test/a/1.png"]).0, classes(&["a"]));
+}
+
+#[test]
+fn hostile_and_damaged_zips_are_refused() {
+    let dir = folder();
+    let path = dir.path().join("set.zip");
+    let image = png(3);
+    for name in ["../out.png", "a/../../b.png", "/etc/a.png", "a\\b.png"] {
+        write_zip(&path, &[("cat/1.png", &image), (name, &image)]);
+        let text = problem(&path);
+        assert!(text.contains("name of an entry") && text.contains("pack it again"), "{text}");
+    }
+    write_zip(&path, &[("notes.txt", b"x")]);
+    assert!(problem(&path).contains("no samples: 0 folders and 1 files"));
+    write_zip(&path, &[("cat/1.png", &image), ("cat/2.png", b"no image")]);
+    let set = open(&path);
+    let text = set.image(1).unwrap_err().to_string();
+    assert!(text.contains("cat/2.png: not an image"), "{text}");
+
+    // 300 MB of zeros in 300 kB, named as an image: read up to the limit and no further.
+    let mut zip = zip::ZipWriter::new(fs::File::create(&path).unwrap());
+    zip.start_file("cat/bomb.png", zip::write::SimpleFileOptions::default()).unwrap();
+    let zeros = vec![0; 1 << 20];
+    (0..300).for_each(|_| zip.write_all(&zeros).unwrap());
+    zip.finish().unwrap();
+    let text = open(&path).image(0).unwrap_err().to_string();
+    assert!(text.contains("bomb.png: unpacked size: found more, wanted at most 268435456 bytes"), "{text}");
+
+    write_zip(&path, &[("cat/1.png", &image), ("dog/1.png", &image)]);
+    let whole = fs::read(&path).unwrap();
+    for keep in [0, 10, whole.len() / 2, whole.len() - 1] {
+        write(&path, &whole[..keep]);
+        assert!(Dataset::open(&path).is_err(), "cut to {keep}");
+    }
+    // A flipped bit anywhere is an error or changes nothing that is read, but never a panic.
+    for at in 0..whole.len() {
+        let mut bytes = whole.clone();
+        bytes[at] ^= 0x10;
+        write(&path, &bytes);
+        if let Ok(set) = Dataset::open(&path) {
+            (0..set.len()).for_each(|i| drop(set.image(i)));
+            assert_eq!(set.fingerprint().len(), 64);
+        }
+    }
+}
+
 /// The folder with the real sets, if this machine has one.
 fn real_data() -> Option<PathBuf> {
     let folder = std::env::var_os("NEARKIN_DATA").map(PathBuf::from);
     if folder.is_none() {
-        eprintln!("skipped: set NEARKIN_DATA to a folder with mnist, fashion-mnist and cifar10");
+        eprintln!(
+            "skipped: set NEARKIN_DATA to a folder with mnist, fashion-mnist, cifar10, omniglot and grocery"
+        );
     }
     folder
 }
@@ -454,4 +655,41 @@ fn the_real_sets_have_their_known_counts() {
     assert_eq!(cifar.classes()[0], "airplane");
     let per_class = cifar.split("test").unwrap().describe().classes;
     assert!(per_class.iter().all(|class| class.count == 1000));
+}
+
+#[test]
+fn the_real_zips_open_by_alphabet_and_product() {
+    let Some(root) = real_data() else { return };
+    let mut drawings = 0;
+    for name in ["images_background_small1.zip", "images_background_small2.zip"] {
+        let set = open(root.join("omniglot").join(name));
+        drawings += set.len();
+        let (supers, names) = SuperClasses::FolderLevel(1).find(&set).unwrap();
+        assert_eq!((supers.len(), names.len()), (set.len(), 5), "{name}: {names:?}");
+        assert!(set.classes().iter().all(|class| class.contains("/character")));
+        let image = set.image(set.len() - 1).unwrap();
+        assert_eq!((image.width, image.height, image.channels), (105, 105, 1));
+    }
+    // Two alphabets of 44 or so characters stand in both.
+    assert!(drawings > 4840, "{drawings}");
+    let grocery = open(root.join("grocery/grocery-64.zip"));
+    assert!(grocery.len() >= 5421, "{}", grocery.len());
+    assert_eq!(grocery.image(100).unwrap().width, 64);
+}
+
+#[test]
+fn the_real_digits_shift_without_losing_ink() {
+    let Some(root) = real_data() else { return };
+    let test = open(with_split(&root.join("mnist"), "test"));
+    let digits = test.of_classes(&ClassList::Names(vec!["4".into(), "9".into()])).unwrap();
+    assert_eq!(digits.len(), 982 + 1009);
+    let moved = shifted(&digits, &DRLIM_SHIFTS, DRLIM_SIDE).unwrap();
+    assert_eq!(moved.len(), 5 * digits.len());
+    let ink = |image: &Image| image.pixels.iter().map(|&v| u64::from(v)).sum::<u64>();
+    let (mut before, mut after) = (0, 0);
+    for i in 0..digits.len() {
+        before += 5 * ink(&digits.image(i).unwrap());
+        after += (0..5).map(|s| ink(&moved.image(5 * i + s).unwrap())).sum::<u64>();
+    }
+    assert!(after <= before && after as f64 > 0.999 * before as f64, "{after} of {before}");
 }

@@ -1,9 +1,18 @@
 //! Which samples make a batch.
 
+mod class_balanced;
+mod hard_class;
+mod hierarchical;
+mod kin_pairs;
 mod pk;
+mod plan;
 mod sequential;
 mod shuffled;
 
+pub use class_balanced::ClassBalanced;
+pub use hard_class::{ClassNearness, HardClass};
+pub use hierarchical::{Hierarchical, SuperClasses};
+pub use kin_pairs::KinPairs;
 pub use pk::PkSampler;
 pub use sequential::Sequential;
 pub use shuffled::Shuffled;
@@ -12,8 +21,8 @@ use crate::error::DataError;
 
 /// Orders a data set into the batches of an epoch.
 pub trait Sampler: Send + Sync {
-    /// The batches of an epoch, as sample indices. A pure function of seed and epoch: a resumed run
-    /// repeats it.
+    /// The batches of an epoch, as sample indices. A pure function of what the sampler was made of, the
+    /// seed and the epoch: a resumed run repeats it.
     fn batches(&self, seed: u64, epoch: u64) -> Vec<Vec<usize>>;
 
     /// The number of batches of every epoch.

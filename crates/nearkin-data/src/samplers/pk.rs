@@ -1,13 +1,14 @@
 //! P classes, K samples each: the batch of Hermans, Beyer and Leibe 2017, "In Defense of the Triplet
 //! Loss for Person Re-Identification".
 
-use std::collections::{BTreeMap, BinaryHeap};
+use std::collections::BTreeMap;
 
 use rand::Rng;
 
 use super::Sampler;
+use super::plan::{Plan, batches_for, by_chance};
 use crate::error::DataError;
-use crate::random::{Purpose, below, shuffle, stream};
+use crate::random::{Purpose, shuffle, stream};
 
 /// Batches of exactly `p` different classes with `k` samples each, class by class.
 ///
@@ -53,7 +54,7 @@ impl PkSampler {
             by_class.entry(label).or_default().push(i);
         }
         let found = by_class.len();
-        let classes: Vec<_> = by_class.into_values().filter(|c| c.len() > 1).collect();
+        let (_, classes) = without_singletons(by_class);
         let singletons = found - classes.len();
         if classes.len() < p {
             return Err(DataError::setting(
@@ -69,6 +70,21 @@ impl PkSampler {
         Ok(Self { classes, p, k, singletons })
     }
 
+    /// Batches of Sohn 2016, "Improved Deep Metric Learning with Multi-class N-pair Loss Objective": one pair of each of `n`
+    /// classes, so 2 n samples; the first of a pair stands at an even place, the second behind it. Every sample is visited at
+    /// least once an epoch.
+    ///
+    /// # Errors
+    /// As [`new`](Self::new) with `p = n` and `k = 2`.
+    pub fn n_pairs(labels: &[u32], n: usize) -> Result<Self, DataError> {
+        Self::new(labels, n, 2)
+    }
+
+    /// Batches over classes that are checked already: each has two samples, and there are at least `p`.
+    pub(super) fn over(classes: Vec<Vec<usize>>, p: usize, k: usize) -> Self {
+        Self { classes, p, k, singletons: 0 }
+    }
+
     /// How many classes have a single sample and are left out.
     #[must_use]
     pub fn singletons(&self) -> usize {
@@ -78,14 +94,16 @@ impl PkSampler {
     fn groups(&self) -> impl Iterator<Item = usize> {
         self.classes.iter().map(|class| class.len().div_ceil(self.k))
     }
-}
 
-impl Sampler for PkSampler {
-    fn batches(&self, seed: u64, epoch: u64) -> Vec<Vec<usize>> {
-        let mut rng = stream(seed, epoch, 0, 0, Purpose::Batches);
+    /// The batches that a generator of random numbers makes, with a say in which classes come together: see [`Plan::next`].
+    pub(super) fn deal(
+        &self,
+        rng: &mut impl Rng,
+        prefer: &impl Fn(&[usize], &dyn Fn(usize) -> bool) -> Option<usize>,
+    ) -> Vec<Vec<usize>> {
         let mut orders = self.classes.clone();
         for order in &mut orders {
-            shuffle(&mut rng, order);
+            shuffle(rng, order);
         }
         let mut dealt = vec![0; orders.len()];
         let mut plan = Plan::new(self.groups().collect());
@@ -93,7 +111,7 @@ impl Sampler for PkSampler {
         (0..count)
             .map(|done| {
                 let mut batch = Vec::with_capacity(self.p * self.k);
-                for class in plan.next(self.p, count - done, &mut rng) {
+                for class in plan.next(self.p, count - done, rng, prefer) {
                     let order = &orders[class];
                     let first = dealt[class] * self.k;
                     dealt[class] += 1;
@@ -103,125 +121,20 @@ impl Sampler for PkSampler {
             })
             .collect()
     }
+}
+
+/// The labels of the classes that have two samples or more, and their samples.
+pub(super) fn without_singletons(by_class: BTreeMap<u32, Vec<usize>>) -> (Vec<u32>, Vec<Vec<usize>>) {
+    by_class.into_iter().filter(|(_, samples)| samples.len() > 1).unzip()
+}
+
+impl Sampler for PkSampler {
+    fn batches(&self, seed: u64, epoch: u64) -> Vec<Vec<usize>> {
+        self.deal(&mut stream(seed, epoch, 0, 0, Purpose::Batches), &by_chance)
+    }
 
     fn batches_per_epoch(&self) -> usize {
-        let total: usize = self.groups().sum();
-        let largest = self.groups().max().unwrap_or(0);
-        total.div_ceil(self.p).max(largest)
-    }
-}
-
-/// Chooses the classes of batch after batch, at random in proportion to the groups they have left.
-///
-/// A class with as many groups left as there are batches left must be in every one of them. Taking
-/// those first keeps, from batch to batch, the two facts that make the plan possible: no class has
-/// more groups left than there are batches, and all groups left fit.
-struct Plan {
-    left: Vec<usize>,
-    /// Sums of `left`, for drawing in proportion to it.
-    weights: Fenwick,
-    /// (groups left, class) of every class with groups left; entries may be out of date.
-    fullest: BinaryHeap<(usize, usize)>,
-}
-
-impl Plan {
-    fn new(left: Vec<usize>) -> Self {
-        let mut weights = Fenwick::new(left.len());
-        for (class, &groups) in left.iter().enumerate() {
-            weights.add(class, groups);
-        }
-        let fullest = left.iter().enumerate().map(|(c, &g)| (g, c)).collect();
-        Self { left, weights, fullest }
-    }
-
-    fn next(&mut self, p: usize, batches_left: usize, rng: &mut impl Rng) -> Vec<usize> {
-        let mut chosen = Vec::with_capacity(p);
-        while let Some(&(groups, class)) = self.fullest.peek() {
-            let stale = self.left[class] != groups;
-            if !stale && (groups < batches_left || chosen.len() == p) {
-                break;
-            }
-            self.fullest.pop();
-            if !stale {
-                self.choose(class, &mut chosen);
-            }
-        }
-        while chosen.len() < p && self.weights.total() > 0 {
-            let class = self.weights.find(below(rng, self.weights.total()));
-            self.choose(class, &mut chosen);
-        }
-        // No groups left elsewhere: classes that are through come again.
-        while chosen.len() < p {
-            let class = below(rng, self.left.len());
-            if !chosen.contains(&class) {
-                chosen.push(class);
-            }
-        }
-        // Only now, so that no class was drawn twice.
-        for &class in &chosen {
-            if self.left[class] > 0 {
-                self.left[class] -= 1;
-                self.weights.add(class, self.left[class]);
-                self.fullest.push((self.left[class], class));
-            }
-        }
-        shuffle(rng, &mut chosen);
-        chosen
-    }
-
-    fn choose(&mut self, class: usize, chosen: &mut Vec<usize>) {
-        self.weights.remove(class, self.left[class]);
-        chosen.push(class);
-    }
-}
-
-/// A Fenwick tree of counts: add, remove and find by running sum, each in O(log n).
-struct Fenwick {
-    sums: Vec<usize>,
-    total: usize,
-}
-
-impl Fenwick {
-    fn new(len: usize) -> Self {
-        Self { sums: vec![0; len + 1], total: 0 }
-    }
-
-    fn total(&self) -> usize {
-        self.total
-    }
-
-    fn add(&mut self, index: usize, count: usize) {
-        self.total += count;
-        let mut at = index + 1;
-        while at < self.sums.len() {
-            self.sums[at] += count;
-            at += at & at.wrapping_neg();
-        }
-    }
-
-    fn remove(&mut self, index: usize, count: usize) {
-        self.total -= count;
-        let mut at = index + 1;
-        while at < self.sums.len() {
-            self.sums[at] -= count;
-            at += at & at.wrapping_neg();
-        }
-    }
-
-    /// The index whose share of the running sum contains `position`, which is below the total.
-    fn find(&self, mut position: usize) -> usize {
-        let mut at = 0;
-        let mut step = self.sums.len().next_power_of_two() / 2;
-        while step > 0 {
-            if let Some(&sum) = self.sums.get(at + step)
-                && sum <= position
-            {
-                position -= sum;
-                at += step;
-            }
-            step /= 2;
-        }
-        at
+        batches_for(self.groups(), self.p)
     }
 }
 
@@ -253,23 +166,32 @@ mod tests {
     }
 
     #[test]
+    fn the_batches_of_a_seed_never_change() {
+        let labels: Vec<u32> = (0..12).map(|i| i % 4).collect();
+        let batches = PkSampler::new(&labels, 2, 2).unwrap().batches(1, 0);
+        assert_eq!(batches[0], [0, 8, 6, 10]);
+    }
+
+    #[test]
+    fn n_pairs_are_pairs_of_different_classes_and_visit_all() {
+        let labels: Vec<u32> = (0..35).map(|i| i % 7).collect();
+        let batches = PkSampler::n_pairs(&labels, 5).unwrap().batches(3, 1);
+        for batch in &batches {
+            assert_eq!(batch.len(), 10);
+            let classes: BTreeSet<u32> = batch.iter().step_by(2).map(|&i| labels[i]).collect();
+            assert_eq!(classes.len(), 5);
+            assert!(batch.chunks(2).all(|pair| labels[pair[0]] == labels[pair[1]] && pair[0] != pair[1]));
+        }
+        assert_eq!(batches.concat().into_iter().collect::<BTreeSet<_>>().len(), 35);
+    }
+
+    #[test]
     fn equal_classes_visit_every_sample_exactly_once() {
         let labels: Vec<u32> = (0..60).map(|i| i % 6).collect();
         let sampler = PkSampler::new(&labels, 3, 5).unwrap();
         let mut all = sampler.batches(3, 1).concat();
         all.sort_unstable();
         assert_eq!(all, (0..60).collect::<Vec<_>>());
-    }
-
-    #[test]
-    fn fenwick_finds_the_class_of_every_position() {
-        let counts = [3, 0, 2, 1, 0, 4];
-        let mut tree = Fenwick::new(counts.len());
-        for (i, &count) in counts.iter().enumerate() {
-            tree.add(i, count);
-        }
-        let found: Vec<usize> = (0..tree.total()).map(|at| tree.find(at)).collect();
-        assert_eq!(found, [0, 0, 0, 2, 2, 3, 5, 5, 5, 5]);
     }
 
     proptest! {

@@ -4,6 +4,7 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use super::{check_split, class_names, open_maybe_gzip, without_gz};
+use crate::attributes::Attributes;
 use crate::dataset::{Block, Kind, Pixels, Sample, Source};
 use crate::error::DataError;
 
@@ -112,6 +113,7 @@ pub(super) fn open(path: &Path, files: Vec<PathBuf>, wanted: Option<&str>) -> Re
         samples,
         classes: class_names(&folder.unwrap_or(Path::new("")).join(layout.names_file()), layout.classes())?,
         pixels: Pixels::Blocks { blocks, rows },
+        attributes: Attributes::default(),
         warnings: Vec::new(),
     })
 }

@@ -5,6 +5,7 @@ use std::path::Path;
 
 use walkdir::WalkDir;
 
+use crate::attributes::Attributes;
 use crate::dataset::{Kind, Pixels, Sample, Source};
 use crate::error::DataError;
 
@@ -28,15 +29,33 @@ pub(super) fn one_image(path: &Path, name: String) -> Source {
         samples: vec![Sample { id: name, path: Some(path.to_owned()), label: None, split: None }],
         classes: Vec::new(),
         pixels: Pixels::Files,
+        attributes: Attributes::default(),
         warnings: Vec::new(),
     }
 }
 
+/// What stands below a folder.
+pub(super) struct Listing<P> {
+    /// Path below the folder, and where the image is.
+    pub images: Vec<(String, P)>,
+    /// Folders at any depth.
+    pub folders: BTreeSet<String>,
+    /// Files that are no images.
+    pub others: usize,
+}
+
+/// A listing sorted into samples and classes.
+pub(super) struct Sorted<P> {
+    pub samples: Vec<Sample>,
+    /// Where each sample's image is.
+    pub places: Vec<P>,
+    pub classes: Vec<String>,
+    pub warnings: Vec<String>,
+}
+
 /// Reads the names below `root`; no image is opened.
 pub(super) fn open(root: &Path) -> Result<Source, DataError> {
-    let mut images = Vec::new();
-    let mut folders = BTreeSet::new();
-    let mut others = 0;
+    let mut listing = Listing { images: Vec::new(), folders: BTreeSet::new(), others: 0 };
     let visible = |entry: &walkdir::DirEntry| {
         entry.depth() == 0 || !entry.file_name().to_string_lossy().starts_with('.')
     };
@@ -47,13 +66,31 @@ pub(super) fn open(root: &Path) -> Result<Source, DataError> {
         })?;
         let relative = relative_name(root, entry.path());
         if entry.file_type().is_dir() {
-            folders.insert(relative);
+            listing.folders.insert(relative);
         } else if is_image_name(&relative) {
-            images.push((relative, entry.into_path()));
+            listing.images.push((relative, entry.into_path()));
         } else {
-            others += 1;
+            listing.others += 1;
         }
     }
+    let Sorted { mut samples, places, classes, warnings } = sort(root, listing)?;
+    for (sample, place) in samples.iter_mut().zip(places) {
+        sample.path = Some(place);
+    }
+    Ok(Source {
+        kind: Kind::Folder,
+        path: root.to_owned(),
+        samples,
+        classes,
+        pixels: Pixels::Files,
+        attributes: Attributes::default(),
+        warnings,
+    })
+}
+
+/// Finds splits and classes in the names, and puts samples into their order.
+pub(super) fn sort<P>(root: &Path, listing: Listing<P>) -> Result<Sorted<P>, DataError> {
+    let Listing { mut images, folders, others } = listing;
     images.sort_by(|a, b| a.0.as_bytes().cmp(b.0.as_bytes()));
     if images.is_empty() {
         return Err(DataError::Empty {
@@ -79,7 +116,8 @@ pub(super) fn open(root: &Path) -> Result<Source, DataError> {
 
     let mut samples = Vec::with_capacity(images.len());
     let mut class_names = Vec::with_capacity(images.len());
-    for (id, path) in images {
+    let mut places = Vec::with_capacity(images.len());
+    for (id, place) in images {
         let mut parent = id.rsplit_once('/').map(|(parent, _)| parent);
         let mut split = None;
         if split_folders && let Some(below_root) = parent {
@@ -91,21 +129,15 @@ pub(super) fn open(root: &Path) -> Result<Source, DataError> {
             parent = class;
         }
         class_names.push(parent.map(str::to_owned));
-        samples.push(Sample { id, path: Some(path), label: None, split });
+        samples.push(Sample { id, path: None, label: None, split });
+        places.push(place);
     }
     let classes = number_classes(&mut samples, &class_names);
     let unlabelled = samples.iter().filter(|s| s.label.is_none()).count();
     if !classes.is_empty() && unlabelled > 0 {
         warnings.push(format!("{unlabelled} images lie beside the class folders and have no label"));
     }
-    Ok(Source {
-        kind: Kind::Folder,
-        path: root.to_owned(),
-        samples,
-        classes,
-        pixels: Pixels::Files,
-        warnings,
-    })
+    Ok(Sorted { samples, places, classes, warnings })
 }
 
 /// Gives every sample the number of its class, in byte order of the names; returns the names.

@@ -7,6 +7,7 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use super::{check_split, class_names, open_maybe_gzip, without_gz};
+use crate::attributes::Attributes;
 use crate::dataset::{Block, Kind, Pixels, Sample, Source};
 use crate::error::DataError;
 
@@ -81,6 +82,7 @@ pub(super) fn open(path: &Path, images: Vec<PathBuf>, wanted: Option<&str>) -> R
         samples,
         classes: class_names(&folder.join(NAMES), class_count)?,
         pixels: Pixels::Blocks { blocks, rows },
+        attributes: Attributes::default(),
         warnings,
     })
 }

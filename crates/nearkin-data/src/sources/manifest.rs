@@ -3,7 +3,8 @@
 use std::path::Path;
 
 use super::folder::number_classes;
-use super::open_maybe_gzip;
+use super::{csv_problem, open_maybe_gzip};
+use crate::attributes::Attributes;
 use crate::dataset::{Kind, Pixels, Sample, Source};
 use crate::error::DataError;
 
@@ -32,6 +33,10 @@ pub(super) fn open(path: &Path) -> Result<Source, DataError> {
         });
     };
     let (label_column, split_column) = (column("label"), column("split"));
+    let mut further: Vec<(usize, Vec<Option<String>>)> = (0..header.len())
+        .filter(|&at| at != path_column && Some(at) != label_column && Some(at) != split_column)
+        .map(|at| (at, Vec::new()))
+        .collect();
 
     let folder = path.parent().unwrap_or(Path::new(""));
     let mut samples = Vec::new();
@@ -60,6 +65,9 @@ pub(super) fn open(path: &Path) -> Result<Source, DataError> {
             unlabelled_lines.push(line);
         }
         labels.push(label);
+        for (at, values) in &mut further {
+            values.push(cell(Some(*at)));
+        }
         samples.push(Sample { id, path: Some(file), label: None, split: cell(split_column) });
     }
     if let Some((line, _)) = missing.first() {
@@ -97,6 +105,10 @@ pub(super) fn open(path: &Path) -> Result<Source, DataError> {
         });
     }
     let classes = number_classes(&mut samples, &labels);
+    let mut attributes = Attributes::default();
+    for (at, values) in further {
+        attributes.push(&header[at], values).map_err(|error| DataError::line(path, 1, error.to_string()))?;
+    }
     let mut ids: Vec<&str> = samples.iter().map(|sample| sample.id.as_str()).collect();
     ids.sort_unstable();
     let repeats = ids.windows(2).filter(|pair| pair[0] == pair[1]).count();
@@ -110,14 +122,7 @@ pub(super) fn open(path: &Path) -> Result<Source, DataError> {
         samples,
         classes,
         pixels: Pixels::Files,
+        attributes,
         warnings,
     })
-}
-
-fn csv_problem(path: &Path, error: &csv::Error) -> DataError {
-    DataError::Manifest {
-        path: path.to_owned(),
-        line: error.position().map_or(1, csv::Position::line),
-        problem: format!("not a CSV file in UTF-8: {error}"),
-    }
 }

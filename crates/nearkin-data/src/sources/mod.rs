@@ -4,6 +4,7 @@ mod cifar;
 mod folder;
 mod idx;
 mod manifest;
+mod zip;
 
 use std::fs::File;
 use std::io::{BufReader, Cursor, Read};
@@ -11,6 +12,7 @@ use std::path::{Path, PathBuf};
 
 use flate2::read::MultiGzDecoder;
 
+pub(crate) use self::zip::ZipEntries;
 use crate::dataset::Source;
 use crate::error::DataError;
 
@@ -47,6 +49,8 @@ pub(crate) fn open(path: &Path, split: Option<&str>) -> Result<Source, DataError
     let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
     if without_gz(&name).ends_with(".csv") {
         manifest::open(path)
+    } else if zip::is_name(&name) {
+        zip::open(path)
     } else if cifar::is_name(&name) {
         cifar::open(path, vec![path.to_owned()], split)
     } else if folder::is_image_name(&name) {
@@ -147,4 +151,13 @@ fn class_names(file: &Path, classes: usize) -> Result<Vec<String>, DataError> {
         ));
     }
     Ok(names)
+}
+
+/// A CSV reader's error, with the line.
+pub(crate) fn csv_problem(path: &Path, error: &csv::Error) -> DataError {
+    DataError::Manifest {
+        path: path.to_owned(),
+        line: error.position().map_or(1, csv::Position::line),
+        problem: format!("not a CSV file in UTF-8: {error}"),
+    }
 }

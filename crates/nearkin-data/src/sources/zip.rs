@@ -1,0 +1,192 @@
+//! A ZIP of image files, read where it lies: nothing is unpacked to disk, so no name in it can lead anywhere.
+
+use std::collections::BTreeSet;
+use std::fs::File;
+use std::io::{self, Read, Seek, SeekFrom};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use zip::ZipArchive;
+use zip::result::ZipError;
+
+use super::folder::{Listing, Sorted, is_image_name, sort};
+use crate::attributes::Attributes;
+use crate::dataset::{Kind, Pixels, Source};
+use crate::decode::{Limits, decode, probe};
+use crate::error::DataError;
+use crate::image::Image;
+use crate::store::read_exact_at;
+
+/// The most bytes that an entry may unpack to. Larger image files exist, but none that a data set of them would be kept in; a
+/// file that says less than it holds is cut there too.
+const MOST_BYTES: u64 = 256 << 20;
+
+pub(super) fn is_name(name: &str) -> bool {
+    name.to_ascii_lowercase().ends_with(".zip")
+}
+
+/// The images of an open ZIP.
+#[derive(Debug)]
+pub(crate) struct ZipEntries {
+    path: PathBuf,
+    archive: ZipArchive<Part>,
+    entries: Vec<Entry>,
+}
+
+/// Where an image is, and what the ZIP's directory says of it.
+#[derive(Clone, Copy, Debug)]
+struct Entry {
+    index: usize,
+    size: u64,
+    crc: u32,
+}
+
+/// Reads the directory of the ZIP; no image is opened.
+pub(super) fn open(path: &Path) -> Result<Source, DataError> {
+    let read = |source| DataError::read(path, source);
+    let file = File::open(path).map_err(read)?;
+    let len = file.metadata().map_err(read)?.len();
+    let mut archive = ZipArchive::new(Part { file: Arc::new(file), at: 0, len })
+        .map_err(|error| problem(path, None, error))?;
+
+    let mut listing = Listing { images: Vec::new(), folders: BTreeSet::new(), others: 0 };
+    for index in 0..archive.len() {
+        let entry = archive.by_index_raw(index).map_err(|error| problem(path, None, error))?;
+        let name = entry.name().map_err(|error| problem(path, None, error))?.into_owned();
+        let steps: Vec<&str> = name.split('/').filter(|step| !step.is_empty()).collect();
+        // What macOS adds, and hidden files.
+        if steps.iter().any(|step| step.starts_with('.') && *step != "..")
+            || steps.first() == Some(&"__MACOSX")
+        {
+            continue;
+        }
+        if name.starts_with('/') || name.contains(['\\', '\0']) || steps.contains(&"..") {
+            return Err(DataError::malformed(
+                path,
+                "name of an entry",
+                format!("{name:?}"),
+                "a path below the ZIP, with '/' between folders: pack it again",
+            ));
+        }
+        let relative = steps.join("/");
+        if entry.is_dir() {
+            listing.folders.insert(relative);
+        } else if !is_image_name(&relative) {
+            listing.others += 1;
+        } else if entry.encrypted() {
+            return Err(DataError::malformed(
+                path,
+                "entry",
+                format!("{relative} with a password"),
+                "entries without: unpack it and open the folder",
+            ));
+        } else {
+            // A ZIP need not list folders.
+            let above = relative.match_indices('/').map(|(at, _)| relative[..at].to_owned());
+            listing.folders.extend(above);
+            let place = Entry { index, size: entry.size(), crc: entry.crc32() };
+            listing.images.push((relative, place));
+        }
+    }
+    while let Some(top) = common_top(&listing) {
+        let below = |name: &str| name[top.len() + 1..].to_owned();
+        listing.images.iter_mut().for_each(|(name, _)| *name = below(name));
+        let inner = format!("{top}/");
+        listing.folders =
+            listing.folders.iter().filter(|name| name.starts_with(&inner)).map(|name| below(name)).collect();
+    }
+    let Sorted { samples, places, classes, warnings } = sort(path, listing)?;
+    Ok(Source {
+        kind: Kind::Zip,
+        path: path.to_owned(),
+        samples,
+        classes,
+        pixels: Pixels::Zip(ZipEntries { path: path.to_owned(), archive, entries: places }),
+        attributes: Attributes::default(),
+        warnings,
+    })
+}
+
+/// The only folder at the top, if all images lie below it and some deeper still, so that classes are left without it.
+fn common_top(listing: &Listing<Entry>) -> Option<String> {
+    let (top, _) = listing.images.first()?.0.split_once('/')?;
+    let mut deeper = false;
+    for (name, _) in &listing.images {
+        let below = name.strip_prefix(top)?.strip_prefix('/')?;
+        deeper |= below.contains('/');
+    }
+    deeper.then(|| top.to_owned())
+}
+
+impl ZipEntries {
+    /// What the directory says of a sample's file: its size in bytes and its CRC-32.
+    pub(crate) fn size_and_crc(&self, row: usize) -> (u64, u32) {
+        (self.entries[row].size, self.entries[row].crc)
+    }
+
+    pub(crate) fn image(&self, row: usize, id: &str, limits: Limits) -> Result<Image, DataError> {
+        decode(&self.bytes(row, id)?, limits)
+            .map_err(|source| DataError::Image { path: self.path.join(id), source })
+    }
+
+    /// Width, height and channels.
+    pub(crate) fn probe(&self, row: usize, id: &str) -> Result<(usize, usize, usize), DataError> {
+        probe(&self.bytes(row, id)?).map_err(|source| DataError::Image { path: self.path.join(id), source })
+    }
+
+    /// The unpacked file.
+    fn bytes(&self, row: usize, id: &str) -> Result<Vec<u8>, DataError> {
+        // The directory is shared, so a copy costs next to nothing and has a place of its own in the file.
+        let mut archive = self.archive.clone();
+        let entry = archive
+            .by_index(self.entries[row].index)
+            .map_err(|error| problem(&self.path, Some(id), error))?;
+        let mut bytes = Vec::new();
+        let read = |source| DataError::read(self.path.join(id), source);
+        // The buffer grows with what is really there.
+        entry.take(MOST_BYTES + 1).read_to_end(&mut bytes).map_err(read)?;
+        if bytes.len() as u64 > MOST_BYTES {
+            let wanted = format!("at most {MOST_BYTES} bytes");
+            return Err(DataError::malformed(self.path.join(id), "unpacked size", "more", wanted));
+        }
+        Ok(bytes)
+    }
+}
+
+fn problem(path: &Path, id: Option<&str>, error: ZipError) -> DataError {
+    let path = id.map_or_else(|| path.to_owned(), |id| path.join(id));
+    match error {
+        ZipError::Io(source) => DataError::read(path, source),
+        other => DataError::malformed(path, "ZIP", other.to_string(), "a whole ZIP, stored or deflated"),
+    }
+}
+
+/// A file read from a place of its own, whoever else reads from it.
+#[derive(Clone, Debug)]
+struct Part {
+    file: Arc<File>,
+    at: u64,
+    len: u64,
+}
+
+impl Read for Part {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let left = self.len.saturating_sub(self.at);
+        let count = buffer.len().min(usize::try_from(left).unwrap_or(usize::MAX));
+        read_exact_at(&self.file, &mut buffer[..count], self.at)?;
+        self.at += count as u64;
+        Ok(count)
+    }
+}
+
+impl Seek for Part {
+    fn seek(&mut self, to: SeekFrom) -> io::Result<u64> {
+        let at = match to {
+            SeekFrom::Start(at) => Some(at),
+            SeekFrom::End(by) => self.len.checked_add_signed(by),
+            SeekFrom::Current(by) => self.at.checked_add_signed(by),
+        };
+        self.at = at.ok_or_else(|| io::Error::new(io::ErrorKind::InvalidInput, "a place before the file"))?;
+        Ok(self.at)
+    }
+}
