@@ -48,7 +48,7 @@ fn train(encoder: EncoderConfig, batch: usize, size: usize) -> String {
         channels: 3,
         size,
         embedding: Some(96),
-        projector: Some(MlpConfig { hidden: 520, out: 130, layers: 3, batch_norm: true }),
+        projector: Some(MlpConfig { layers: 3, ..MlpConfig::byol(520, 130) }),
     };
     let mut network = config.init(&device, 1).expect("a valid network");
     let momentum = MomentumConfig::new().with_momentum(0.9).with_dampening(0.0);
