@@ -187,7 +187,10 @@ impl DinoHeadConfig {
         });
         let layers = layers.collect();
         let bound = 1.0 / (self.bottleneck as f32).sqrt();
-        Ok(DinoHead { layers, last_layer: Directions { weight: init.uniform([self.out, self.bottleneck], bound) } })
+        Ok(DinoHead {
+            layers,
+            last_layer: Directions { weight: init.uniform([self.out, self.bottleneck], bound) },
+        })
     }
 }
 

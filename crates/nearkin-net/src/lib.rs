@@ -35,8 +35,8 @@ pub mod sequences;
 pub mod weights;
 
 pub use encoders::{
-    Encoder, EncoderConfig, InceptionConfig, InceptionLayout, LuNetConfig, MlpEncoderConfig, ResNetConfig, Stem,
-    VitConfig,
+    Encoder, EncoderConfig, InceptionConfig, InceptionLayout, LuNetConfig, MlpEncoderConfig, ResNetConfig,
+    Stem, VitConfig,
 };
 pub use error::ConfigError;
 pub use heads::{DinoHeadConfig, Mlp, MlpConfig, PrototypesConfig};

@@ -253,7 +253,13 @@ mod tests {
         let refused = |config: DecoderConfig| config.check("decoder").unwrap_err().to_string();
         assert!(refused(DecoderConfig { depth: 0, ..SMALL }).starts_with("decoder.depth is 0"));
         assert!(refused(DecoderConfig { heads: 9, ..SMALL }).starts_with("decoder.heads is 9"));
-        assert!(refused(DecoderConfig { width: 6, ..SMALL }).starts_with("decoder.width is 6; give a multiple of 4"));
-        assert!(refused(DecoderConfig { heads: 3, ..SMALL }).starts_with("decoder.width is 4; give a multiple of 3"));
+        assert!(
+            refused(DecoderConfig { width: 6, ..SMALL })
+                .starts_with("decoder.width is 6; give a multiple of 4")
+        );
+        assert!(
+            refused(DecoderConfig { heads: 3, ..SMALL })
+                .starts_with("decoder.width is 4; give a multiple of 3")
+        );
     }
 }

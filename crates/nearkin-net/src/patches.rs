@@ -26,18 +26,25 @@ impl Patches {
     pub fn new(of_each: &[Vec<usize>], grid: [usize; 2]) -> Result<Self, ConfigError> {
         let count = grid[0] * grid[1];
         let each = of_each.first().map_or(0, Vec::len);
-        let wrong = |found: String, wanted: String| ConfigError { field: "patches".to_owned(), found, wanted };
+        let wrong =
+            |found: String, wanted: String| ConfigError { field: "patches".to_owned(), found, wanted };
         if each == 0 {
             return Err(wrong("empty".to_owned(), "give at least one patch of each image".to_owned()));
         }
         for numbers in of_each {
             if numbers.len() != each {
-                return Err(wrong(format!("{} of an image", numbers.len()), format!("give {each}, as of the first")));
+                return Err(wrong(
+                    format!("{} of an image", numbers.len()),
+                    format!("give {each}, as of the first"),
+                ));
             }
             let mut seen = vec![false; count];
             for number in numbers {
                 if !seen.get(*number).is_some_and(|seen| !seen) {
-                    return Err(wrong(format!("{numbers:?}"), format!("give different numbers below {count}")));
+                    return Err(wrong(
+                        format!("{numbers:?}"),
+                        format!("give different numbers below {count}"),
+                    ));
                 }
                 seen[*number] = true;
             }
@@ -105,10 +112,11 @@ pub fn patchify(images: Tensor<4>, side: usize) -> Tensor<3> {
     let [n, c, h, w] = images.dims();
     assert!(h.is_multiple_of(side) && w.is_multiple_of(side), "{h} x {w} pixels in patches of {side}");
     let [rows, columns] = [h / side, w / side];
-    images
-        .reshape([n, c, rows, side, columns, side])
-        .permute([0, 2, 4, 1, 3, 5])
-        .reshape([n, rows * columns, c * side * side])
+    images.reshape([n, c, rows, side, columns, side]).permute([0, 2, 4, 1, 3, 5]).reshape([
+        n,
+        rows * columns,
+        c * side * side,
+    ])
 }
 
 /// Joins patches to images: the inverse of [`patchify`].
@@ -125,10 +133,12 @@ pub fn unpatchify(patches: Tensor<3>, side: usize, grid: [usize; 2]) -> Tensor<4
     let ([n, count, values], [rows, columns]) = (patches.dims(), grid);
     let channels = values / (side * side);
     assert_eq!((count, values), (rows * columns, channels * side * side), "patches of {side} in {grid:?}");
-    patches
-        .reshape([n, rows, columns, channels, side, side])
-        .permute([0, 3, 1, 4, 2, 5])
-        .reshape([n, channels, rows * side, columns * side])
+    patches.reshape([n, rows, columns, channels, side, side]).permute([0, 3, 1, 4, 2, 5]).reshape([
+        n,
+        channels,
+        rows * side,
+        columns * side,
+    ])
 }
 
 /// Sines and cosines of positions along a line: `sin(p · ωᵢ)`, then `cos(p · ωᵢ)`, with `ωᵢ = 10000^(−2i / width)`.
@@ -152,9 +162,8 @@ pub(crate) fn line_position(position: usize, width: usize) -> impl Iterator<Item
 ///
 /// - output: `[rows · columns, width]`
 pub(crate) fn grid_positions([rows, columns]: [usize; 2], width: usize, device: &Device) -> Tensor<2> {
-    let place = |at: usize| {
-        line_position(at % columns, width / 2).chain(line_position(at / columns, width / 2))
-    };
+    let place =
+        |at: usize| line_position(at % columns, width / 2).chain(line_position(at / columns, width / 2));
     let values: Vec<f32> = (0..rows * columns).flat_map(place).collect();
     Tensor::from_data(TensorData::new(values, [rows * columns, width]), device)
 }

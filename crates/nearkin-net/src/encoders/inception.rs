@@ -76,15 +76,15 @@ const fn row(
 }
 
 const ROWS: [Row; 10] = [
-    row(64, [96, 128], [16, 32], 32, false, 1),   // 3a
-    row(64, [96, 128], [32, 64], 64, true, 1),    // 3b
-    row(0, [128, 256], [32, 64], 0, false, 2),    // 3c
-    row(256, [96, 192], [32, 64], 128, true, 1),  // 4a
-    row(224, [112, 224], [32, 64], 128, true, 1), // 4b
-    row(192, [128, 256], [32, 64], 128, true, 1), // 4c
-    row(160, [144, 288], [32, 64], 128, true, 1), // 4d
-    row(0, [160, 256], [64, 128], 0, false, 2),   // 4e
-    row(384, [192, 384], [48, 128], 128, true, 1), // 5a
+    row(64, [96, 128], [16, 32], 32, false, 1),     // 3a
+    row(64, [96, 128], [32, 64], 64, true, 1),      // 3b
+    row(0, [128, 256], [32, 64], 0, false, 2),      // 3c
+    row(256, [96, 192], [32, 64], 128, true, 1),    // 4a
+    row(224, [112, 224], [32, 64], 128, true, 1),   // 4b
+    row(192, [128, 256], [32, 64], 128, true, 1),   // 4c
+    row(160, [144, 288], [32, 64], 128, true, 1),   // 4d
+    row(0, [160, 256], [64, 128], 0, false, 2),     // 4e
+    row(384, [192, 384], [48, 128], 128, true, 1),  // 5a
     row(384, [192, 384], [48, 128], 128, false, 1), // 5b
 ];
 
@@ -168,7 +168,7 @@ pub struct Inception {
     /// Second convolution.
     pub conv2: Unit,
     /// The modules 3a to 5b.
-    pub modules: Vec<InceptionModule>,
+    pub blocks: Vec<InceptionModule>,
     /// Whether the first pooling is there: that of the large stem.
     pub pools_first: bool,
     /// Whether responses are normalised among neighbouring channels: where no batch normalisation is.
@@ -216,14 +216,14 @@ impl Inception {
         let conv1 = Unit::new(channels, config.width, kernel, stride, norm, init);
         let conv2_reduce = Unit::new(config.width, reduced, 1, 1, norm, init);
         let conv2 = Unit::new(reduced, inputs, 3, 1, norm, init);
-        let modules = config.rows().map(|row| {
+        let blocks = config.rows().map(|row| {
             let module = InceptionModule::new(inputs, row, norm, init);
             inputs = row.outputs(inputs);
             module
         });
-        let modules = modules.collect();
+        let blocks = blocks.collect();
         let pools_first = config.stem == Stem::Large;
-        Self { conv1, conv2_reduce, conv2, modules, pools_first, responses: !norm }
+        Self { conv1, conv2_reduce, conv2, blocks, pools_first, responses: !norm }
     }
 
     /// # Shapes
@@ -238,24 +238,17 @@ impl Inception {
         }
         x = self.conv2.forward(self.conv2_reduce.forward(normal(x)));
         x = max_pooled(normal(x), 2);
-        pooled(self.modules.iter().fold(x, |x, module| module.forward(x)))
+        pooled(self.blocks.iter().fold(x, |x, module| module.forward(x)))
     }
 
     /// Features per image: channels of the last module.
     pub(super) fn feature_dim(&self) -> usize {
-        self.modules.last().map_or(0, InceptionModule::outputs)
+        self.blocks.last().map_or(0, InceptionModule::outputs)
     }
 }
 
 impl Unit {
-    fn new(
-        inputs: usize,
-        outputs: usize,
-        kernel: usize,
-        stride: usize,
-        norm: bool,
-        init: &mut Init,
-    ) -> Self {
+    fn new(inputs: usize, outputs: usize, kernel: usize, stride: usize, norm: bool, init: &mut Init) -> Self {
         if norm {
             let conv = Conv2d::new(inputs, outputs, kernel, stride, init);
             return Self { conv, bn: Some(BatchNorm::new(outputs, init)) };

@@ -131,9 +131,10 @@ pub struct Bottleneck {
 impl LuNet {
     pub(super) fn new(config: &LuNetConfig, channels: usize, size: usize, init: &mut Init) -> Self {
         let conv1 = Conv2d::new(channels, config.width, 7, 1, init);
-        let layers = config.blocks().into_iter().map(|blocks| {
-            blocks.into_iter().map(|channels| Bottleneck::new(channels, init)).collect()
-        });
+        let layers = config
+            .blocks()
+            .into_iter()
+            .map(|blocks| blocks.into_iter().map(|channels| Bottleneck::new(channels, init)).collect());
         let layers: Vec<Vec<Bottleneck>> = layers.collect();
         let side = (1..BLOCKS.len()).fold(size, |side, _| side.div_ceil(2));
         Self {

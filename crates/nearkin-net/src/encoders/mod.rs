@@ -350,7 +350,10 @@ mod tests {
             (EncoderConfig::Mlp(MlpEncoderConfig { hidden: vec![5, 3] }), [2, 2, 7, 7]),
             (EncoderConfig::LuNet(LuNetConfig { width: 4 }), [2, 3, 32, 32]),
             (EncoderConfig::LuNet(LuNetConfig { width: 8 }), [1, 1, 70, 70]),
-            (EncoderConfig::Inception(InceptionConfig { width: 3, ..InceptionConfig::default() }), [2, 3, 20, 20]),
+            (
+                EncoderConfig::Inception(InceptionConfig { width: 3, ..InceptionConfig::default() }),
+                [2, 3, 20, 20],
+            ),
             (EncoderConfig::Inception(InceptionConfig { width: 8, ..published_inception() }), [1, 1, 65, 65]),
             (EncoderConfig::Vit(VitConfig { patch: 4, depth: 2, width: 12, heads: 3 }), [2, 1, 8, 12]),
         ] {
@@ -398,7 +401,11 @@ mod tests {
             (EncoderConfig::Mlp(MlpEncoderConfig::default()), 1 << 16, "size"),
             (EncoderConfig::LuNet(LuNetConfig { width: 0 }), 28, "encoder.width"),
             (EncoderConfig::LuNet(LuNetConfig { width: 6 }), 28, "encoder.width"),
-            (EncoderConfig::Inception(InceptionConfig { width: 0, ..published_inception() }), 28, "encoder.width"),
+            (
+                EncoderConfig::Inception(InceptionConfig { width: 0, ..published_inception() }),
+                28,
+                "encoder.width",
+            ),
             (EncoderConfig::Vit(VitConfig { patch: 0, ..vit }), 28, "encoder.patch"),
             (EncoderConfig::Vit(VitConfig { patch: 5, ..vit }), 28, "encoder.patch"),
             (EncoderConfig::Vit(VitConfig { depth: 0, ..vit }), 28, "encoder.depth"),
@@ -425,7 +432,8 @@ mod tests {
         let mlp = MlpEncoderConfig { hidden: vec![40, 20] };
         assert_eq!(read("kind = \"mlp\"\nhidden = [40, 20]").unwrap(), EncoderConfig::Mlp(mlp.clone()));
         assert_eq!(
-            read("kind = \"inception\"\nlayout = \"nn2\"\nstem = \"large\"\nbatch-norm = false\nwidth = 64").unwrap(),
+            read("kind = \"inception\"\nlayout = \"nn2\"\nstem = \"large\"\nbatch-norm = false\nwidth = 64")
+                .unwrap(),
             EncoderConfig::Inception(published_inception())
         );
         for config in [

@@ -211,7 +211,8 @@ mod tests {
     fn patches_that_are_not_kept_are_not_seen() {
         let kept = Patches::new(&[vec![1, 3], vec![1, 3]], [2, 3]).unwrap();
         // Patch 0 covers the first two rows and columns.
-        let changed = images().slice_assign(s![.., .., 0..2, 0..2], Tensor::full([2, 3, 2, 2], 9.0, &Device::flex()));
+        let changed =
+            images().slice_assign(s![.., .., 0..2, 0..2], Tensor::full([2, 3, 2, 2], 9.0, &Device::flex()));
         let net = net();
         let [a, b] = [images(), changed.clone()].map(|x| values(net.forward_kept(x, &kept)));
         assert_eq!(a, b);

@@ -34,14 +34,12 @@ impl Activation {
 /// `y = f(x)`, value by value. NaN stays NaN.
 pub fn forward(x: &[f32], activation: Activation) -> Vec<f32> {
     match activation {
-        Activation::LeakyRelu { slope } => {
-            map(
-                x,
-                x,
-                #[inline(always)]
-                |x, _| leaky(x, slope) * x,
-            )
-        }
+        Activation::LeakyRelu { slope } => map(
+            x,
+            x,
+            #[inline(always)]
+            |x, _| leaky(x, slope) * x,
+        ),
         Activation::Gelu => map(
             x,
             x,
@@ -121,16 +119,18 @@ pub fn gradient(kept: &[f32], dy: &[f32], activation: Activation) -> Vec<f32> {
 #[inline(always)]
 fn map(a: &[f32], b: &[f32], of: impl Fn(f32, f32) -> f32 + Sync) -> Vec<f32> {
     let mut result = vec![0.0; a.len()];
-    result.par_chunks_mut(TASK).zip(a.par_chunks(TASK).zip(b.par_chunks(TASK))).for_each(|(result, (a, b))| {
-        wide(
-            #[inline(always)]
-            || {
-                for (result, (a, b)) in result.iter_mut().zip(a.iter().zip(b)) {
-                    *result = of(*a, *b);
-                }
-            },
-        );
-    });
+    result.par_chunks_mut(TASK).zip(a.par_chunks(TASK).zip(b.par_chunks(TASK))).for_each(
+        |(result, (a, b))| {
+            wide(
+                #[inline(always)]
+                || {
+                    for (result, (a, b)) in result.iter_mut().zip(a.iter().zip(b)) {
+                        *result = of(*a, *b);
+                    }
+                },
+            );
+        },
+    );
     result
 }
 
@@ -201,12 +201,8 @@ mod tests {
     use super::*;
     use crate::kernels::testing::{noise, on_threads};
 
-    const ALL: [Activation; 4] = [
-        Activation::LeakyRelu { slope: 0.3 },
-        Activation::Gelu,
-        Activation::Tanh,
-        Activation::Sigmoid,
-    ];
+    const ALL: [Activation; 4] =
+        [Activation::LeakyRelu { slope: 0.3 }, Activation::Gelu, Activation::Tanh, Activation::Sigmoid];
 
     /// By the definitions, in f64; Φ by Simpson's rule.
     fn defined(x: f64, activation: Activation) -> f64 {
@@ -215,8 +211,7 @@ mod tests {
             Activation::Gelu => {
                 let density = |v: f64| (-0.5 * v * v).exp() / (2.0 * std::f64::consts::PI).sqrt();
                 let step = x / 400.0;
-                let inner: f64 =
-                    (1..400).map(|i| (2 + 2 * (i % 2)) as f64 * density(i as f64 * step)).sum();
+                let inner: f64 = (1..400).map(|i| (2 + 2 * (i % 2)) as f64 * density(i as f64 * step)).sum();
                 x * (0.5 + step / 3.0 * (density(0.0) + inner + density(x)))
             }
             Activation::Tanh => x.tanh(),
@@ -246,7 +241,10 @@ mod tests {
                 let wanted = defined(f64::from(*x), activation);
                 let slack = if activation == Activation::Gelu { 2e-7 } else { 0.0 };
                 let bound = slack * f64::from(x.abs()) + 4e-7 * wanted.abs();
-                assert!((f64::from(found) - wanted).abs() <= bound, "{activation:?} of {x}: {found}, {wanted}");
+                assert!(
+                    (f64::from(found) - wanted).abs() <= bound,
+                    "{activation:?} of {x}: {found}, {wanted}"
+                );
             }
             assert!(forward(&[f32::NAN], activation)[0].is_nan());
         }
@@ -262,7 +260,10 @@ mod tests {
                 let x = f64::from(*x);
                 let slope = (defined(x + 1e-4, activation) - defined(x - 1e-4, activation)) / 2e-4;
                 let kink = matches!(activation, Activation::LeakyRelu { .. }) && x.abs() < 1e-4;
-                assert!(kink || (f64::from(found) - slope * f64::from(*dy)).abs() < 1e-6, "{activation:?} at {x}");
+                assert!(
+                    kink || (f64::from(found) - slope * f64::from(*dy)).abs() < 1e-6,
+                    "{activation:?} at {x}"
+                );
             }
         }
     }
@@ -271,7 +272,8 @@ mod tests {
     fn the_bits_do_not_depend_on_the_number_of_threads() {
         let (x, dy) = (noise(50_001, 1), noise(50_001, 2));
         for activation in ALL {
-            let all = |threads| on_threads(threads, || [forward(&x, activation), gradient(&x, &dy, activation)]);
+            let all =
+                |threads| on_threads(threads, || [forward(&x, activation), gradient(&x, &dy, activation)]);
             assert!(all(1) == all(3), "{activation:?}");
         }
     }

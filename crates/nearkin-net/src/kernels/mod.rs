@@ -218,7 +218,12 @@ pub fn activate<const D: usize>(x: Tensor<D>, activation: Activation) -> Tensor<
 /// # Panics
 ///
 /// If the shapes do not fit.
-pub fn layer_norm<const D: usize>(x: Tensor<D>, gamma: Tensor<1>, beta: Tensor<1>, epsilon: f64) -> Tensor<D> {
+pub fn layer_norm<const D: usize>(
+    x: Tensor<D>,
+    gamma: Tensor<1>,
+    beta: Tensor<1>,
+    epsilon: f64,
+) -> Tensor<D> {
     assert_eq!([x.dims()[D - 1]], gamma.dims(), "values of a row and its scales");
     assert_eq!(gamma.dims(), beta.dims(), "scales and offsets of a row");
     if is_flex_f32(&x) && is_flex_f32(&gamma) && is_flex_f32(&beta) {
@@ -373,10 +378,11 @@ mod tests {
             ] {
                 let groups = input[1] / weight[1];
                 let (x, w) = (tensor(input, 1, &device), tensor(weight, 2, &device));
-                let through = |convolve: &dyn Fn(Tensor<3>, Tensor<3>) -> Tensor<3>, x: Tensor<4>, w: Tensor<4>| {
-                    let series = |t: Tensor<4>| t.squeeze_dim::<3>(3);
-                    convolve(series(x), series(w)).unsqueeze_dim(3)
-                };
+                let through =
+                    |convolve: &dyn Fn(Tensor<3>, Tensor<3>) -> Tensor<3>, x: Tensor<4>, w: Tensor<4>| {
+                        let series = |t: Tensor<4>| t.squeeze_dim::<3>(3);
+                        convolve(series(x), series(w)).unsqueeze_dim(3)
+                    };
                 let ours = run([&x, &w], |x, w| through(&|x, w| conv1d(x, w, stride, padding), x, w));
                 let options = ConvOptions::new([stride], [padding], [1], groups);
                 let burn = |x, w| burn::tensor::module::conv1d(x, w, None, options.clone());

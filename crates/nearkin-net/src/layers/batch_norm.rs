@@ -85,15 +85,18 @@ impl BatchNorm {
             return batch_norm_eval(input, gamma, beta, mean, variance, self.epsilon, relu);
         }
         let [images, channels] = [input.dims()[0], gamma.dims()[0]];
-        let groups = (1..=self.groups.clamp(1, images.max(1))).rev().find(|g| images.is_multiple_of(*g)).unwrap_or(1);
+        let groups =
+            (1..=self.groups.clamp(1, images.max(1))).rev().find(|g| images.is_multiple_of(*g)).unwrap_or(1);
         let values = input.shape().num_elements() / (groups * channels);
         // Rows of `groups` images are images with so many times the channels.
         let (shape, mut split) = (input.dims(), input.dims());
         split[0] /= groups;
         split[1] *= groups;
-        let [gamma, beta] = [gamma, beta].map(|values| if groups > 1 { values.repeat_dim(0, groups) } else { values });
+        let [gamma, beta] =
+            [gamma, beta].map(|values| if groups > 1 { values.repeat_dim(0, groups) } else { values });
         let result = batch_norm_train(input.reshape(split), gamma, beta, self.epsilon, relu);
-        let mean = |statistic: Tensor<1>| statistic.reshape([groups, channels]).mean_dim(0).reshape([channels]);
+        let mean =
+            |statistic: Tensor<1>| statistic.reshape([groups, channels]).mean_dim(0).reshape([channels]);
         // One value has no unbiased variance; its biased one, zero, is kept.
         let unbiased = values as f64 / (values.max(2) - 1) as f64;
         self.follow(&self.running_mean, mean(result.mean));
@@ -176,15 +179,20 @@ mod tests {
         let device = Device::flex().autodiff();
         for (images, wanted) in [(6, 3), (7, 1), (4, 2), (2, 2)] {
             let norm = BatchNorm { groups: 3, ..layer(2, &device) };
-            let x = Tensor::<4>::from_data(TensorData::new(noise(images * 2 * 5, 1), [images, 2, 5, 1]), &device)
-                .require_grad();
-            let weight = Tensor::<4>::from_data(TensorData::new(noise(images * 10, 2), [images, 2, 5, 1]), &device);
+            let x =
+                Tensor::<4>::from_data(TensorData::new(noise(images * 2 * 5, 1), [images, 2, 5, 1]), &device)
+                    .require_grad();
+            let weight =
+                Tensor::<4>::from_data(TensorData::new(noise(images * 10, 2), [images, 2, 5, 1]), &device);
             let y = norm.forward_relu(x.clone());
             let dx = x.grad(&(y.clone() * weight.clone()).sum().backward()).expect("a gradient");
-            let (mut means, mut variances) = (Tensor::<1>::zeros([2], &device), Tensor::<1>::zeros([2], &device));
+            let (mut means, mut variances) =
+                (Tensor::<1>::zeros([2], &device), Tensor::<1>::zeros([2], &device));
             for group in 0..wanted {
-                let rows: Vec<i32> = (0..images as i32).filter(|i| i % wanted as i32 == group as i32).collect();
-                let of = |t: &Tensor<4>| t.clone().detach().select(0, Tensor::from_ints(rows.as_slice(), &device));
+                let rows: Vec<i32> =
+                    (0..images as i32).filter(|i| i % wanted as i32 == group as i32).collect();
+                let of =
+                    |t: &Tensor<4>| t.clone().detach().select(0, Tensor::from_ints(rows.as_slice(), &device));
                 let alone = layer(2, &device);
                 let x = of(&x).detach().require_grad();
                 let part = alone.forward_relu(x.clone());
@@ -192,8 +200,7 @@ mod tests {
                 assert_close(&values(part.clone()), &found, 1e-6, "output");
                 let part_dx = x.grad(&(part * of(&weight)).sum().backward()).expect("a gradient");
                 let rows = Tensor::<1, Int>::from_ints(rows.as_slice(), &dx.device());
-                let found: Vec<f64> =
-                    values(dx.clone().select(0, rows)).into_iter().map(f64::from).collect();
+                let found: Vec<f64> = values(dx.clone().select(0, rows)).into_iter().map(f64::from).collect();
                 assert_close(&values(part_dx), &found, 1e-5, "gradient");
                 means = means + alone.running_mean.value().div_scalar(wanted as f64);
                 variances = variances + alone.running_var.value().div_scalar(wanted as f64);

@@ -42,7 +42,8 @@ impl Gru {
         let [n, steps, inputs] = input.dims();
         let weight = self.weight_ih_l0.val();
         let gates = weight.dims()[0];
-        let x = input.reshape([n * steps, inputs]).matmul(weight.transpose()) + self.bias_ih_l0.val().unsqueeze();
+        let x =
+            input.reshape([n * steps, inputs]).matmul(weight.transpose()) + self.bias_ih_l0.val().unsqueeze();
         gru(x.reshape([n, steps, gates]), self.weight_hh_l0.val(), self.bias_hh_l0.val())
     }
 }

@@ -36,7 +36,8 @@ impl Attention {
     pub fn forward(&self, tokens: Tensor<2>, sequences: usize) -> Tensor<2> {
         let [rows, width] = tokens.dims();
         let (heads, length) = (self.heads, rows / sequences.max(1));
-        let all = self.qkv.forward(tokens).reshape([sequences, length, 3 * heads, width / heads]).swap_dims(1, 2);
+        let all =
+            self.qkv.forward(tokens).reshape([sequences, length, 3 * heads, width / heads]).swap_dims(1, 2);
         let [queries, keys, values] = [0, 1, 2].map(|part| all.clone().narrow(1, part * heads, heads));
         let scores = queries.matmul(keys.swap_dims(2, 3));
         let scale = ((width / heads) as f32).sqrt().recip();
@@ -82,7 +83,12 @@ impl TransformerBlock {
     pub(crate) fn new(width: usize, heads: usize, causal: bool, init: &mut Init) -> Self {
         Self {
             norm1: LayerNorm::new(width, init),
-            attn: Attention { qkv: init.xavier(width, 3 * width), proj: init.xavier(width, width), heads, causal },
+            attn: Attention {
+                qkv: init.xavier(width, 3 * width),
+                proj: init.xavier(width, width),
+                heads,
+                causal,
+            },
             norm2: LayerNorm::new(width, init),
             mlp: FeedForward {
                 fc1: init.xavier(width, EXPANSION * width),

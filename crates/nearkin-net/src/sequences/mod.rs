@@ -195,7 +195,9 @@ impl SequenceNetwork {
         let [n, frames, width] = contexts.dims();
         let rows = contexts.reshape([n * frames, width]);
         let predictors = self.predictors.iter();
-        predictors.map(|predictor| predictor.forward(rows.clone()).reshape([n as i64, frames as i64, -1])).collect()
+        predictors
+            .map(|predictor| predictor.forward(rows.clone()).reshape([n as i64, frames as i64, -1]))
+            .collect()
     }
 
     /// One vector a series: the mean of its contexts.
@@ -236,7 +238,11 @@ mod tests {
         CausalTransformerConfig { depth: 1, heads: 2 }
     }
 
-    fn config(encoder: SequenceEncoderConfig, channels: usize, context: Option<ContextConfig>) -> SequenceNetworkConfig {
+    fn config(
+        encoder: SequenceEncoderConfig,
+        channels: usize,
+        context: Option<ContextConfig>,
+    ) -> SequenceNetworkConfig {
         SequenceNetworkConfig { encoder, channels, context, ahead: 3 }
     }
 
@@ -249,7 +255,14 @@ mod tests {
         vec![
             (config(SequenceEncoderConfig::CpcAudio(small()), 1, Some(ContextConfig::Gru { width: 6 })), 6),
             (config(SequenceEncoderConfig::CpcAudio(normalised), 1, None), 8),
-            (config(SequenceEncoderConfig::Series(small()), 3, Some(ContextConfig::CausalTransformer(transformer()))), 8),
+            (
+                config(
+                    SequenceEncoderConfig::Series(small()),
+                    3,
+                    Some(ContextConfig::CausalTransformer(transformer())),
+                ),
+                8,
+            ),
         ]
     }
 
@@ -310,7 +323,8 @@ mod tests {
         for (config, _) in all().into_iter().filter(|(config, _)| config.context.is_some()) {
             let network = config.init(&device, 1).unwrap();
             let frames = series([1, 6, 8], &device);
-            let changed = Tensor::cat(vec![frames.clone().narrow(1, 0, 4), series([1, 2, 8], &device) + 3.0], 1);
+            let changed =
+                Tensor::cat(vec![frames.clone().narrow(1, 0, 4), series([1, 2, 8], &device) + 3.0], 1);
             let [a, b] = [frames, changed].map(|frames| values(network.contexts(frames)));
             let seen = 4 * config.context_dim();
             assert_eq!(a[..seen], b[..seen], "{config:?}");
