@@ -18,11 +18,37 @@ pub(crate) struct Init<'a> {
     device: &'a Device,
     seed: u64,
     drawn: u64,
+    groups: usize,
+}
+
+/// What is initialised apart from a network and beside it: each part has streams of its own, so that one seed does for all.
+#[derive(Clone, Copy)]
+pub(crate) enum Part {
+    Network,
+    Predictor,
+    Dino,
+    Prototypes,
+    MaskedDecoder,
+    PatchPredictor,
 }
 
 impl<'a> Init<'a> {
     pub fn new(device: &'a Device, seed: u64) -> Self {
-        Self { device, seed, drawn: 0 }
+        Self::part(device, seed, Part::Network)
+    }
+
+    /// For a part that a method keeps beside its network.
+    pub fn part(device: &'a Device, seed: u64, part: Part) -> Self {
+        Self { device, seed, drawn: (part as u64) << 32, groups: 1 }
+    }
+
+    /// Lets batch normalisations split their batches in groups.
+    pub fn split(self, groups: usize) -> Self {
+        Self { groups, ..self }
+    }
+
+    pub fn groups(&self) -> usize {
+        self.groups
     }
 
     pub fn device(&self) -> &Device {
@@ -39,21 +65,39 @@ impl<'a> Init<'a> {
     ///
     /// He et al., "Delving deep into rectifiers", 2015; the choice of torchvision's ResNets.
     pub fn conv(&mut self, shape: [usize; 4]) -> Param<Tensor<4>> {
-        let [out, _, k, _] = shape;
-        let deviation = (2.0 / (out * k * k) as f32).sqrt();
+        let [out, _, rows, columns] = shape;
+        self.normal(shape, (2.0 / (out * rows * columns) as f32).sqrt())
+    }
+
+    /// Normal values with mean 0.
+    pub fn normal<const D: usize>(&mut self, shape: [usize; D], deviation: f32) -> Param<Tensor<D>> {
         self.draw(shape, |rng| {
             let value: f32 = StandardNormal.sample(rng);
             value * deviation
         })
     }
 
+    /// Values uniform in ±`bound`.
+    pub fn uniform<const D: usize>(&mut self, shape: [usize; D], bound: f32) -> Param<Tensor<D>> {
+        let uniform = Uniform::new_inclusive(-bound, bound).expect("a finite bound above zero");
+        self.draw(shape, |rng| rng.sample(uniform))
+    }
+
+    /// A linear layer with weights uniform in `±√(6 / (inputs + outputs))` and a bias of zero.
+    ///
+    /// Glorot and Bengio, "Understanding the difficulty of training deep feedforward neural networks", 2010; the choice of
+    /// vision transformers.
+    pub fn xavier(&mut self, inputs: usize, outputs: usize) -> Linear {
+        let bound = (6.0 / (inputs + outputs) as f32).sqrt();
+        Linear { weight: self.uniform([inputs, outputs], bound), bias: Some(self.constant([outputs], 0.0)) }
+    }
+
     /// A linear layer with weights and bias uniform in `±1/√inputs`, as PyTorch's and Burn's.
     pub fn linear(&mut self, inputs: usize, outputs: usize, bias: bool) -> Linear {
         let bound = 1.0 / (inputs as f32).sqrt();
-        let uniform = Uniform::new_inclusive(-bound, bound).expect("a finite bound above zero");
         Linear {
-            weight: self.draw([inputs, outputs], |rng| rng.sample(uniform)),
-            bias: bias.then(|| self.draw([outputs], |rng| rng.sample(uniform))),
+            weight: self.uniform([inputs, outputs], bound),
+            bias: bias.then(|| self.uniform([outputs], bound)),
         }
     }
 
@@ -85,6 +129,16 @@ mod tests {
         let wanted = 2.0f64 / (64.0 * 9.0);
         assert!(mean.abs() < 0.02 * wanted.sqrt(), "mean {mean}");
         assert!((variance / wanted - 1.0).abs() < 0.05, "variance {variance}, wanted {wanted}");
+    }
+
+    #[test]
+    fn parts_beside_a_network_have_draws_of_their_own() {
+        let device = Device::flex();
+        let draw = |mut init: Init| values(init.linear(8, 4, true).weight.val());
+        let all = [Part::Network, Part::Predictor, Part::Dino].map(|part| draw(Init::part(&device, 3, part)));
+        assert_ne!(all[0], all[1]);
+        assert_ne!(all[1], all[2]);
+        assert_eq!(draw(Init::new(&device, 3)), all[0]);
     }
 
     #[test]

@@ -1,5 +1,5 @@
-//! Networks that turn images into embeddings: encoders, heads, fast CPU kernels, momentum twins,
-//! weight import and export.
+//! Networks that turn images and series into embeddings: encoders, heads, fast CPU kernels, momentum
+//! twins, weight import and export.
 //!
 //! ```
 //! use burn::prelude::*;
@@ -26,12 +26,21 @@ pub mod heads;
 mod init;
 pub mod kernels;
 pub mod layers;
+pub mod masked;
 pub mod momentum;
 mod network;
 pub mod parameters;
+pub mod patches;
+pub mod sequences;
 pub mod weights;
 
-pub use encoders::{Encoder, EncoderConfig, ResNetConfig, Stem};
+pub use encoders::{
+    Encoder, EncoderConfig, InceptionConfig, InceptionLayout, LuNetConfig, MlpEncoderConfig, ResNetConfig,
+    Stem, VitConfig,
+};
 pub use error::ConfigError;
-pub use heads::{Mlp, MlpConfig};
+pub use heads::{DinoHeadConfig, Mlp, MlpConfig, PrototypesConfig};
+pub use masked::DecoderConfig;
 pub use network::{Network, NetworkConfig};
+pub use patches::Patches;
+pub use sequences::{ContextConfig, SequenceEncoderConfig, SequenceNetwork, SequenceNetworkConfig};

@@ -1,11 +1,17 @@
 //! Momentum twins: slowly following copies of a network, as in MoCo and BYOL.
 //!
 //! He et al., "Momentum contrast for unsupervised visual representation learning", 2020 (eq. 2);
-//! Grill et al., "Bootstrap your own latent", 2020.
+//! Grill et al., "Bootstrap your own latent", 2020; Caron et al., "Emerging properties in self-supervised vision transformers"
+//! (DINO), 2021.
+//!
+//! In all three the twin's batch normalisations use statistics of the twin's own batches while training. What they differ in is
+//! what becomes of its *running* statistics, which only evaluation uses: [`Statistics`].
 
 use burn::backend::GradientCheckpointingStrategy;
 use burn::module::{ModuleMapper, ModuleVisitor, Param};
 use burn::prelude::*;
+
+use crate::parameters::BUFFERS;
 
 /// A copy that shares nothing with its source and takes no gradient.
 ///
@@ -46,6 +52,25 @@ fn with_strategy<const D: usize>(
     }
 }
 
+/// The momentum of a step on a cosine from `base` at the first to 1 after the last: `1 − (1 − base) (cos(π step / steps) + 1) / 2`.
+///
+/// BYOL's schedule from 0.996, DINO's and MoCo v3's. Give it to [`follow`]; a constant is as good for MoCo v1 and v2 (0.999).
+pub fn cosine_momentum(base: f64, step: usize, steps: usize) -> f64 {
+    let passed = (step.min(steps) as f64) / (steps.max(1) as f64);
+    1.0 - (1.0 - base) * ((std::f64::consts::PI * passed).cos() + 1.0) / 2.0
+}
+
+/// What becomes of a twin's running statistics of batch normalisation.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Statistics {
+    /// They follow the source's by the same momentum as parameters, on top of what the twin's own batches add. BYOL averages
+    /// all of a network's state.
+    #[default]
+    Follow,
+    /// They come from the twin's own batches alone: MoCo's and DINO's, whose momentum is for parameters.
+    Own,
+}
+
 /// Moves a twin towards its source: `twin ← momentum · twin + (1 − momentum) · source`, parameters
 /// and running statistics alike.
 ///
@@ -56,10 +81,19 @@ fn with_strategy<const D: usize>(
 ///
 /// If the two differ in structure.
 pub fn follow<M: Module>(twin: M, source: &M, momentum: f64) -> M {
+    follow_with(twin, source, momentum, Statistics::Follow)
+}
+
+/// As [`follow`], with a choice for running statistics.
+///
+/// # Panics
+///
+/// If the two differ in structure.
+pub fn follow_with<M: Module>(twin: M, source: &M, momentum: f64, statistics: Statistics) -> M {
     let mut values = Collect(vec![]);
     source.visit(&mut values);
     // Modules are visited and mapped in one order, that of their fields.
-    let mut follow = Follow { source: values.0.into_iter(), momentum };
+    let mut follow = Follow { source: values.0.into_iter(), momentum, statistics, name: vec![] };
     let twin = twin.map(&mut follow);
     assert!(follow.source.next().is_none(), "a twin with fewer parameters than its source");
     twin
@@ -79,11 +113,25 @@ impl ModuleVisitor for Collect {
 struct Follow {
     source: std::vec::IntoIter<Tensor<1>>,
     momentum: f64,
+    statistics: Statistics,
+    name: Vec<String>,
 }
 
 impl ModuleMapper for Follow {
+    fn enter_module(&mut self, name: &str, _: &str) {
+        self.name.push(name.to_owned());
+    }
+
+    fn exit_module(&mut self, _: &str, _: &str) {
+        self.name.pop();
+    }
+
     fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
         let source = self.source.next().expect("a twin with more parameters than its source");
+        let buffer = self.name.last().is_some_and(|name| BUFFERS.contains(&name.as_str()));
+        if buffer && self.statistics == Statistics::Own {
+            return param;
+        }
         param.map(|value| {
             let strategy = value.gradient_checkpointing_strategy();
             let shape = value.shape();
@@ -117,6 +165,30 @@ mod tests {
         assert!(!output.is_require_grad() && !output.is_tracked());
         assert_eq!(fingerprint(&source), before);
         assert_eq!(values(twin.running_mean.value()), [0.4]);
+    }
+
+    #[test]
+    fn statistics_of_its_own_are_left_to_the_twin() {
+        let device = Device::flex().autodiff();
+        let source = BatchNorm::new(1, &Init::new(&device, 0));
+        let old = twin(&source);
+        old.forward(batch(&device)); // running mean 0.4
+        let source = BatchNorm { gamma: Param::from_tensor(Tensor::from_floats([3.0], &device)), ..source };
+        let new = follow_with(old, &source, 0.5, Statistics::Own);
+        assert_eq!(values(new.gamma.val()), [2.0]);
+        assert_eq!(values(new.running_mean.value()), [0.4]);
+        assert_eq!(values(follow(new, &source, 0.5).running_mean.value()), [0.2]);
+    }
+
+    #[test]
+    fn a_cosine_momentum_rises_from_its_base_to_one() {
+        let found: Vec<f64> = (0..=4).map(|step| cosine_momentum(0.9, step, 4)).collect();
+        let half = 0.05 * std::f64::consts::FRAC_1_SQRT_2;
+        for (found, wanted) in found.iter().zip([0.9, 0.95 - half, 0.95, 0.95 + half, 1.0]) {
+            assert!((found - wanted).abs() < 1e-12, "{found} {wanted}");
+        }
+        assert_eq!(cosine_momentum(0.9, 9, 4), 1.0);
+        assert_eq!(cosine_momentum(0.9, 0, 0), 0.9);
     }
 
     #[test]

@@ -17,7 +17,8 @@ pub struct NetworkConfig {
     pub encoder: EncoderConfig,
     /// Channels of the images: 1 (grey), 3 (colour), or any other number.
     pub channels: usize,
-    /// Side of the images in pixels; chooses [`SmallConv`](crate::encoders::SmallConv)'s first stride.
+    /// Side of the images in pixels; chooses [`SmallConv`](crate::encoders::SmallConv)'s first stride, and is what encoders
+    /// without a global pooling are made for.
     pub size: usize,
     /// Width of a linear layer from features to embeddings, part of the model; without it the
     /// features are the embeddings.
@@ -38,10 +39,21 @@ impl NetworkConfig {
     ///
     /// If a size is zero, or larger than any machine holds.
     pub fn init(&self, device: &Device, seed: u64) -> Result<Network, ConfigError> {
+        self.init_split(device, seed, 1)
+    }
+
+    /// As [`init`](Self::init), with batch normalisations that split a batch in `groups` while training, as MoCo's; see
+    /// [`BatchNorm`](crate::layers::BatchNorm).
+    ///
+    /// # Errors
+    ///
+    /// As [`init`](Self::init), and if there is no group.
+    pub fn init_split(&self, device: &Device, seed: u64, groups: usize) -> Result<Network, ConfigError> {
         self.check()?;
-        let init = &mut Init::new(device, seed);
+        check_size("groups", groups, MAX_SIZE)?;
+        let init = &mut Init::new(device, seed).split(groups);
         let encoder = self.encoder.build(self.channels, self.size, init);
-        let features = self.encoder.feature_dim();
+        let features = self.encoder.feature_dim(self.size);
         let embedding = self.embedding.map(|width| init.linear(features, width, true));
         let projector = self.projector.as_ref().map(|config| config.build(self.embedding_dim(), init));
         Ok(Network { encoder, embedding, projector })
@@ -49,7 +61,7 @@ impl NetworkConfig {
 
     /// Values of an embedding.
     pub fn embedding_dim(&self) -> usize {
-        self.embedding.unwrap_or_else(|| self.encoder.feature_dim())
+        self.embedding.unwrap_or_else(|| self.encoder.feature_dim(self.size))
     }
 
     /// Checks the settings alone, as [`init`](Self::init) does.
@@ -58,9 +70,9 @@ impl NetworkConfig {
     ///
     /// If a size is zero, or larger than any machine holds.
     pub fn check(&self) -> Result<(), ConfigError> {
-        self.encoder.check()?;
         check_size("channels", self.channels, MAX_SIZE)?;
         check_size("size", self.size, MAX_SIZE)?;
+        self.encoder.check(self.channels, self.size)?;
         if let Some(width) = self.embedding {
             check_size("embedding", width, MAX_SIZE)?;
         }
@@ -157,7 +169,7 @@ mod tests {
             channels: 1,
             size: 16,
             embedding: Some(6),
-            projector: Some(MlpConfig { hidden: 8, out: 5, layers: 2, batch_norm: true }),
+            projector: Some(MlpConfig::byol(8, 5)),
         }
     }
 
@@ -221,6 +233,18 @@ mod tests {
         let projector = config().projector.map(|head| MlpConfig { layers: 0, ..head });
         let error = NetworkConfig { projector, ..config() }.init(&Device::flex(), 0).unwrap_err();
         assert_eq!(error.to_string(), "projector.layers is 0; give a whole number from 1 to 64");
+    }
+
+    #[test]
+    fn a_split_network_is_the_same_but_for_its_groups() {
+        let device = Device::flex().autodiff();
+        let [whole, split] = [1, 4].map(|groups| config().init_split(&device, 1, groups).unwrap());
+        assert_eq!(fingerprint(&whole), fingerprint(&split));
+        let [a, b] = [&whole, &split].map(|network| values(network.project(images(8, 1, &device))));
+        assert_ne!(a, b);
+        let evaluated = |network: &Network| values(network.valid().embed(images(8, 1, &Device::flex())));
+        assert_eq!(evaluated(&whole).len(), evaluated(&split).len());
+        assert_eq!(config().init_split(&device, 1, 0).unwrap_err().field, "groups");
     }
 
     #[test]

@@ -10,7 +10,7 @@ use burn::prelude::*;
 use crate::kernels::is_flex_f32;
 
 /// Names of buffers that are stored with a module but not learned.
-const BUFFERS: [&str; 2] = ["running_mean", "running_var"];
+pub(crate) const BUFFERS: [&str; 2] = ["running_mean", "running_var"];
 
 /// Learned values of a module; running statistics do not count.
 pub fn param_count<M: Module>(module: &M) -> usize {

@@ -12,9 +12,6 @@ use burn::store::{
 };
 use burn::tensor::DType;
 
-use crate::encoders::Encoder;
-use crate::network::Network;
-
 /// What other programs put before a backbone's names.
 const PREFIXES: [&str; 5] = ["state_dict.", "model.", "module.", "backbone.", "encoder."];
 /// Tensors of an error message that are listed by name.
@@ -133,7 +130,7 @@ pub struct ImportReport {
     pub unused: Vec<String>,
 }
 
-/// Saves a network as safetensors: all parameters and running statistics, exactly.
+/// Saves a network, or a part that a method keeps beside it, as safetensors: all parameters and running statistics, exactly.
 ///
 /// Names and layouts are PyTorch's (`encoder.layer1.0.bn1.weight`, linear weights `[out, in]`), so
 /// `safetensors.torch.load_file` gives a state dict. The file is written beside and renamed; an
@@ -142,7 +139,7 @@ pub struct ImportReport {
 /// # Errors
 ///
 /// If the file cannot be written.
-pub fn save_safetensors(network: &Network, path: &Path) -> Result<(), WeightsError> {
+pub fn save_safetensors<M: Module>(network: &M, path: &Path) -> Result<(), WeightsError> {
     // One metadata entry: the format keeps several in no fixed order.
     let mut store = SafetensorsStore::from_file(path)
         .overwrite(true)
@@ -161,7 +158,7 @@ pub fn save_safetensors(network: &Network, path: &Path) -> Result<(), WeightsErr
 ///
 /// If the file cannot be read, or has not exactly the tensors of the network. The network is then
 /// left as it was.
-pub fn load_safetensors(network: &mut Network, path: &Path) -> Result<(), WeightsError> {
+pub fn load_safetensors<M: Module>(network: &mut M, path: &Path) -> Result<(), WeightsError> {
     let found = read_tensors(path, Format::Safetensors)?;
     let wanted = named_tensors(network);
     let mut mismatch = compare(&wanted, &found);
@@ -176,14 +173,14 @@ pub fn load_safetensors(network: &mut Network, path: &Path) -> Result<(), Weight
 /// Loads an encoder's weights by name from PyTorch: `.pth`, `.pt` and `.bin` (zip archives of
 /// `torch.save`) or `.safetensors`, as torchvision's ResNets.
 ///
-/// Half and double precision are converted. `fc.*` and `num_batches_tracked` are ignored; the
-/// prefixes `state_dict.`, `model.`, `module.`, `backbone.` and `encoder.` are taken off.
+/// Half and double precision are converted. `num_batches_tracked` is ignored, and so is `fc.*` where the encoder has no such
+/// layer; the prefixes `state_dict.`, `model.`, `module.`, `backbone.` and `encoder.` are taken off.
 ///
 /// # Errors
 ///
 /// If the file cannot be read or is damaged, if a tensor of the encoder is missing or of another
 /// shape, or if two tensors of the file have one name. The encoder is then left as it was.
-pub fn import_backbone(encoder: &mut Encoder, path: &Path) -> Result<ImportReport, WeightsError> {
+pub fn import_backbone<M: Module>(encoder: &mut M, path: &Path) -> Result<ImportReport, WeightsError> {
     let ending = path.extension().and_then(|ending| ending.to_str());
     let format = match ending.map(str::to_ascii_lowercase).as_deref() {
         Some("safetensors") => Format::Safetensors,
@@ -198,11 +195,10 @@ pub fn import_backbone(encoder: &mut Encoder, path: &Path) -> Result<ImportRepor
     let mut unused = vec![];
     for (source, tensor) in read_tensors(path, format)? {
         let name = without_prefixes(&source);
-        if name.starts_with("fc.") || name.ends_with("num_batches_tracked") {
-            continue;
-        }
         if !wanted.contains_key(name) {
-            unused.push((source, tensor.shape.to_vec()));
+            if !name.starts_with("fc.") && !name.ends_with("num_batches_tracked") {
+                unused.push((source, tensor.shape.to_vec()));
+            }
             continue;
         }
         let name = name.to_owned();
@@ -332,10 +328,10 @@ fn apply<M: Module>(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::encoders::EncoderConfig;
+    use crate::encoders::{Encoder, EncoderConfig};
     use crate::heads::MlpConfig;
     use crate::kernels::testing::{noise, values};
-    use crate::network::NetworkConfig;
+    use crate::network::{Network, NetworkConfig};
     use crate::parameters::fingerprint;
     use burn::prelude::*;
     use burn::tensor::TensorData;
@@ -347,7 +343,7 @@ mod tests {
             channels: 3,
             size: 8,
             embedding: Some(4),
-            projector: Some(MlpConfig { hidden: 5, out: 3, layers: 2, batch_norm: true }),
+            projector: Some(MlpConfig::byol(5, 3)),
         }
     }
 

@@ -1,13 +1,28 @@
-//! Encoders: images `[n, channels, h, w]` to features `[n, f]`, after global average pooling.
+//! Encoders: images `[n, channels, h, w]` to features `[n, f]`.
+//!
+//! Series have encoders of their own, in [`sequences`](crate::sequences).
 
+mod fully_connected;
+mod inception;
+mod le_net;
+mod lu_net;
 mod resnet;
 mod small_conv;
+mod vit;
 
+use burn::nn::PaddingConfig2d;
+use burn::nn::pool::MaxPool2dConfig;
 use burn::prelude::*;
 use serde::{Deserialize, Serialize};
 
+pub use fully_connected::{FullyConnected, MlpEncoderConfig};
+pub use inception::{Inception, InceptionConfig, InceptionLayout, InceptionModule, Unit};
+pub use le_net::{LeNet, Subsampling};
+pub use lu_net::{Bottleneck, LuNet, LuNetConfig};
 pub use resnet::{Block, ResNet, ResNetConfig, Stem};
 pub use small_conv::{SmallConv, Stage};
+pub(crate) use vit::positions_of;
+pub use vit::{PatchEmbed, Vit, VitConfig};
 
 use crate::error::{ConfigError, check_size};
 use crate::init::Init;
@@ -34,6 +49,17 @@ pub enum EncoderConfig {
     Resnet34(ResNetConfig),
     /// [`ResNet`] with 50 layers: 2048 features.
     Resnet50(ResNetConfig),
+    /// [`LeNet`], DrLIM's: 30 features at 32 pixels and below, more above.
+    // In braces, so that a recipe's unknown fields are refused here too.
+    LeNet {},
+    /// [`FullyConnected`] layers, DrLIM's other net: as many features as its last layer is wide.
+    Mlp(MlpEncoderConfig),
+    /// [`LuNet`]: `4 · width` features.
+    LuNet(LuNetConfig),
+    /// [`Inception`], FaceNet's: `16 · width` features.
+    Inception(InceptionConfig),
+    /// [`Vit`]: `width` features.
+    Vit(VitConfig),
 }
 
 fn default_width() -> usize {
@@ -50,45 +76,72 @@ impl Default for EncoderConfig {
 impl std::fmt::Display for EncoderConfig {
     /// As a plan or a report names it: `small-conv (width 32)`, `resnet18 (small stem)`.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let (layers, config) = match self {
-            Self::SmallConv { width } => return write!(f, "small-conv (width {width})"),
-            Self::Resnet18(config) => (18, config),
-            Self::Resnet34(config) => (34, config),
-            Self::Resnet50(config) => (50, config),
-        };
-        let stem = match config.stem {
+        let stem = |stem: Stem| match stem {
             Stem::Small => "small",
             Stem::Large => "large",
         };
-        write!(f, "resnet{layers} ({stem} stem)")
+        match self {
+            Self::SmallConv { width } => write!(f, "small-conv (width {width})"),
+            Self::Resnet18(config) => write!(f, "resnet18 ({} stem)", stem(config.stem)),
+            Self::Resnet34(config) => write!(f, "resnet34 ({} stem)", stem(config.stem)),
+            Self::Resnet50(config) => write!(f, "resnet50 ({} stem)", stem(config.stem)),
+            Self::LeNet {} => write!(f, "le-net"),
+            Self::Mlp(config) => write!(f, "mlp (hidden {:?})", config.hidden),
+            Self::LuNet(config) => write!(f, "lu-net (width {})", config.width),
+            Self::Inception(config) => {
+                let layout = match config.layout {
+                    InceptionLayout::Small => "small",
+                    InceptionLayout::Nn2 => "nn2",
+                };
+                let norm = if config.batch_norm { "" } else { ", no batch norm" };
+                write!(f, "inception ({layout}, width {}, {} stem{norm})", config.width, stem(config.stem))
+            }
+            Self::Vit(VitConfig { patch, depth, width, heads }) => {
+                write!(f, "vit (patch {patch}, depth {depth}, width {width}, {heads} heads)")
+            }
+        }
     }
 }
 
 impl EncoderConfig {
-    /// Features per image.
-    pub fn feature_dim(&self) -> usize {
+    /// Features of an image of `size` × `size` pixels; the size matters to [`LeNet`] alone.
+    pub fn feature_dim(&self, size: usize) -> usize {
         match self {
             Self::SmallConv { width } => width << (small_conv::STAGES - 1),
             Self::Resnet18(_) => RESNET_18.feature_dim(),
             Self::Resnet34(_) => RESNET_34.feature_dim(),
             Self::Resnet50(_) => RESNET_50.feature_dim(),
+            Self::LeNet {} => LeNet::features_of(size),
+            Self::Mlp(config) => config.feature_dim(),
+            Self::LuNet(config) => config.feature_dim(),
+            Self::Inception(config) => config.feature_dim(),
+            Self::Vit(config) => config.width,
         }
     }
 
-    /// Multiplications and additions of its convolutions for one image of `size` × `size` pixels, by their definition.
+    /// Multiplications and additions of its convolutions and other matrix products for one image of `size` × `size` pixels, by their definition.
     pub fn multiply_adds(&self, channels: usize, size: usize) -> usize {
         match self {
             Self::SmallConv { width } => SmallConv::multiply_adds(*width, channels, size),
             Self::Resnet18(config) => RESNET_18.multiply_adds(config, channels, size),
             Self::Resnet34(config) => RESNET_34.multiply_adds(config, channels, size),
             Self::Resnet50(config) => RESNET_50.multiply_adds(config, channels, size),
+            Self::LeNet {} => LeNet::multiply_adds(channels, size),
+            Self::Mlp(config) => config.multiply_adds(channels, size),
+            Self::LuNet(config) => config.multiply_adds(channels, size),
+            Self::Inception(config) => config.multiply_adds(channels, size),
+            Self::Vit(config) => config.multiply_adds(channels, size),
         }
     }
 
-    pub(crate) fn check(&self) -> Result<(), ConfigError> {
+    pub(crate) fn check(&self, channels: usize, size: usize) -> Result<(), ConfigError> {
         match self {
             Self::SmallConv { width } => check_size("encoder.width", *width, MAX_WIDTH),
-            Self::Resnet18(_) | Self::Resnet34(_) | Self::Resnet50(_) => Ok(()),
+            Self::Resnet18(_) | Self::Resnet34(_) | Self::Resnet50(_) | Self::LeNet {} => Ok(()),
+            Self::Mlp(config) => config.check(channels, size),
+            Self::LuNet(config) => config.check(),
+            Self::Inception(config) => config.check(),
+            Self::Vit(config) => config.check(size),
         }
     }
 
@@ -97,6 +150,11 @@ impl EncoderConfig {
             Self::SmallConv { width } => {
                 return Encoder::SmallConv(SmallConv::new(*width, channels, size, init));
             }
+            Self::LeNet {} => return Encoder::LeNet(LeNet::new(channels, size, init)),
+            Self::Mlp(config) => return Encoder::Mlp(FullyConnected::new(config, channels, size, init)),
+            Self::LuNet(config) => return Encoder::LuNet(LuNet::new(config, channels, size, init)),
+            Self::Inception(config) => return Encoder::Inception(Inception::new(config, channels, init)),
+            Self::Vit(config) => return Encoder::Vit(Vit::new(config, channels, init)),
             Self::Resnet18(config) => (RESNET_18, config),
             Self::Resnet34(config) => (RESNET_34, config),
             Self::Resnet50(config) => (RESNET_50, config),
@@ -114,6 +172,16 @@ pub enum Encoder {
     SmallConv(SmallConv),
     /// See [`ResNet`].
     ResNet(ResNet),
+    /// See [`LeNet`].
+    LeNet(LeNet),
+    /// See [`FullyConnected`].
+    Mlp(FullyConnected),
+    /// See [`LuNet`].
+    LuNet(LuNet),
+    /// See [`Inception`].
+    Inception(Inception),
+    /// See [`Vit`].
+    Vit(Vit),
 }
 
 impl Encoder {
@@ -126,11 +194,17 @@ impl Encoder {
     ///
     /// # Panics
     ///
-    /// If the images do not have the channels the encoder was made for.
+    /// If the images do not have the channels the encoder was made for; with [`LeNet`], [`FullyConnected`] layers or
+    /// [`LuNet`], if they do not have the size; with [`Vit`], if the patch does not divide it.
     pub fn forward(&self, input: Tensor<4>) -> Tensor<2> {
         match self {
             Self::SmallConv(encoder) => encoder.forward(input),
             Self::ResNet(encoder) => encoder.forward(input),
+            Self::LeNet(encoder) => encoder.forward(input),
+            Self::Mlp(encoder) => encoder.forward(input),
+            Self::LuNet(encoder) => encoder.forward(input),
+            Self::Inception(encoder) => encoder.forward(input),
+            Self::Vit(encoder) => encoder.forward(input),
         }
     }
 
@@ -139,6 +213,11 @@ impl Encoder {
         match self {
             Self::SmallConv(encoder) => encoder.feature_dim(),
             Self::ResNet(encoder) => encoder.feature_dim(),
+            Self::LeNet(encoder) => LeNet::features_of(encoder.size),
+            Self::Mlp(encoder) => encoder.feature_dim(),
+            Self::LuNet(encoder) => encoder.feature_dim(),
+            Self::Inception(encoder) => encoder.feature_dim(),
+            Self::Vit(encoder) => encoder.width(),
         }
     }
 
@@ -146,6 +225,15 @@ impl Encoder {
     pub fn param_count(&self) -> usize {
         param_count(self)
     }
+}
+
+/// 3 × 3 max-pooling that keeps the size at stride 1.
+fn max_pooled(x: Tensor<4>, stride: usize) -> Tensor<4> {
+    let pool = MaxPool2dConfig::new([3, 3])
+        .with_strides([stride, stride])
+        .with_padding(PaddingConfig2d::Explicit(1, 1, 1, 1))
+        .init();
+    pool.forward(x)
 }
 
 /// Global average pooling: `[n, c, h, w]` to `[n, c]`.
@@ -185,7 +273,7 @@ mod tests {
             let encoder = encoder(&config, 3, 224);
             assert_eq!(encoder.param_count(), count, "{config:?}");
             assert_eq!(encoder.feature_dim(), features);
-            assert_eq!(config.feature_dim(), features);
+            assert_eq!(config.feature_dim(224), features);
         }
     }
 
@@ -198,10 +286,52 @@ mod tests {
             (EncoderConfig::Resnet50(resnet(Stem::Large)), 224, 4.09e9),
             (EncoderConfig::Resnet18(resnet(Stem::Small)), 32, 0.556e9),
             (EncoderConfig::default(), 32, 15.0e6),
+            // FaceNet's table 2 says 1.6 billion; DeiT's smallest transformer has 1.26 billion.
+            (EncoderConfig::Inception(published_inception()), 224, 1.6e9),
+            (EncoderConfig::Vit(VitConfig { patch: 16, depth: 12, width: 192, heads: 3 }), 224, 1.25e9),
+            // As the documentation of each says of its default.
+            (EncoderConfig::Inception(InceptionConfig::default()), 32, 22.7e6),
+            (EncoderConfig::LuNet(LuNetConfig::default()), 32, 9.27e6),
+            (EncoderConfig::Vit(VitConfig::default()), 32, 32.0e6),
         ] {
             let found = config.multiply_adds(3, size) as f64;
-            assert!((found / wanted - 1.0).abs() < 0.02, "{config}: {found}");
+            assert!((found / wanted - 1.0).abs() < 0.025, "{config}: {found}");
         }
+        for (config, size, wanted) in [
+            (EncoderConfig::LeNet {}, 32, 0.43e6),
+            (EncoderConfig::LeNet {}, 28, 0.43e6),
+            (EncoderConfig::LeNet {}, 64, 6.3e6),
+            (EncoderConfig::Mlp(MlpEncoderConfig::default()), 32, 0.02e6),
+        ] {
+            let found = config.multiply_adds(1, size) as f64;
+            assert!((found / wanted - 1.0).abs() < 0.025, "{config}: {found}");
+        }
+    }
+
+    fn published_inception() -> InceptionConfig {
+        InceptionConfig { layout: InceptionLayout::Nn2, width: 64, stem: Stem::Large, batch_norm: false }
+    }
+
+    #[test]
+    fn papers_networks_have_the_parameters_that_are_known_or_counted_by_hand() {
+        let vit = VitConfig { patch: 16, depth: 12, width: 192, heads: 3 };
+        let block = 12 * 192 * 192 + 13 * 192;
+        for (config, channels, size, count) in [
+            // 15 · (36 + 1), 15 · 2 and 30 · (15 · 81 + 1).
+            (EncoderConfig::LeNet {}, 1, 28, 15 * 37 + 30 + 30 * 1216),
+            (EncoderConfig::Mlp(MlpEncoderConfig::default()), 2, 96, 20 * (2 * 96 * 96 + 1)),
+            // DeiT's 5,717,416 less a class token, 197 learned positions and a classifier of 1000 classes.
+            (EncoderConfig::Vit(vit), 3, 224, 5_717_416 - 192 - 197 * 192 - 193_000),
+            (EncoderConfig::Vit(vit), 3, 224, (768 + 1) * 192 + 12 * block + 2 * 192),
+        ] {
+            assert_eq!(encoder(&config, channels, size).param_count(), count, "{config}");
+        }
+        // FaceNet's table 2: 7.5 million, the last layer's 131 thousand and no biases among them.
+        let found = encoder(&EncoderConfig::Inception(published_inception()), 3, 224).param_count() as f64;
+        assert!((found / (7.5e6 - 131e3) - 1.0).abs() < 0.025, "{found}");
+        let wide = EncoderConfig::LuNet(LuNetConfig { width: 128 });
+        let found = encoder(&wide, 3, 64).param_count() as f64;
+        assert!((found / 2.506e6 - 1.0).abs() < 0.001, "{found}");
     }
 
     #[test]
@@ -213,9 +343,24 @@ mod tests {
             (EncoderConfig::Resnet18(resnet(Stem::Small)), [2, 1, 28, 28]),
             (EncoderConfig::Resnet18(resnet(Stem::Large)), [1, 3, 65, 64]),
             (EncoderConfig::Resnet50(resnet(Stem::Small)), [1, 3, 16, 16]),
+            (EncoderConfig::LeNet {}, [2, 1, 1, 1]),
+            (EncoderConfig::LeNet {}, [2, 1, 28, 28]),
+            (EncoderConfig::LeNet {}, [1, 3, 41, 41]),
+            (EncoderConfig::LeNet {}, [1, 1, 96, 96]),
+            (EncoderConfig::Mlp(MlpEncoderConfig { hidden: vec![5, 3] }), [2, 2, 7, 7]),
+            (EncoderConfig::LuNet(LuNetConfig { width: 4 }), [2, 3, 32, 32]),
+            (EncoderConfig::LuNet(LuNetConfig { width: 8 }), [1, 1, 70, 70]),
+            (
+                EncoderConfig::Inception(InceptionConfig { width: 3, ..InceptionConfig::default() }),
+                [2, 3, 20, 20],
+            ),
+            (EncoderConfig::Inception(InceptionConfig { width: 8, ..published_inception() }), [1, 1, 65, 65]),
+            (EncoderConfig::Vit(VitConfig { patch: 4, depth: 2, width: 12, heads: 3 }), [2, 1, 8, 12]),
         ] {
-            let features = encoder(&config, shape[1], shape[2]).forward(images(shape));
-            assert_eq!(features.dims(), [shape[0], config.feature_dim()], "{config:?}");
+            let encoder = encoder(&config, shape[1], shape[2]);
+            let features = encoder.forward(images(shape));
+            assert_eq!(features.dims(), [shape[0], config.feature_dim(shape[2])], "{config:?}");
+            assert_eq!(encoder.feature_dim(), config.feature_dim(shape[2]), "{config:?}");
             assert!(values(features).iter().all(|v| v.is_finite()), "{config:?}");
         }
     }
@@ -225,7 +370,7 @@ mod tests {
         let strides = |size| -> Vec<usize> {
             match encoder(&EncoderConfig::SmallConv { width: 2 }, 1, size) {
                 Encoder::SmallConv(encoder) => encoder.stages.iter().map(|stage| stage.conv.stride).collect(),
-                Encoder::ResNet(_) => vec![],
+                _ => vec![],
             }
         };
         assert_eq!(strides(32), [1, 2, 2, 2]);
@@ -247,6 +392,32 @@ mod tests {
     }
 
     #[test]
+    fn settings_that_cannot_be_built_are_refused_by_name() {
+        let vit = VitConfig::default();
+        for (config, size, field) in [
+            (EncoderConfig::Mlp(MlpEncoderConfig { hidden: vec![] }), 28, "encoder.hidden"),
+            (EncoderConfig::Mlp(MlpEncoderConfig { hidden: vec![20, 0] }), 28, "encoder.hidden"),
+            (EncoderConfig::Mlp(MlpEncoderConfig { hidden: vec![2; 65] }), 28, "encoder.hidden"),
+            (EncoderConfig::Mlp(MlpEncoderConfig::default()), 1 << 16, "size"),
+            (EncoderConfig::LuNet(LuNetConfig { width: 0 }), 28, "encoder.width"),
+            (EncoderConfig::LuNet(LuNetConfig { width: 6 }), 28, "encoder.width"),
+            (
+                EncoderConfig::Inception(InceptionConfig { width: 0, ..published_inception() }),
+                28,
+                "encoder.width",
+            ),
+            (EncoderConfig::Vit(VitConfig { patch: 0, ..vit }), 28, "encoder.patch"),
+            (EncoderConfig::Vit(VitConfig { patch: 5, ..vit }), 28, "encoder.patch"),
+            (EncoderConfig::Vit(VitConfig { depth: 0, ..vit }), 28, "encoder.depth"),
+            (EncoderConfig::Vit(VitConfig { heads: 0, ..vit }), 28, "encoder.heads"),
+            (EncoderConfig::Vit(VitConfig { heads: 5, ..vit }), 28, "encoder.width"),
+            (EncoderConfig::Vit(VitConfig { width: 18, ..vit }), 28, "encoder.width"),
+        ] {
+            assert_eq!(config.check(1, size).unwrap_err().field, field, "{config}");
+        }
+    }
+
+    #[test]
     fn recipes_say_encoders_in_a_line_and_unknown_fields_are_refused() {
         let read = |text: &str| toml::from_str::<EncoderConfig>(text);
         assert_eq!(read("kind = \"small-conv\"\nwidth = 8").unwrap(), EncoderConfig::SmallConv { width: 8 });
@@ -255,7 +426,25 @@ mod tests {
             EncoderConfig::Resnet18(resnet(Stem::Large))
         );
         assert_eq!(read("kind = \"resnet50\"").unwrap(), EncoderConfig::Resnet50(ResNetConfig::default()));
-        for config in [EncoderConfig::SmallConv { width: 3 }, EncoderConfig::Resnet34(resnet(Stem::Small))] {
+        let vit = VitConfig { patch: 8, ..VitConfig::default() };
+        assert_eq!(read("kind = \"vit\"\npatch = 8").unwrap(), EncoderConfig::Vit(vit));
+        assert_eq!(read("kind = \"le-net\"").unwrap(), EncoderConfig::LeNet {});
+        let mlp = MlpEncoderConfig { hidden: vec![40, 20] };
+        assert_eq!(read("kind = \"mlp\"\nhidden = [40, 20]").unwrap(), EncoderConfig::Mlp(mlp.clone()));
+        assert_eq!(
+            read("kind = \"inception\"\nlayout = \"nn2\"\nstem = \"large\"\nbatch-norm = false\nwidth = 64")
+                .unwrap(),
+            EncoderConfig::Inception(published_inception())
+        );
+        for config in [
+            EncoderConfig::SmallConv { width: 3 },
+            EncoderConfig::Resnet34(resnet(Stem::Small)),
+            EncoderConfig::LeNet {},
+            EncoderConfig::Mlp(mlp),
+            EncoderConfig::LuNet(LuNetConfig { width: 8 }),
+            EncoderConfig::Inception(published_inception()),
+            EncoderConfig::Vit(vit),
+        ] {
             let text = toml::to_string(&config).unwrap();
             assert_eq!(read(&text).unwrap(), config, "{text}");
         }
@@ -263,6 +452,10 @@ mod tests {
             "kind = \"resnet18\"\nwidth = 3",
             "kind = \"small-conv\"\nstem = \"small\"",
             "kind = \"vgg\"",
+            "kind = \"le-net\"\nwidth = 3",
+            "kind = \"vit\"\nlayers = 3",
+            "kind = \"lu-net\"\nstem = \"small\"",
+            "kind = \"inception\"\nlayout = \"nn3\"",
             "width = 3",
         ] {
             assert!(read(wrong).is_err(), "{wrong}");

@@ -26,7 +26,9 @@ const WEIGHT_TASKS: usize = 16;
 /// Unfolded inputs (channels × kernel²) a weight-gradient task should have at least.
 const WEIGHT_WIDTH: usize = 256;
 
-/// The sizes of a convolution: NCHW images, square kernel, one stride and one zero padding.
+/// The sizes of a convolution: NCHW images, a kernel, one stride, and zero padding along each axis.
+///
+/// A series is an image of height 1, and its kernel `[1, k]` has no padding along the height.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ConvShape {
     images: usize,
@@ -34,37 +36,38 @@ pub struct ConvShape {
     height: usize,
     width: usize,
     out_channels: usize,
-    kernel: usize,
+    kernel: [usize; 2],
     stride: usize,
-    padding: usize,
+    padding: [usize; 2],
     out_height: usize,
     out_width: usize,
 }
 
 impl ConvShape {
-    /// From the input's shape `[n, c, h, w]` and the weight's `[o, c, k, k]`.
+    /// From the input's shape `[n, c, h, w]`, the weight's `[o, c, k, k']` and the padding of height and width.
     ///
-    /// `None` where this kernel does not apply: groups, kernels that are not square, empty
-    /// tensors, a kernel larger than the padded image.
-    pub fn new(input: [usize; 4], weight: [usize; 4], stride: usize, padding: usize) -> Option<Self> {
+    /// `None` where this kernel does not apply: groups, empty tensors, a kernel larger than the padded image.
+    pub fn new(input: [usize; 4], weight: [usize; 4], stride: usize, padding: [usize; 2]) -> Option<Self> {
         let [images, in_channels, height, width] = input;
-        let [out_channels, weight_channels, kernel, kernel_width] = weight;
-        let sizes = [images, in_channels, height, width, out_channels, kernel, stride];
-        if sizes.contains(&0) || weight_channels != in_channels || kernel != kernel_width {
+        let [out_channels, weight_channels, rows, columns] = weight;
+        let sizes = [images, in_channels, height, width, out_channels, rows, columns, stride];
+        if sizes.contains(&0) || weight_channels != in_channels {
             return None;
         }
-        let out = |size: usize| Some((size + 2 * padding).checked_sub(kernel)? / stride + 1);
+        let out = |size: usize, kernel: usize, padding: usize| {
+            Some((size + 2 * padding).checked_sub(kernel)? / stride + 1)
+        };
         Some(Self {
             images,
             in_channels,
             height,
             width,
             out_channels,
-            kernel,
+            kernel: [rows, columns],
             stride,
             padding,
-            out_height: out(height)?,
-            out_width: out(width)?,
+            out_height: out(height, rows, padding[0])?,
+            out_width: out(width, columns, padding[1])?,
         })
     }
 
@@ -78,9 +81,9 @@ impl ConvShape {
         [self.images, self.in_channels, self.height, self.width]
     }
 
-    /// Shape of the weight, `[o, c, k, k]`.
+    /// Shape of the weight, `[o, c, k, k']`.
     pub fn weight(&self) -> [usize; 4] {
-        [self.out_channels, self.in_channels, self.kernel, self.kernel]
+        [self.out_channels, self.in_channels, self.kernel[0], self.kernel[1]]
     }
 
     fn input_plane(&self) -> usize {
@@ -99,9 +102,20 @@ impl ConvShape {
         self.out_channels * self.output_plane()
     }
 
-    /// Values of one unfolded patch: `c · k²`.
+    /// Taps of a kernel: `k · k'`.
+    fn area(&self) -> usize {
+        self.kernel[0] * self.kernel[1]
+    }
+
+    /// Values of one unfolded patch: `c · k · k'`.
     fn patch(&self) -> usize {
-        self.in_channels * self.kernel * self.kernel
+        self.in_channels * self.area()
+    }
+
+    /// Channel, row and column of a value of an unfolded patch.
+    fn tap(&self, value: usize) -> (usize, usize, usize) {
+        let [rows, columns] = self.kernel;
+        (value / (rows * columns), value / columns % rows, value % columns)
     }
 
     /// Images unfolded together, so that a product has about [`COLUMNS`] columns.
@@ -123,13 +137,13 @@ impl ConvShape {
 
     /// Input row read by kernel row `ky` for output row `oy`, if it is inside the image.
     fn input_row(&self, oy: usize, ky: usize) -> Option<usize> {
-        (oy * self.stride + ky).checked_sub(self.padding).filter(|&iy| iy < self.height)
+        (oy * self.stride + ky).checked_sub(self.padding[0]).filter(|&iy| iy < self.height)
     }
 
     /// Output columns whose input column under kernel column `kx` is inside the image.
     fn inside(&self, kx: usize) -> Range<usize> {
-        let start = self.padding.saturating_sub(kx).div_ceil(self.stride);
-        let end = match (self.width + self.padding).checked_sub(kx) {
+        let start = self.padding[1].saturating_sub(kx).div_ceil(self.stride);
+        let end = match (self.width + self.padding[1]).checked_sub(kx) {
             Some(limit) if limit > 0 => ((limit - 1) / self.stride + 1).min(self.out_width),
             _ => 0,
         };
@@ -150,7 +164,7 @@ pub fn forward(x: &[f32], weight: &[f32], shape: &ConvShape) -> Vec<f32> {
     }
     let (plane, patch, group) = (shape.output_plane(), shape.patch(), shape.group());
     let (image_in, image_out) = (shape.input_image(), shape.output_image());
-    let pointwise = shape.kernel == 1 && shape.stride == 1 && shape.padding == 0;
+    let pointwise = shape.kernel == [1, 1] && shape.stride == 1 && shape.padding == [0, 0];
     let weights = Matrix::row_major(weight, shape.out_channels, patch);
 
     let mut y = vec![0.0; shape.images * image_out];
@@ -200,7 +214,8 @@ pub fn data_gradient(dy: &[f32], weight: &[f32], shape: &ConvShape) -> Vec<f32> 
     if winograd::applies(shape) {
         return winograd::data_gradient(dy, weight, shape);
     }
-    if shape.stride == 1 && shape.padding < shape.kernel {
+    let [rows, columns] = shape.kernel;
+    if shape.stride == 1 && shape.padding[0] < rows && shape.padding[1] < columns {
         // Without a stride the gradient is itself a convolution: kernels turned by 180 degrees,
         // input and output channels exchanged, the complementary padding.
         let turned = ConvShape {
@@ -208,7 +223,7 @@ pub fn data_gradient(dy: &[f32], weight: &[f32], shape: &ConvShape) -> Vec<f32> 
             height: shape.out_height,
             width: shape.out_width,
             out_channels: shape.in_channels,
-            padding: shape.kernel - 1 - shape.padding,
+            padding: [rows - 1 - shape.padding[0], columns - 1 - shape.padding[1]],
             out_height: shape.height,
             out_width: shape.width,
             ..*shape
@@ -284,7 +299,7 @@ pub fn weight_gradient(x: &[f32], dy: &[f32], shape: &ConvShape) -> Vec<f32> {
         .collect();
 
     // From [stripe][block][o][ky, kx, c] to [o][c][ky, kx].
-    let area = shape.kernel * shape.kernel;
+    let area = shape.area();
     let mut dw = vec![0.0; shape.out_channels * shape.patch()];
     dw.par_chunks_mut(shape.patch()).enumerate().for_each(|(out_channel, dw)| {
         for (task, sum) in partial.iter().enumerate() {
@@ -313,7 +328,7 @@ fn partial_weight_gradient(
 ) -> Vec<f32> {
     let (plane, input_plane) = (shape.output_plane(), shape.input_plane());
     let block = channels.len() * input_plane;
-    let width = channels.len() * shape.kernel * shape.kernel;
+    let width = channels.len() * shape.area();
     let mut sum = vec![0.0; shape.out_channels * width];
     for from in images.clone().step_by(shape.group()) {
         let count = shape.group().min(images.end - from);
@@ -363,9 +378,9 @@ fn check(values: &[f32], shape: [usize; 4], what: &str) {
 /// Unfolds rows of the outputs of images `[images][c][h, w]` into columns
 /// `[c, ky, kx][images · rows · w']`.
 fn unfold_columns(x: &[f32], images: usize, rows: Range<usize>, shape: &ConvShape, columns: &mut [f32]) {
-    let (tile, k) = (rows.len() * shape.out_width, shape.kernel);
+    let tile = rows.len() * shape.out_width;
     for (row, line) in columns.chunks_exact_mut(images * tile).enumerate() {
-        let (channel, ky, kx) = (row / (k * k), row / k % k, row % k);
+        let (channel, ky, kx) = shape.tap(row);
         let inside = shape.inside(kx);
         for (image, part) in line.chunks_exact_mut(tile).enumerate() {
             let source =
@@ -380,7 +395,7 @@ fn unfold_columns(x: &[f32], images: usize, rows: Range<usize>, shape: &ConvShap
                 if inside.is_empty() {
                     continue;
                 }
-                let first = inside.start * shape.stride + kx - shape.padding;
+                let first = inside.start * shape.stride + kx - shape.padding[1];
                 let source = &source[iy * shape.width..][first..shape.width];
                 let part = &mut part[inside.clone()];
                 if shape.stride == 1 {
@@ -397,14 +412,14 @@ fn unfold_columns(x: &[f32], images: usize, rows: Range<usize>, shape: &ConvShap
 
 /// The adjoint of [`unfold_columns`]: adds every unfolded value to where it came from.
 fn fold_columns(columns: &[f32], images: usize, shape: &ConvShape, x: &mut [f32]) {
-    let (plane, k) = (shape.output_plane(), shape.kernel);
+    let plane = shape.output_plane();
     for (row, line) in columns.chunks_exact(images * plane).enumerate() {
-        let (channel, ky, kx) = (row / (k * k), row / k % k, row % k);
+        let (channel, ky, kx) = shape.tap(row);
         let inside = shape.inside(kx);
         if inside.is_empty() {
             continue;
         }
-        let first = inside.start * shape.stride + kx - shape.padding;
+        let first = inside.start * shape.stride + kx - shape.padding[1];
         for (image, part) in line.chunks_exact(plane).enumerate() {
             let target =
                 &mut x[(image * shape.in_channels + channel) * shape.input_plane()..][..shape.input_plane()];
@@ -432,16 +447,16 @@ fn unfold_rows(
     shape: &ConvShape,
     unfolded: &mut [f32],
 ) {
-    let (k, line) = (shape.kernel, shape.kernel * channels);
-    let mut patches = unfolded.chunks_exact_mut(k * line);
+    let [k, line] = [shape.kernel[1], shape.kernel[1] * channels];
+    let mut patches = unfolded.chunks_exact_mut(shape.area() * channels);
     let image_values = shape.input_plane() * channels;
     for x in x.chunks_exact(image_values).take(images) {
         for oy in rows.clone() {
             for (ox, patch) in (0..shape.out_width).zip(&mut patches) {
                 // Kernel columns that fall inside the image are one contiguous run of it.
                 let start = ox * shape.stride;
-                let low = shape.padding.saturating_sub(start).min(k);
-                let high = (shape.width + shape.padding).saturating_sub(start);
+                let low = shape.padding[1].saturating_sub(start).min(k);
+                let high = (shape.width + shape.padding[1]).saturating_sub(start);
                 let high = high.clamp(low, k);
                 for (ky, part) in patch.chunks_exact_mut(line).enumerate() {
                     let Some(iy) = shape.input_row(oy, ky) else {
@@ -451,7 +466,7 @@ fn unfold_rows(
                     part[..low * channels].fill(0.0);
                     part[high * channels..].fill(0.0);
                     if low < high {
-                        let first = iy * shape.width + start + low - shape.padding;
+                        let first = iy * shape.width + start + low - shape.padding[1];
                         part[low * channels..high * channels]
                             .copy_from_slice(&x[first * channels..][..(high - low) * channels]);
                     }
@@ -471,9 +486,9 @@ fn channels_first(from: &[f32], channels: usize, plane: usize, to: &mut [f32]) {
     }
 }
 
-/// Kernels turned by 180 degrees with input and output channels exchanged: `[c][o][k, k]`.
+/// Kernels turned by 180 degrees with input and output channels exchanged: `[c][o][k, k']`.
 fn turn(weight: &[f32], shape: &ConvShape) -> Vec<f32> {
-    let area = shape.kernel * shape.kernel;
+    let area = shape.area();
     let mut turned = vec![0.0; weight.len()];
     turned.par_chunks_mut(shape.out_channels * area).enumerate().for_each(|(channel, turned)| {
         for (out_channel, turned) in turned.chunks_exact_mut(area).enumerate() {
@@ -537,7 +552,23 @@ mod tests {
     ];
 
     fn shape([n, c, h, w, o, k, s, p]: [usize; 8]) -> ConvShape {
-        ConvShape::new([n, c, h, w], [o, c, k, k], s, p).expect("a valid shape")
+        ConvShape::new([n, c, h, w], [o, c, k, k], s, [p, p]).expect("a valid shape")
+    }
+
+    /// Series, and kernels that are wider than high or higher than wide.
+    fn oblong() -> impl Iterator<Item = ConvShape> {
+        [
+            ([3, 2, 1, 50], [4, 2, 1, 10], 5, [0, 3]),
+            ([2, 16, 1, 33], [17, 16, 1, 8], 4, [0, 2]),
+            ([5, 4, 1, 9], [3, 4, 1, 4], 2, [0, 1]),
+            ([2, 3, 1, 7], [2, 3, 1, 3], 1, [0, 1]),
+            ([2, 3, 1, 700], [2, 3, 1, 3], 1, [0, 0]),
+            ([2, 3, 6, 5], [4, 3, 2, 3], 1, [1, 0]),
+            ([2, 3, 6, 5], [4, 3, 3, 1], 2, [0, 1]),
+            ([1, 20, 7, 6], [18, 20, 3, 3], 1, [1, 2]),
+        ]
+        .into_iter()
+        .map(|(x, w, s, p)| ConvShape::new(x, w, s, p).expect("a valid shape"))
     }
 
     fn size(shape: [usize; 4]) -> usize {
@@ -550,9 +581,9 @@ mod tests {
             for o in 0..q.out_channels {
                 for y in 0..q.output_plane() {
                     for r in 0..q.patch() {
-                        let (c, ky, kx) = (r / (q.kernel * q.kernel), r / q.kernel % q.kernel, r % q.kernel);
-                        let iy = (y / q.out_width * q.stride + ky) as isize - q.padding as isize;
-                        let ix = (y % q.out_width * q.stride + kx) as isize - q.padding as isize;
+                        let (c, ky, kx) = q.tap(r);
+                        let iy = (y / q.out_width * q.stride + ky) as isize - q.padding[0] as isize;
+                        let ix = (y % q.out_width * q.stride + kx) as isize - q.padding[1] as isize;
                         if (0..q.height as isize).contains(&iy) && (0..q.width as isize).contains(&ix) {
                             visit(
                                 ((n * q.in_channels + c) * q.height + iy as usize) * q.width + ix as usize,
@@ -568,8 +599,7 @@ mod tests {
 
     #[test]
     fn all_three_passes_match_the_definition() {
-        for sizes in SHAPES {
-            let q = shape(sizes);
+        for q in SHAPES.into_iter().map(shape).chain(oblong()) {
             let (x, w) = (noise(size(q.input()), 1), noise(size(q.weight()), 2));
             let dy = noise(size(q.output()), 3);
             let (mut y, mut dx, mut dw) =
@@ -587,8 +617,8 @@ mod tests {
 
     #[test]
     fn the_bits_do_not_depend_on_the_number_of_threads() {
-        for sizes in SHAPES.into_iter().chain([[37, 24, 9, 9, 16, 3, 2, 1], [40, 3, 16, 16, 8, 3, 1, 1]]) {
-            let q = shape(sizes);
+        let more = [[37, 24, 9, 9, 16, 3, 2, 1], [40, 3, 16, 16, 8, 3, 1, 1]];
+        for q in SHAPES.into_iter().chain(more).map(shape).chain(oblong()) {
             let (x, w) = (noise(size(q.input()), 1), noise(size(q.weight()), 2));
             let dy = noise(size(q.output()), 3);
             let all = |threads| {
@@ -604,10 +634,10 @@ mod tests {
     #[test]
     fn what_the_kernel_cannot_do_is_refused() {
         let x = [2, 4, 8, 8];
-        assert!(ConvShape::new(x, [4, 2, 3, 3], 1, 1).is_none(), "groups");
-        assert!(ConvShape::new(x, [4, 4, 3, 1], 1, 1).is_none(), "not square");
-        assert!(ConvShape::new(x, [4, 4, 9, 9], 1, 0).is_none(), "too large");
-        assert!(ConvShape::new(x, [4, 4, 3, 3], 0, 0).is_none(), "no stride");
-        assert!(ConvShape::new([0, 4, 8, 8], [4, 4, 3, 3], 1, 0).is_none(), "empty");
+        assert!(ConvShape::new(x, [4, 2, 3, 3], 1, [1, 1]).is_none(), "groups");
+        assert!(ConvShape::new(x, [4, 4, 9, 9], 1, [0, 0]).is_none(), "too large");
+        assert!(ConvShape::new(x, [4, 4, 1, 9], 1, [9, 0]).is_none(), "too wide");
+        assert!(ConvShape::new(x, [4, 4, 3, 3], 0, [0, 0]).is_none(), "no stride");
+        assert!(ConvShape::new([0, 4, 8, 8], [4, 4, 3, 3], 1, [0, 0]).is_none(), "empty");
     }
 }

@@ -1,23 +1,28 @@
 //! Operations of convolutional networks that this crate computes itself on the CPU.
 //!
-//! [`conv2d`], [`batch_norm_train`], [`batch_norm_eval`] and [`add_relu`] take Burn tensors, are
-//! differentiable, and choose: f32 tensors on Burn's `flex` device (the CPU) go to the slice kernels
-//! of [`conv`], [`norm`] and [`residual`], everything else to Burn's own operations, with the same
-//! results up to rounding. Beside being faster, the slice kernels give the same bits on any number
+//! [`conv2d`], [`conv1d`], [`batch_norm_train`], [`batch_norm_eval`], [`add_relu`], [`activate`], [`layer_norm`],
+//! [`attention_weights`] and [`gru()`] take Burn tensors, are differentiable, and choose: f32 tensors on Burn's `flex` device (the CPU)
+//! go to the slice kernels of [`conv`], [`norm`], [`residual`], [`activation`], [`rows`] and [`gru`](mod@gru), everything else to Burn's own
+//! operations, with the same results up to rounding. Beside being faster, the slice kernels give the same bits on any number
 //! of threads.
 
+pub mod activation;
 pub mod conv;
+pub mod gru;
 pub mod norm;
 mod ops;
 #[allow(unsafe_code)]
 mod product;
 pub mod residual;
+pub mod rows;
 
 use burn::backend::{Dispatch, DispatchDevice};
 use burn::prelude::*;
+use burn::tensor::activation as burn_activation;
 use burn::tensor::activation::relu as burn_relu;
 use burn::tensor::{DType, ops::ConvOptions};
 
+use activation::Activation;
 use conv::ConvShape;
 use norm::Channels;
 use ops::FlexOps;
@@ -46,16 +51,39 @@ pub(crate) fn is_flex_f32<const D: usize>(tensor: &Tensor<D>) -> bool {
 /// # Shapes
 ///
 /// - `input`: `[n, c, h, w]`
-/// - `weight`: `[o, c / groups, k, k]`; groups other than one are Burn's
-/// - output: `[n, o, (h + 2·padding − k) / stride + 1, (w + 2·padding − k) / stride + 1]`
+/// - `weight`: `[o, c / groups, k, k']`; groups other than one are Burn's
+/// - output: `[n, o, (h + 2·padding − k) / stride + 1, (w + 2·padding − k') / stride + 1]`
 ///
 /// # Panics
 ///
 /// If the shapes do not fit, or the kernel is larger than the padded image.
 pub fn conv2d(input: Tensor<4>, weight: Tensor<4>, stride: usize, padding: usize) -> Tensor<4> {
+    convolve(input, weight, stride, [padding, padding])
+}
+
+/// One-dimensional convolution (cross-correlation) with zero padding, without bias.
+///
+/// # Shapes
+///
+/// - `input`: `[n, c, time]`
+/// - `weight`: `[o, c / groups, k]`
+/// - output: `[n, o, (time + 2·padding − k) / stride + 1]`
+///
+/// # Panics
+///
+/// If the shapes do not fit, or the kernel is longer than the padded series.
+pub fn conv1d(input: Tensor<3>, weight: Tensor<3>, stride: usize, padding: usize) -> Tensor<3> {
+    let ([n, c, time], [o, inputs, k]) = (input.dims(), weight.dims());
+    let image = input.reshape([n, c, 1, time]);
+    let output = convolve(image, weight.reshape([o, inputs, 1, k]), stride, [0, padding]);
+    let frames = output.dims()[3];
+    output.reshape([n, o, frames])
+}
+
+fn convolve(input: Tensor<4>, weight: Tensor<4>, stride: usize, padding: [usize; 2]) -> Tensor<4> {
     let shape = ConvShape::new(input.dims(), weight.dims(), stride, padding);
     if shape.is_some() && is_flex_f32(&input) && is_flex_f32(&weight) {
-        return Tensor::from_dispatch(Dispatch::conv2d_square(
+        return Tensor::from_dispatch(Dispatch::convolve(
             input.into_dispatch(),
             weight.into_dispatch(),
             stride,
@@ -63,7 +91,7 @@ pub fn conv2d(input: Tensor<4>, weight: Tensor<4>, stride: usize, padding: usize
         ));
     }
     let groups = (input.dims()[1] / weight.dims()[1].max(1)).max(1);
-    let options = ConvOptions::new([stride, stride], [padding, padding], [1, 1], groups);
+    let options = ConvOptions::new([stride, stride], padding, [1, 1], groups);
     burn::tensor::module::conv2d(input, weight, None, options)
 }
 
@@ -167,6 +195,108 @@ pub fn add_relu<const D: usize>(a: Tensor<D>, b: Tensor<D>) -> Tensor<D> {
     burn_relu(a + b)
 }
 
+/// A function of each value alone.
+pub fn activate<const D: usize>(x: Tensor<D>, activation: Activation) -> Tensor<D> {
+    if is_flex_f32(&x) {
+        return Tensor::from_dispatch(Dispatch::activate(x.into_dispatch(), activation));
+    }
+    match activation {
+        Activation::LeakyRelu { slope } => burn_activation::leaky_relu(x, f64::from(slope)),
+        Activation::Gelu => burn_activation::gelu(x),
+        Activation::Tanh => x.tanh(),
+        Activation::Sigmoid => burn_activation::sigmoid(x),
+    }
+}
+
+/// Normalises the last axis to mean 0 and variance 1 (biased), then scales by `gamma` and adds `beta`.
+///
+/// # Shapes
+///
+/// - `x`, output: `[…, d]`
+/// - `gamma`, `beta`: `[d]`
+///
+/// # Panics
+///
+/// If the shapes do not fit.
+pub fn layer_norm<const D: usize>(
+    x: Tensor<D>,
+    gamma: Tensor<1>,
+    beta: Tensor<1>,
+    epsilon: f64,
+) -> Tensor<D> {
+    assert_eq!([x.dims()[D - 1]], gamma.dims(), "values of a row and its scales");
+    assert_eq!(gamma.dims(), beta.dims(), "scales and offsets of a row");
+    if is_flex_f32(&x) && is_flex_f32(&gamma) && is_flex_f32(&beta) {
+        return Tensor::from_dispatch(Dispatch::layer_norm_of_rows(
+            x.into_dispatch(),
+            gamma.into_dispatch(),
+            beta.into_dispatch(),
+            epsilon,
+        ));
+    }
+    burn::tensor::module::layer_norm(x, gamma, Some(beta), epsilon)
+}
+
+/// Weights of an attention: the softmax of `scale · scores` along the last axis, for a causal one over the keys up to the
+/// query's own.
+///
+/// # Shapes
+///
+/// - `scores`, output: `[n, heads, queries, keys]`; as many queries as keys for a causal attention
+///
+/// # Panics
+///
+/// If a causal attention is not square.
+pub fn attention_weights(scores: Tensor<4>, scale: f32, causal: bool) -> Tensor<4> {
+    let [_, _, queries, keys] = scores.dims();
+    assert!(!causal || queries == keys, "{queries} queries on {keys} keys in a causal attention");
+    if is_flex_f32(&scores) {
+        return Tensor::from_dispatch(Dispatch::softmax_of_rows(scores.into_dispatch(), scale, causal));
+    }
+    let scores = scores.mul_scalar(scale);
+    if !causal {
+        return burn_activation::softmax(scores, 3);
+    }
+    let ahead = Tensor::<2, Bool>::tril_mask([queries, keys], 0, &scores.device());
+    burn_activation::softmax(scores.mask_fill(ahead.reshape([1, 1, queries, keys]), f32::NEG_INFINITY), 3)
+}
+
+/// Hidden states of a gated recurrent unit that starts at zero: PyTorch's, see [`gru`](mod@gru).
+///
+/// # Shapes
+///
+/// - `x`: the input's part of the gates of each step, `[n, steps, 3 · hidden]`
+/// - `weight`: `[3 · hidden, hidden]`
+/// - `bias`: `[3 · hidden]`
+/// - output: `[n, steps, hidden]`
+///
+/// # Panics
+///
+/// If the shapes do not fit, or there is no step.
+pub fn gru(x: Tensor<3>, weight: Tensor<2>, bias: Tensor<1>) -> Tensor<3> {
+    let ([n, steps, gates], [_, hidden]) = (x.dims(), weight.dims());
+    assert_eq!((gates, weight.dims()[0]), (3 * hidden, 3 * hidden), "gates of {hidden} hidden values");
+    if is_flex_f32(&x) && is_flex_f32(&weight) && is_flex_f32(&bias) {
+        let states =
+            Dispatch::gru_of_sequences(x.into_dispatch(), weight.into_dispatch(), bias.into_dispatch());
+        return Tensor::from_dispatch(states);
+    }
+    let mut state = Tensor::zeros([n, hidden], &x.device());
+    let mut states = vec![];
+    for step in x.split(1, 1) {
+        let x = step.reshape([n, 3 * hidden]);
+        let product = state.clone().matmul(weight.clone().transpose()) + bias.clone().unsqueeze();
+        let part = |of: &Tensor<2>, gate: usize| of.clone().narrow(1, gate * hidden, hidden);
+        let [reset, update] =
+            [0, 1].map(|gate| burn_activation::sigmoid(part(&x, gate) + part(&product, gate)));
+        let new = (part(&x, 2) + reset * part(&product, 2)).tanh();
+        state = new.clone() + update * (state - new);
+        states.push(state.clone().reshape([n, 1, hidden]));
+    }
+    assert!(steps > 0, "an empty sequence");
+    Tensor::cat(states, 1)
+}
+
 fn applies<const D: usize>(input: &Tensor<D>, per_channel: &[&Tensor<1>]) -> bool {
     let dims = input.dims();
     let fits = |values: &&Tensor<1>| is_flex_f32(*values) && dims.get(1) == Some(&values.dims()[0]);
@@ -222,6 +352,7 @@ mod tests {
                 ([2, 18, 13, 9], [16, 18, 3, 3], 2, 1),
                 ([5, 32, 4, 4], [32, 32, 3, 3], 1, 1),
                 ([4, 32, 7, 7], [48, 32, 3, 3], 2, 1),
+                ([2, 3, 8, 9], [4, 3, 2, 5], 2, 1),
             ] {
                 let groups = input[1] / weight[1];
                 let (x, w) = (tensor(input, 1, &device), tensor(weight, 2, &device));
@@ -233,6 +364,97 @@ mod tests {
                 for (ours, burns) in ours.iter().zip(&burns) {
                     assert_close(&narrow(ours), burns, 1e-5, &format!("{input:?} {weight:?}"));
                 }
+            }
+        }
+    }
+
+    #[test]
+    fn a_convolution_of_series_matches_burns() {
+        for device in devices() {
+            for (input, weight, stride, padding) in [
+                ([2, 3, 40, 1], [4, 3, 10, 1], 5, 3),
+                ([2, 3, 9, 1], [4, 3, 4, 1], 2, 1),
+                ([2, 4, 9, 1], [6, 2, 3, 1], 1, 1), // two groups: Burn's own
+            ] {
+                let groups = input[1] / weight[1];
+                let (x, w) = (tensor(input, 1, &device), tensor(weight, 2, &device));
+                let through =
+                    |convolve: &dyn Fn(Tensor<3>, Tensor<3>) -> Tensor<3>, x: Tensor<4>, w: Tensor<4>| {
+                        let series = |t: Tensor<4>| t.squeeze_dim::<3>(3);
+                        convolve(series(x), series(w)).unsqueeze_dim(3)
+                    };
+                let ours = run([&x, &w], |x, w| through(&|x, w| conv1d(x, w, stride, padding), x, w));
+                let options = ConvOptions::new([stride], [padding], [1], groups);
+                let burn = |x, w| burn::tensor::module::conv1d(x, w, None, options.clone());
+                let burns = run([&x, &w], |x, w| through(&burn, x, w));
+                for (ours, burns) in ours.iter().zip(&burns) {
+                    assert_close(&narrow(ours), burns, 1e-5, &format!("{input:?} {weight:?}"));
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn activations_and_normalisations_of_rows_match_burns_with_and_without_checkpointing() {
+        for device in devices() {
+            let (x, g) = (tensor([2, 3, 5, 5], 1, &device), tensor([5, 1, 1, 1], 2, &device));
+            let beta = Tensor::<1>::from_floats([0.1, -0.2, 0.3, 0.0, 1.0], &device);
+            let check = |what: &str, ours: [Vec<f64>; 3], burns: [Vec<f64>; 3]| {
+                for (ours, burns) in ours.iter().zip(&burns) {
+                    assert_close(&narrow(ours), burns, 2e-6, what);
+                }
+            };
+            for activation in [
+                Activation::LeakyRelu { slope: 0.3 },
+                Activation::Gelu,
+                Activation::Tanh,
+                Activation::Sigmoid,
+            ] {
+                let wide = |t: Tensor<4>| t.cast(FloatDType::F64);
+                let both = |x: Tensor<4>, g: Tensor<4>| (x.mul_scalar(3.0), g.sum().reshape([1, 1, 1, 1]));
+                let ours = run([&x, &g], |x, g| {
+                    let (x, g) = both(x, g);
+                    activate(x, activation) * g
+                });
+                let burns = run([&x, &g], |x, g| {
+                    let (x, g) = both(x, g);
+                    activate(wide(x), activation).cast(FloatDType::F32) * g
+                });
+                check(&format!("{activation:?}"), ours, burns);
+            }
+            let ours = run([&x, &g], |x, g| layer_norm(x, g.reshape([5]), beta.clone(), 1e-5));
+            let burns = run([&x, &g], |x, g| {
+                burn::tensor::module::layer_norm(x, g.reshape([5]), Some(beta.clone()), 1e-5)
+            });
+            check("layer norm", ours, burns);
+            for causal in [false, true] {
+                let weigh = |wide: bool| {
+                    move |x: Tensor<4>, g: Tensor<4>| {
+                        let scores = if wide { x.cast(FloatDType::F64) } else { x };
+                        attention_weights(scores, 0.7, causal).cast(FloatDType::F32) * g.reshape([1, 1, 1, 5])
+                    }
+                };
+                check("softmax", run([&x, &g], weigh(false)), run([&x, &g], weigh(true)));
+            }
+        }
+    }
+
+    #[test]
+    fn a_gated_unit_matches_burns_operations_with_and_without_checkpointing() {
+        for device in devices() {
+            let (x, w) = (tensor([3, 4, 6, 1], 1, &device), tensor([6, 2, 1, 1], 2, &device));
+            let bias = Tensor::<1>::from_floats([0.1, -0.2, 0.3, 0.0, 1.0, -1.0], &device);
+            let through = |precision: FloatDType| {
+                let bias = bias.clone();
+                run([&x, &w], move |x, w| {
+                    let (x, w) = (x.squeeze_dim::<3>(3).cast(precision), w.reshape([6, 2]).cast(precision));
+                    let scale = w.clone().sum().reshape([1]).repeat_dim(0, 6);
+                    let states = gru(x, w, bias.clone().cast(precision) * scale);
+                    states.cast(FloatDType::F32).unsqueeze_dim(3)
+                })
+            };
+            for (ours, burns) in through(FloatDType::F32).iter().zip(&through(FloatDType::F64)) {
+                assert_close(&narrow(ours), burns, 2e-6, "states and gradients");
             }
         }
     }

@@ -13,17 +13,20 @@ use burn::backend::tensor::FloatTensor;
 use burn::backend::{Autodiff, AutodiffBackend, Backend, Flex, TensorMetadata, backend_extension};
 use burn::tensor::{Shape, TensorData};
 
+use super::activation::{self, Activation};
 use super::conv::{self, ConvShape};
+use super::gru::{self, Sequences};
 use super::norm::{self, Affine, Channels};
 use super::residual;
+use super::rows;
 
 #[backend_extension(Flex, Autodiff)]
 pub trait FlexOps: Backend {
-    fn conv2d_square(
+    fn convolve(
         x: FloatTensor<Self>,
         weight: FloatTensor<Self>,
         stride: usize,
-        padding: usize,
+        padding: [usize; 2],
     ) -> FloatTensor<Self>;
 
     /// Output, mean, biased variance.
@@ -46,10 +49,27 @@ pub trait FlexOps: Backend {
     ) -> FloatTensor<Self>;
 
     fn add_relu(a: FloatTensor<Self>, b: FloatTensor<Self>) -> FloatTensor<Self>;
+
+    fn activate(x: FloatTensor<Self>, activation: Activation) -> FloatTensor<Self>;
+
+    fn layer_norm_of_rows(
+        x: FloatTensor<Self>,
+        gamma: FloatTensor<Self>,
+        beta: FloatTensor<Self>,
+        epsilon: f64,
+    ) -> FloatTensor<Self>;
+
+    fn softmax_of_rows(x: FloatTensor<Self>, scale: f32, causal: bool) -> FloatTensor<Self>;
+
+    fn gru_of_sequences(
+        x: FloatTensor<Self>,
+        weight: FloatTensor<Self>,
+        bias: FloatTensor<Self>,
+    ) -> FloatTensor<Self>;
 }
 
 impl FlexOps for Flex {
-    fn conv2d_square(x: FlexTensor, weight: FlexTensor, stride: usize, padding: usize) -> FlexTensor {
+    fn convolve(x: FlexTensor, weight: FlexTensor, stride: usize, padding: [usize; 2]) -> FlexTensor {
         let shape = conv_shape(&x, &weight, stride, padding);
         let (x, weight) = (x.to_contiguous(), weight.to_contiguous());
         tensor(conv::forward(slice(&x), slice(&weight), &shape), Shape::new(shape.output()))
@@ -95,25 +115,57 @@ impl FlexOps for Flex {
         let (a, b) = (a.to_contiguous(), b.to_contiguous());
         tensor(residual::add_relu(slice(&a), slice(&b)), shape)
     }
+
+    fn activate(x: FlexTensor, activation: Activation) -> FlexTensor {
+        tensor(activation::forward(slice(&x.to_contiguous()), activation), x.shape())
+    }
+
+    fn layer_norm_of_rows(x: FlexTensor, gamma: FlexTensor, beta: FlexTensor, epsilon: f64) -> FlexTensor {
+        let shape = x.shape();
+        let inputs = [x, gamma, beta].map(|input| input.to_contiguous());
+        let [x, gamma, beta] = &inputs;
+        tensor(rows::layer_norm(slice(x), slice(gamma), slice(beta), epsilon), shape)
+    }
+
+    fn softmax_of_rows(x: FlexTensor, scale: f32, causal: bool) -> FlexTensor {
+        tensor(rows::softmax(slice(&x.to_contiguous()), last(&x), scale, causal), x.shape())
+    }
+
+    fn gru_of_sequences(x: FlexTensor, weight: FlexTensor, bias: FlexTensor) -> FlexTensor {
+        gru_states(x, weight, bias).0
+    }
+}
+
+/// Hidden states, and what their gradients need.
+fn gru_states(x: FlexTensor, weight: FlexTensor, bias: FlexTensor) -> (FlexTensor, FlexTensor) {
+    let [n, steps, _] = x.shape().dims();
+    let hidden = last(&weight);
+    let inputs = [x, weight, bias].map(|input| input.to_contiguous());
+    let [x, weight, bias] = &inputs;
+    let states = gru::forward(slice(x), slice(weight), slice(bias), Sequences { steps, hidden });
+    (
+        tensor(states.hidden, Shape::new([n, steps, hidden])),
+        tensor(states.kept, Shape::new([n, steps, 4 * hidden])),
+    )
 }
 
 impl<C: CheckpointStrategy> FlexOps for Autodiff<Flex, C> {
-    fn conv2d_square(
+    fn convolve(
         x: FloatTensor<Self>,
         weight: FloatTensor<Self>,
         stride: usize,
-        padding: usize,
+        padding: [usize; 2],
     ) -> FloatTensor<Self> {
         let nodes = [x.node(), weight.node()];
         match ConvBackward.prepare::<C>(nodes).compute_bound().stateful() {
             OpsKind::Tracked(mut prep) => {
                 let state =
                     ConvState { x: prep.checkpoint(&x), weight: prep.checkpoint(&weight), stride, padding };
-                let y = Flex::conv2d_square(x.into_primitive(), weight.into_primitive(), stride, padding);
+                let y = Flex::convolve(x.into_primitive(), weight.into_primitive(), stride, padding);
                 prep.finish(state, y)
             }
             OpsKind::UnTracked(prep) => {
-                prep.finish(Flex::conv2d_square(x.into_primitive(), weight.into_primitive(), stride, padding))
+                prep.finish(Flex::convolve(x.into_primitive(), weight.into_primitive(), stride, padding))
             }
         }
     }
@@ -207,6 +259,73 @@ impl<C: CheckpointStrategy> FlexOps for Autodiff<Flex, C> {
             OpsKind::UnTracked(prep) => prep.finish(y),
         }
     }
+
+    fn activate(x: FloatTensor<Self>, activation: Activation) -> FloatTensor<Self> {
+        let node = [x.node()];
+        match ActivationBackward.prepare::<C>(node).compute_bound().stateful() {
+            OpsKind::Tracked(prep) => {
+                let x = x.into_primitive();
+                let y = Flex::activate(x.clone(), activation);
+                let kept = if activation.keeps_output() { y.clone() } else { x };
+                prep.finish((kept, activation), y)
+            }
+            OpsKind::UnTracked(prep) => prep.finish(Flex::activate(x.into_primitive(), activation)),
+        }
+    }
+
+    fn layer_norm_of_rows(
+        x: FloatTensor<Self>,
+        gamma: FloatTensor<Self>,
+        beta: FloatTensor<Self>,
+        epsilon: f64,
+    ) -> FloatTensor<Self> {
+        let nodes = [x.node(), gamma.node(), beta.node()];
+        let forward = |x: FloatTensor<Self>, gamma: FloatTensor<Self>, beta: FloatTensor<Self>| {
+            Flex::layer_norm_of_rows(
+                x.into_primitive(),
+                gamma.into_primitive(),
+                beta.into_primitive(),
+                epsilon,
+            )
+        };
+        match LayerNormBackward.prepare::<C>(nodes).compute_bound().stateful() {
+            OpsKind::Tracked(mut prep) => {
+                let state = ([&x, &gamma].map(|input| prep.checkpoint(input)), epsilon);
+                prep.finish(state, forward(x, gamma, beta))
+            }
+            OpsKind::UnTracked(prep) => prep.finish(forward(x, gamma, beta)),
+        }
+    }
+
+    fn softmax_of_rows(x: FloatTensor<Self>, scale: f32, causal: bool) -> FloatTensor<Self> {
+        let node = [x.node()];
+        let y = Flex::softmax_of_rows(x.into_primitive(), scale, causal);
+        match SoftmaxBackward.prepare::<C>(node).compute_bound().stateful() {
+            OpsKind::Tracked(prep) => prep.finish((y.clone(), scale), y),
+            OpsKind::UnTracked(prep) => prep.finish(y),
+        }
+    }
+
+    fn gru_of_sequences(
+        x: FloatTensor<Self>,
+        weight: FloatTensor<Self>,
+        bias: FloatTensor<Self>,
+    ) -> FloatTensor<Self> {
+        let nodes = [x.node(), weight.node(), bias.node()];
+        match GruBackward.prepare::<C>(nodes).compute_bound().stateful() {
+            OpsKind::Tracked(mut prep) => {
+                let of_weight = prep.checkpoint(&weight);
+                let (states, kept) =
+                    gru_states(x.into_primitive(), weight.into_primitive(), bias.into_primitive());
+                prep.finish(GruState { weight: of_weight, states: states.clone(), kept }, states)
+            }
+            OpsKind::UnTracked(prep) => prep.finish(Flex::gru_of_sequences(
+                x.into_primitive(),
+                weight.into_primitive(),
+                bias.into_primitive(),
+            )),
+        }
+    }
 }
 
 #[derive(Debug)]
@@ -217,7 +336,7 @@ struct ConvState {
     x: NodeId,
     weight: NodeId,
     stride: usize,
-    padding: usize,
+    padding: [usize; 2],
 }
 
 impl Backward<Flex, 2> for ConvBackward {
@@ -297,6 +416,106 @@ impl Backward<Flex, 2> for AddReluBackward {
     }
 }
 
+#[derive(Debug)]
+struct ActivationBackward;
+
+impl Backward<Flex, 1> for ActivationBackward {
+    /// The output, or the input: what the gradient is worked out from.
+    type State = (FlexTensor, Activation);
+
+    fn backward(self, ops: Ops<Self::State, 1>, grads: &mut Gradients, _: &mut Checkpointer) {
+        let dy = grads.consume::<Flex>(&ops.node).to_contiguous();
+        let (kept, activation) = ops.state;
+        let [node] = ops.parents;
+        if let Some(node) = node {
+            let dx = activation::gradient(slice(&kept.to_contiguous()), slice(&dy), activation);
+            grads.register::<Flex>(node.id, tensor(dx, kept.shape()));
+        }
+    }
+}
+
+#[derive(Debug)]
+struct LayerNormBackward;
+
+impl Backward<Flex, 3> for LayerNormBackward {
+    /// Input, γ, ε.
+    type State = ([NodeId; 2], f64);
+
+    fn backward(self, ops: Ops<Self::State, 3>, grads: &mut Gradients, checkpointer: &mut Checkpointer) {
+        let dy = grads.consume::<Flex>(&ops.node).to_contiguous();
+        let (inputs, epsilon) = ops.state;
+        let inputs = inputs.map(|node| {
+            let input: FlexTensor = checkpointer.retrieve_node_output(node);
+            input.to_contiguous()
+        });
+        let [x, gamma] = &inputs;
+        let found = rows::layer_norm_gradients(slice(x), slice(&dy), slice(gamma), epsilon);
+        let gradients = [(found.x, x), (found.gamma, gamma), (found.beta, gamma)];
+        for (node, (gradient, input)) in ops.parents.into_iter().zip(gradients) {
+            if let Some(node) = node {
+                grads.register::<Flex>(node.id, tensor(gradient, input.shape()));
+            }
+        }
+    }
+}
+
+#[derive(Debug)]
+struct SoftmaxBackward;
+
+impl Backward<Flex, 1> for SoftmaxBackward {
+    /// The output and the scale.
+    type State = (FlexTensor, f32);
+
+    fn backward(self, ops: Ops<Self::State, 1>, grads: &mut Gradients, _: &mut Checkpointer) {
+        let dy = grads.consume::<Flex>(&ops.node).to_contiguous();
+        let (y, scale) = ops.state;
+        let [node] = ops.parents;
+        if let Some(node) = node {
+            let dx = rows::softmax_gradient(slice(&y), slice(&dy), last(&y), scale);
+            grads.register::<Flex>(node.id, tensor(dx, y.shape()));
+        }
+    }
+}
+
+#[derive(Debug)]
+struct GruBackward;
+
+#[derive(Clone, Debug)]
+struct GruState {
+    weight: NodeId,
+    states: FlexTensor,
+    kept: FlexTensor,
+}
+
+impl Backward<Flex, 3> for GruBackward {
+    type State = GruState;
+
+    fn backward(self, ops: Ops<GruState, 3>, grads: &mut Gradients, checkpointer: &mut Checkpointer) {
+        let dy = grads.consume::<Flex>(&ops.node).to_contiguous();
+        let GruState { weight, states, kept } = ops.state;
+        let weight: FlexTensor = checkpointer.retrieve_node_output(weight);
+        let weight = weight.to_contiguous();
+        let [n, steps, hidden] = states.shape().dims();
+        let shape = Sequences { steps, hidden };
+        let found = gru::gradients((slice(&states), slice(&kept)), slice(&dy), slice(&weight), shape);
+        let gradients = [
+            tensor(found.x, Shape::new([n, steps, 3 * hidden])),
+            tensor(found.weight, weight.shape()),
+            tensor(found.bias, Shape::new([3 * hidden])),
+        ];
+        for (node, gradient) in ops.parents.into_iter().zip(gradients) {
+            if let Some(node) = node {
+                grads.register::<Flex>(node.id, gradient);
+            }
+        }
+    }
+}
+
+/// Length of the last axis.
+fn last(tensor: &FlexTensor) -> usize {
+    tensor.shape().as_slice().last().copied().expect("the caller has checked the shape")
+}
+
 fn slice(tensor: &FlexTensor) -> &[f32] {
     tensor.as_slice().expect("the caller has chosen f32 tensors and made them contiguous")
 }
@@ -305,7 +524,7 @@ fn tensor(values: Vec<f32>, shape: Shape) -> FlexTensor {
     FlexTensor::from_data(TensorData::new(values, shape))
 }
 
-fn conv_shape(x: &FlexTensor, weight: &FlexTensor, stride: usize, padding: usize) -> ConvShape {
+fn conv_shape(x: &FlexTensor, weight: &FlexTensor, stride: usize, padding: [usize; 2]) -> ConvShape {
     ConvShape::new(x.shape().dims(), weight.shape().dims(), stride, padding)
         .expect("the caller has checked the shape")
 }

@@ -14,6 +14,11 @@ use crate::kernels::{batch_norm_eval, batch_norm_train};
 /// uses the running statistics otherwise, like Burn's own. Unlike there, an update is visible at
 /// once: a record, a visitor or a weight file taken after a step holds that step's statistics.
 ///
+/// With `groups` above 1, each part of the batch has statistics of its own: the split batch normalisation with which MoCo runs
+/// on one device (He et al. 2020, section 3.3, "shuffling BN"; images are as good as shuffled before). Image `i` belongs to
+/// group `i mod groups`; running statistics follow the mean over groups. A batch that `groups` does not divide is split in as
+/// many groups, up to `groups`, as divide it.
+///
 /// Clones share their running statistics (Burn's `RunningState` is a shared cell); take a copy
 /// that stands alone with [`momentum::twin`](crate::momentum::twin).
 #[derive(Module, Debug)]
@@ -32,6 +37,8 @@ pub struct BatchNorm {
     pub momentum: f64,
     /// Added to the variance before the root.
     pub epsilon: f64,
+    /// Parts of a batch that are normalised apart while training, at least 1.
+    pub groups: usize,
 }
 
 impl BatchNorm {
@@ -49,6 +56,7 @@ impl BatchNorm {
             running_var: RunningState::new(Tensor::ones([channels], init.device())),
             momentum: 0.1,
             epsilon: 1e-5,
+            groups: init.groups(),
         }
     }
 
@@ -76,13 +84,24 @@ impl BatchNorm {
             let variance = self.running_var.value_sync().to_device(&device);
             return batch_norm_eval(input, gamma, beta, mean, variance, self.epsilon, relu);
         }
-        let values = input.shape().num_elements() / gamma.dims()[0];
-        let result = batch_norm_train(input, gamma, beta, self.epsilon, relu);
+        let [images, channels] = [input.dims()[0], gamma.dims()[0]];
+        let groups =
+            (1..=self.groups.clamp(1, images.max(1))).rev().find(|g| images.is_multiple_of(*g)).unwrap_or(1);
+        let values = input.shape().num_elements() / (groups * channels);
+        // Rows of `groups` images are images with so many times the channels.
+        let (shape, mut split) = (input.dims(), input.dims());
+        split[0] /= groups;
+        split[1] *= groups;
+        let [gamma, beta] =
+            [gamma, beta].map(|values| if groups > 1 { values.repeat_dim(0, groups) } else { values });
+        let result = batch_norm_train(input.reshape(split), gamma, beta, self.epsilon, relu);
+        let mean =
+            |statistic: Tensor<1>| statistic.reshape([groups, channels]).mean_dim(0).reshape([channels]);
         // One value has no unbiased variance; its biased one, zero, is kept.
         let unbiased = values as f64 / (values.max(2) - 1) as f64;
-        self.follow(&self.running_mean, result.mean);
-        self.follow(&self.running_var, result.variance.mul_scalar(unbiased));
-        result.output
+        self.follow(&self.running_mean, mean(result.mean));
+        self.follow(&self.running_var, mean(result.variance).mul_scalar(unbiased));
+        result.output.reshape(shape)
     }
 
     fn follow(&self, running: &RunningState<Tensor<1>>, batch: Tensor<1>) {
@@ -153,6 +172,43 @@ mod tests {
         let y = norm.forward(Tensor::<2>::from_floats([[3.0]], &device));
         assert_eq!(values(y), [0.0]);
         assert_close(&values(norm.running_var.value()), &[0.9], 1e-7, "running variance");
+    }
+
+    #[test]
+    fn groups_are_normalised_apart_as_batches_of_their_own() {
+        let device = Device::flex().autodiff();
+        for (images, wanted) in [(6, 3), (7, 1), (4, 2), (2, 2)] {
+            let norm = BatchNorm { groups: 3, ..layer(2, &device) };
+            let x =
+                Tensor::<4>::from_data(TensorData::new(noise(images * 2 * 5, 1), [images, 2, 5, 1]), &device)
+                    .require_grad();
+            let weight =
+                Tensor::<4>::from_data(TensorData::new(noise(images * 10, 2), [images, 2, 5, 1]), &device);
+            let y = norm.forward_relu(x.clone());
+            let dx = x.grad(&(y.clone() * weight.clone()).sum().backward()).expect("a gradient");
+            let (mut means, mut variances) =
+                (Tensor::<1>::zeros([2], &device), Tensor::<1>::zeros([2], &device));
+            for group in 0..wanted {
+                let rows: Vec<i32> =
+                    (0..images as i32).filter(|i| i % wanted as i32 == group as i32).collect();
+                let of =
+                    |t: &Tensor<4>| t.clone().detach().select(0, Tensor::from_ints(rows.as_slice(), &device));
+                let alone = layer(2, &device);
+                let x = of(&x).detach().require_grad();
+                let part = alone.forward_relu(x.clone());
+                let found: Vec<f64> = values(of(&y)).into_iter().map(f64::from).collect();
+                assert_close(&values(part.clone()), &found, 1e-6, "output");
+                let part_dx = x.grad(&(part * of(&weight)).sum().backward()).expect("a gradient");
+                let rows = Tensor::<1, Int>::from_ints(rows.as_slice(), &dx.device());
+                let found: Vec<f64> = values(dx.clone().select(0, rows)).into_iter().map(f64::from).collect();
+                assert_close(&values(part_dx), &found, 1e-5, "gradient");
+                means = means + alone.running_mean.value().div_scalar(wanted as f64);
+                variances = variances + alone.running_var.value().div_scalar(wanted as f64);
+            }
+            let wide = |t: Tensor<1>| values(t).into_iter().map(f64::from).collect::<Vec<_>>();
+            assert_close(&values(norm.running_mean.value()), &wide(means), 1e-6, "running mean");
+            assert_close(&values(norm.running_var.value()), &wide(variances), 1e-6, "running variance");
+        }
     }
 
     #[test]

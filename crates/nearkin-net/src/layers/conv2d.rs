@@ -4,11 +4,13 @@ use burn::prelude::*;
 use crate::init::Init;
 use crate::kernels::conv2d;
 
-/// A two-dimensional convolution without bias: every one here is followed by batch normalisation.
+/// A two-dimensional convolution. It has a bias where no batch normalisation follows, which would take it out again.
 #[derive(Module, Debug)]
 pub struct Conv2d {
     /// `[o, c, k, k]`
     pub weight: Param<Tensor<4>>,
+    /// `[o]`
+    pub bias: Option<Param<Tensor<1>>>,
     /// Pixels between two applications of the kernel.
     pub stride: usize,
     /// Zeros added on each side.
@@ -18,7 +20,20 @@ pub struct Conv2d {
 impl Conv2d {
     /// A square kernel, padded so that stride 1 keeps the size (`k` odd).
     pub(crate) fn new(inputs: usize, outputs: usize, kernel: usize, stride: usize, init: &mut Init) -> Self {
-        Self { weight: init.conv([outputs, inputs, kernel, kernel]), stride, padding: kernel / 2 }
+        let weight = init.conv([outputs, inputs, kernel, kernel]);
+        Self { weight, bias: None, stride, padding: kernel / 2 }
+    }
+
+    /// The same with a bias, which starts at zero.
+    pub(crate) fn biased(
+        inputs: usize,
+        outputs: usize,
+        kernel: usize,
+        stride: usize,
+        init: &mut Init,
+    ) -> Self {
+        let bias = Some(init.constant([outputs], 0.0));
+        Self { bias, ..Self::new(inputs, outputs, kernel, stride, init) }
     }
 
     /// # Shapes
@@ -26,6 +41,10 @@ impl Conv2d {
     /// - input: `[n, c, h, w]`
     /// - output: `[n, o, (h + 2·padding − k) / stride + 1, (w + 2·padding − k) / stride + 1]`
     pub fn forward(&self, input: Tensor<4>) -> Tensor<4> {
-        conv2d(input, self.weight.val(), self.stride, self.padding)
+        let output = conv2d(input, self.weight.val(), self.stride, self.padding);
+        match &self.bias {
+            Some(bias) => output + bias.val().reshape([1, -1, 1, 1]),
+            None => output,
+        }
     }
 }

@@ -39,7 +39,8 @@ type Lanes = [f32; LANES];
 
 /// Whether the transform pays: a 3 × 3 kernel, a stride of 1 or 2, channels to fill a block, and at least one whole tile.
 pub(super) fn applies(shape: &ConvShape) -> bool {
-    shape.kernel == 3
+    shape.kernel == [3, 3]
+        && shape.padding[0] == shape.padding[1]
         && matches!(shape.stride, 1 | 2)
         && shape.in_channels >= LANES
         && shape.out_channels >= LANES
@@ -479,7 +480,7 @@ fn scatter<const ADD: bool>(
 
 /// Where a part's first tile begins in the input.
 fn input_corner(part: &Part, step: usize, shape: &ConvShape) -> (isize, isize) {
-    let padding = shape.padding as isize;
+    let padding = shape.padding[0] as isize;
     ((step * part.rows.start) as isize - padding, -padding)
 }
 
