@@ -11,14 +11,18 @@
 #![forbid(unsafe_code)]
 
 mod checkpoint;
+mod device_views;
 mod devices;
 mod error;
+mod feed;
 mod files;
 mod hold_out;
+mod ledger;
 mod memory;
 mod methods;
 mod model;
 mod optimizers;
+mod precision;
 mod progress;
 mod recipe;
 mod run;
@@ -37,6 +41,7 @@ pub use methods::{
 };
 pub use model::{Model, ModelCard};
 pub use optimizers::{Lars, LarsState, OptimizerConfig};
+pub use precision::{ParsePrecisionError, Precision};
 pub use progress::{EpochReport, Event, Plan, StepReport, Validation};
 pub use recipe::Recipe;
 pub use run::{Logged, Run, RunFile};

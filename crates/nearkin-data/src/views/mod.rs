@@ -103,6 +103,12 @@ impl Views {
         self.channels * self.size * self.size
     }
 
+    /// How many weights [`Draw::blur_weights`] holds.
+    #[must_use]
+    pub fn blur_distances(&self) -> usize {
+        blur::half_kernel(self.size, 1.0).len()
+    }
+
     /// Writes one view of `image` to `out`, CHW. The same draws from `rng` give the same bits.
     ///
     /// # Errors
