@@ -93,10 +93,11 @@ impl Evaluated {
         });
         let there: Vec<Tensor<1>> = there.collect();
         let read = if there.is_empty() { Vec::new() } else { read(Tensor::cat(there, 0))? };
-        let mut of_device = read.chunks_exact(3);
+        let (of_device, _) = read.as_chunks();
+        let mut of_device = of_device.iter();
         let figures = |one: &Self| {
             one.known().or_else(|| {
-                let [value, terms, active] = *of_device.next()?.as_array()?;
+                let [value, terms, active] = *of_device.next()?;
                 Some(Figures { value: value.into(), terms: terms as usize, active: active as usize })
             })
         };
@@ -172,7 +173,7 @@ fn on_device(
         return Ok(None);
     };
     let [n, dim] = queries.dims();
-    let [m, of_references] = references.map_or([n, dim], Tensor::dims);
+    let [m, of_references] = references.map_or([n, dim], |r| r.dims());
     if of_references != dim {
         return Err(SweepError::DimensionMismatch { queries: dim, references: of_references }.into());
     }

@@ -243,7 +243,7 @@ pub(crate) fn pull_device_triplets(
 /// Distances of pairs of rows, `[n]`; similarities count as `−s`.
 fn distances(metric: Metric, a: Tensor<2>, b: Tensor<2>) -> Tensor<1> {
     let [n, _] = a.dims();
-    let sum = |x: Tensor<2>| x.sum_dim(1).reshape([n]);
+    let sum = |x: Tensor<2>| -> Tensor<1> { x.sum_dim(1).reshape([n]) };
     let unit = |x: Tensor<2>| {
         let (length, zero) = lengths(x.clone());
         (x / length).mask_fill(zero, 0.0)

@@ -322,7 +322,7 @@ fn reflections(size: usize, distances: usize, device: &Device) -> Tensor<2> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
     use nearkin_data::random::{Purpose, stream, uniform};
     use nearkin_data::{
@@ -346,8 +346,8 @@ mod tests {
         std::fs::write(path, file).unwrap();
     }
 
-    /// Twenty images of many shapes, shrunk to a shorter side of at most 24.
-    fn prepared(folder: &Path, channels: usize) -> Prepared {
+    /// Twenty images of many shapes.
+    pub(crate) fn images(folder: &Path) -> Dataset {
         for (i, (width, height)) in
             [(30, 20), (20, 30), (24, 24), (9, 9), (61, 40), (16, 33), (1, 5), (40, 24), (32, 32), (25, 70)]
                 .into_iter()
@@ -357,7 +357,12 @@ mod tests {
         {
             bmp(&folder.join(format!("{i:02}.bmp")), width, height, i as u64);
         }
-        let dataset = Dataset::open(folder).unwrap();
+        Dataset::open(folder).unwrap()
+    }
+
+    /// These, shrunk to a shorter side of at most 24.
+    fn prepared(folder: &Path, channels: usize) -> Prepared {
+        let dataset = images(folder);
         Prepared::prepare(&dataset, &PrepareOptions::new(channels, 24), &mut |_, _| {}).unwrap()
     }
 

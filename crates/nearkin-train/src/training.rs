@@ -542,3 +542,64 @@ fn network_config(recipe: &Recipe) -> NetworkConfig {
 fn absolute(path: &Path) -> PathBuf {
     std::path::absolute(path).unwrap_or_else(|_| path.to_owned())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::device_views::tests::images;
+    use std::path::Path;
+
+    const RECIPE: &str = r#"
+        epochs = 2
+        size = 16
+        accumulate = 2
+        [method]
+        kind = "simclr"
+        batch = 6
+        hidden = 16
+        projection = 8
+        [encoder]
+        kind = "small-conv"
+        width = 4
+    "#;
+
+    /// Every number that a run has logged, apart from times.
+    fn logged(folder: &Path) -> Vec<f64> {
+        let text = std::fs::read_to_string(folder.join("metrics.jsonl")).unwrap();
+        let numbers = |line: &str| {
+            let line: serde_json::Value = serde_json::from_str(line).unwrap();
+            ["step", "loss", "active", "spread", "effective_rank"]
+                .map(|key| line[key].as_f64().unwrap_or(0.0))
+        };
+        text.lines().flat_map(numbers).collect()
+    }
+
+    #[test]
+    fn a_run_on_views_made_on_a_device_is_the_run_on_the_hosts() {
+        let folder = tempfile::tempdir().unwrap();
+        let (data, device) = (folder.path().join("images"), Device::flex());
+        std::fs::create_dir(&data).unwrap();
+        images(&data);
+        let run = |name: &str, on_device: bool| {
+            let out = folder.path().join(name);
+            let recipe = Recipe::parse(RECIPE, Path::new("test")).unwrap();
+            let mut training = Training::begin(recipe, &data, &out, &device, &mut |_| {}).unwrap();
+            assert!(training.device_views.is_none(), "the CPU's loader is ahead of its step");
+            if on_device {
+                let views = Arc::clone(&training.views);
+                let loaded = DeviceViews::load(&training.data, &training.train, views, &device, MOST_BYTES);
+                training.device_views = loaded.unwrap().map(Arc::new);
+                assert!(training.device_views.is_some());
+            }
+            assert!(training.plan().unwrap().seconds_per_step > 0.0);
+            let outcome = training.run(&mut |_| {}, &AtomicBool::new(false)).unwrap();
+            assert_eq!((outcome.steps, outcome.interrupted), (6, false));
+            logged(&out)
+        };
+        let (host, there) = (run("host", false), run("there", true));
+        assert!(host.len() == there.len() && host.iter().any(|x| *x > 0.1));
+        for (a, b) in host.iter().zip(&there) {
+            assert!((a - b).abs() <= 1e-3 * a.abs(), "{a} {b}");
+        }
+    }
+}
