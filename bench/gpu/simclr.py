@@ -3,8 +3,9 @@
     cargo build --release --features cuda                        # elsewhere, if need be: this script builds nothing
     python bench/gpu/simclr.py path/to/nearkin path/to/cifar10   # writes docs/results/gpu.md
 
-The folder holds CIFAR-10's binary batches. Batch 512, bf16 on PyTorch's side, f32 on ours. Images a second count samples, two views
-each. Runs take turns; a figure is the median of RUNS.
+The folder holds CIFAR-10's binary batches. Batch 512, two views a sample, both sides in f32 and in bf16 (PyTorch by autocast, ours
+with --precision). PyTorch makes views in processes of lightly's loader; ours are made on the GPU, from images that stay there. Images
+a second count samples, after WARM steps. Runs take turns; a figure is the median of RUNS.
 """
 
 import json
@@ -17,7 +18,7 @@ import tempfile
 import threading
 import time
 
-RUNS, BATCH, STEPS, WORKERS = 3, 512, 60, max(2, (os.cpu_count() or 2) - 2)
+RUNS, BATCH, WARM, STEPS, WORKERS = 3, 512, 10, 60, max(2, (os.cpu_count() or 2) - 2)
 ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
 RECIPE = f"""
 epochs = 1
@@ -35,6 +36,14 @@ projection = 128
 [encoder]
 kind = "resnet18"
 
+# lightly's views for CIFAR-10, without blur.
+[views]
+flip = 0.5
+grey = 0.2
+crop = {{ kind = "random-resized", scale = [0.08, 1.0] }}
+jitter = {{ brightness = 0.8, contrast = 0.8, saturation = 0.8, hue = 0.2, probability = 0.8 }}
+normalize = {{ mean = [0.485, 0.456, 0.406], std = [0.229, 0.224, 0.225] }}
+
 [optimizer]
 kind = "sgd"
 lr = 0.06
@@ -43,7 +52,7 @@ weight-decay = 5e-4
 """
 
 
-def peer(folder, compiled):
+def peer(folder, compiled, half):
     """One run of the peer, in a process of its own."""
     import numpy as np
     import torch
@@ -60,7 +69,7 @@ def peer(folder, compiled):
         transform = SimCLRTransform(input_size=32, gaussian_blur=0.0)
 
         def __len__(self):
-            return (STEPS + 12) * BATCH
+            return (WARM + STEPS + 2) * BATCH
 
         def __getitem__(self, i):
             return self.transform(Image.fromarray(rows[i % len(rows)]))
@@ -73,13 +82,13 @@ def peer(folder, compiled):
     loss_of, start = NTXentLoss(0.5), None
     loader = torch.utils.data.DataLoader(Cifar(), BATCH, shuffle=True, num_workers=WORKERS, drop_last=True, pin_memory=True)
     for i, (a, b) in enumerate(loader):
-        if i == 10:
+        if i == WARM:
             torch.cuda.synchronize()
             start = time.perf_counter()
-        if i == STEPS + 10:
+        if i == WARM + STEPS:
             break
         x = torch.cat([a, b]).cuda(non_blocking=True).contiguous(memory_format=torch.channels_last)
-        with torch.autocast("cuda", dtype=torch.bfloat16):
+        with torch.autocast("cuda", dtype=torch.bfloat16, enabled=half):
             z = run(x)
         loss = loss_of(z[:BATCH].float(), z[BATCH:].float())
         optimizer.zero_grad()
@@ -89,15 +98,22 @@ def peer(folder, compiled):
     print(json.dumps(dict(images_per_s=STEPS * BATCH / (time.perf_counter() - start))))
 
 
-def ours(nearkin, folder):
+def ours(nearkin, folder, precision):
+    """Images a second of one epoch, from the report after WARM steps or later to the last."""
     with tempfile.TemporaryDirectory() as scratch:
         recipe, out = pathlib.Path(scratch, "recipe.toml"), pathlib.Path(scratch, "run")
         recipe.write_text(RECIPE)
-        command = [nearkin, "train", "--json", "--device", "cuda", "--data", folder, "--recipe", recipe, "--out", out]
+        command = [nearkin, "train", "--json", "--device", "cuda", "--precision", precision]
+        command += ["--data", f"{folder}#train", "--recipe", recipe, "--out", out]
+        # A report says at what rate the steps since the last one went, and has waited for the GPU to say so.
         lines = subprocess.run([str(c) for c in command], check=True, capture_output=True, text=True).stdout.splitlines()
-    events = [json.loads(line) for line in lines]
-    epoch = next(e["epoch"] for e in events if e["event"] == "epoch")
-    return epoch["step"] * BATCH / epoch["seconds"]
+    steps = [e["step"] for e in map(json.loads, lines) if e["event"] == "step"]
+    views, seconds = 0, 0.0
+    for before, step in zip(steps, steps[1:]):
+        if before["step"] >= WARM:
+            done = (step["step"] - before["step"]) * BATCH * 2
+            views, seconds = views + done, seconds + done / step["images_per_second"]
+    return views / seconds / 2
 
 
 def watched(run):
@@ -125,9 +141,11 @@ def main(nearkin, folder):
         return json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)["images_per_s"]
 
     contenders = {
-        "nearkin, cuda": lambda: ours(nearkin, folder),
-        "PyTorch + lightly": of_peer,
-        "PyTorch + lightly, compiled": lambda: of_peer("compiled"),
+        "nearkin, f32": lambda: ours(nearkin, folder, "f32"),
+        "nearkin, bf16": lambda: ours(nearkin, folder, "bf16"),
+        "PyTorch + lightly, f32": of_peer,
+        "PyTorch + lightly, bf16": lambda: of_peer("bf16"),
+        "PyTorch + lightly, bf16, compiled": lambda: of_peer("bf16", "compiled"),
     }
     found = {name: [] for name in contenders}
     for _ in range(RUNS):
@@ -135,14 +153,14 @@ def main(nearkin, folder):
             found[name].append(watched(run))
             print(name, found[name][-1], flush=True)
     card = subprocess.run(["nvidia-smi", "--query-gpu=name", "--format=csv,noheader"], capture_output=True, text=True).stdout.strip()
-    base = statistics.median(rate for rate, _ in found["PyTorch + lightly"])
+    base = statistics.median(rate for rate, _ in found["PyTorch + lightly, bf16"])
     text = [
         "# SimCLR on a GPU beside PyTorch",
         "",
         f"From `python bench/gpu/simclr.py`: ResNet-18 with a small stem, CIFAR-10 from disk, batch {BATCH}, medians of {RUNS} runs in turns.",
         f"{card}, {os.cpu_count()} CPU cores.",
         "",
-        "| what | images/s | of PyTorch's | GPU busy |",
+        "| what | images/s | of PyTorch's in bf16 | GPU busy |",
         "|---|---|---|---|",
     ]
     for name, runs in found.items():
@@ -153,6 +171,6 @@ def main(nearkin, folder):
 
 if __name__ == "__main__":
     if sys.argv[1] == "--peer":
-        peer(sys.argv[2], "compiled" in sys.argv[3:])
+        peer(sys.argv[2], "compiled" in sys.argv[3:], "bf16" in sys.argv[3:])
     else:
         main(*sys.argv[1:])

@@ -54,8 +54,9 @@ pub use decode::{DecodeError, Limits, decode, read_image};
 pub use error::DataError;
 pub use image::Image;
 pub use kin::KinGraph;
-pub use loader::{Batch, Loader};
+pub use loader::{Batch, Loader, draw_batch, labels};
 pub use prepare::{PrepareOptions, Prepared, Skipped};
+pub use resize::Taps;
 pub use samplers::{
     ClassBalanced, ClassNearness, HardClass, Hierarchical, KinPairs, PkSampler, Sampler, Sequential,
     Shuffled, SuperClasses,
@@ -65,4 +66,4 @@ pub use sources::is_manifest;
 pub use splits::{Divided, SplitRule};
 pub use summary::{ChannelCount, ClassCount, SizeCount, SplitCount, Summary};
 pub use table::{FeatureOptions, Features, Table, TableKind, TableOptions};
-pub use views::{Blur, Crop, Jitter, Normalize, ViewConfig, Views};
+pub use views::{Blur, Colour, Crop, Draw, Jitter, Normalize, ViewConfig, Views};

@@ -12,7 +12,7 @@ use rayon::{ThreadPool, ThreadPoolBuilder};
 use crate::error::DataError;
 use crate::prepare::Prepared;
 use crate::random::{Purpose, stream};
-use crate::views::Views;
+use crate::views::{Draw, Views};
 
 /// One step's data.
 #[derive(Clone, Debug, PartialEq)]
@@ -173,6 +173,49 @@ impl Drop for Loader {
     }
 }
 
+/// What is random about the views of a batch that are to be made elsewhere, view-major: what the [`Loader`] would draw
+/// for the same batch of the same epoch.
+///
+/// # Errors
+/// [`DataError::Index`] for a sample that is not there.
+pub fn draw_batch(
+    prepared: &Prepared,
+    views: &[Arc<Views>],
+    samples: &[usize],
+    seed: u64,
+    epoch: u64,
+) -> Result<Vec<Draw>, DataError> {
+    let first_views = first_views(samples, views.len());
+    (0..views.len() * samples.len())
+        .into_par_iter()
+        .map(|at| {
+            let (view, sample) = (at / samples.len(), samples[at % samples.len()]);
+            let (width, height) = prepared.size(sample)?;
+            let number = first_views[at % samples.len()] + view as u32;
+            let origin = prepared.dataset.origin(sample) as u64;
+            let mut rng = stream(seed, epoch, origin, number, Purpose::View);
+            Ok(views[view].draw(width, height, &mut rng))
+        })
+        .collect()
+}
+
+/// The label of every sample; `u32::MAX` where there is none.
+pub fn labels(prepared: &Prepared, samples: &[usize]) -> Vec<u32> {
+    samples.iter().map(|&i| prepared.dataset.sample(i).label.unwrap_or(u32::MAX)).collect()
+}
+
+/// The number of each sample's first view: a sample that comes again goes on where its views ended.
+fn first_views(samples: &[usize], views: usize) -> Vec<u32> {
+    let mut seen: HashMap<usize, u32> = HashMap::new();
+    let first = |&sample: &usize| {
+        let next = seen.entry(sample).or_insert(0);
+        let this = *next;
+        *next += views as u32;
+        this
+    };
+    samples.iter().map(first).collect()
+}
+
 struct Work {
     prepared: Arc<Prepared>,
     views: Vec<Arc<Views>>,
@@ -194,16 +237,7 @@ impl Work {
         for (at, out) in pixels.chunks_exact_mut(values).enumerate() {
             outs[at % count].push(out);
         }
-        let mut seen: HashMap<usize, u32> = HashMap::new();
-        let first_views: Vec<u32> = samples
-            .iter()
-            .map(|&sample| {
-                let next = seen.entry(sample).or_insert(0);
-                let this = *next;
-                *next += self.views.len() as u32;
-                this
-            })
-            .collect();
+        let first_views = first_views(&samples, self.views.len());
         let result = self.pool.install(|| {
             (&samples, &first_views, outs).into_par_iter().try_for_each(|(&sample, &first_view, outs)| {
                 if self.stop.load(Ordering::Relaxed) {
@@ -217,10 +251,8 @@ impl Work {
             Err(None) => return None,
             Err(Some(error)) => return Some(Err(error)),
         }
-        let labels =
-            samples.iter().map(|&i| self.prepared.dataset.sample(i).label.unwrap_or(u32::MAX)).collect();
         Some(Ok(Batch {
-            labels,
+            labels: labels(&self.prepared, &samples),
             views: self.views.len(),
             shape: [self.views.len() * count, first.channels(), first.size(), first.size()],
             samples,

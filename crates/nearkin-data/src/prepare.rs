@@ -200,6 +200,19 @@ impl Prepared {
         }
     }
 
+    /// Width and height of the prepared image of sample `i`, which is not read for it.
+    ///
+    /// # Errors
+    /// [`DataError::Index`].
+    pub fn size(&self, i: usize) -> Result<(usize, usize), DataError> {
+        match &self.pixels {
+            Pixels::Source if i >= self.len() => Err(DataError::Index { index: i, len: self.len() }),
+            // These are in memory, so a probe only looks the numbers up.
+            Pixels::Source => self.dataset.probe(i).map(|(width, height, _)| (width, height)),
+            Pixels::Store(store) => store.size(i),
+        }
+    }
+
     /// Bytes of pixels, in memory and on disk together.
     #[must_use]
     pub fn bytes(&self) -> u64 {

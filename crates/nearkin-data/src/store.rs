@@ -88,8 +88,17 @@ impl StoreWriter {
 }
 
 impl Store {
+    /// Width and height.
+    pub(crate) fn size(&self, i: usize) -> Result<(usize, usize), DataError> {
+        self.entry(i).map(|entry| (entry.width, entry.height))
+    }
+
+    fn entry(&self, i: usize) -> Result<&Entry, DataError> {
+        self.entries.get(i).ok_or(DataError::Index { index: i, len: self.entries.len() })
+    }
+
     pub(crate) fn image(&self, i: usize) -> Result<Image, DataError> {
-        let entry = self.entries.get(i).ok_or(DataError::Index { index: i, len: self.entries.len() })?;
+        let entry = self.entry(i)?;
         let pixels = match (&entry.place, &self.spill) {
             (Place::Memory(pixels), _) => pixels.to_vec(),
             (Place::Disk { offset }, Some(spill)) => {

@@ -1,9 +1,11 @@
 //! What makes a loss differentiable in Burn.
 //!
 //! A loss computes its value and its gradient in one go, on the CPU, from plain slices. The tape gets one node a side:
-//! forward hands out the value, backward multiplies the gradient by whatever comes from above. Embeddings on a
-//! GPU are copied to the host and the gradient back, `n × d` values each way. Losses of whole rows take their products on
-//! the GPU all the same, panel by panel: scores come to the host, forces go back.
+//! forward hands out the value, backward multiplies the gradient by whatever comes from above.
+//!
+//! On a GPU, a loss that has a form for devices ([`Loss::pull_on_device`]) stays there, and its value with it, until someone
+//! asks for it. For the others, embeddings are copied to the host and the gradient back, `n × d` values each way. Losses of
+//! whole rows take their products on the GPU all the same, panel by panel: scores come to the host, forces go back.
 
 use burn::backend::autodiff::checkpoint::{base::Checkpointer, strategy::CheckpointStrategy};
 use burn::backend::autodiff::grads::Gradients;
@@ -16,18 +18,92 @@ use burn_cubecl::CubeBackend;
 use nearkin_sweep::{Accelerator, Kin, Panels, SweepError, Vectors};
 
 use crate::loss::{Loss, LossError, Sides};
+use crate::on_device::{DevicePull, DeviceSides};
 
 /// A loss on the tape.
 #[derive(Debug, Clone)]
 pub struct Evaluated {
     /// The loss, shape `[1]`.
     pub tensor: Tensor<1>,
-    /// The loss again, in full precision.
+    held: Held,
+}
+
+/// Where a loss's figures are.
+#[derive(Debug, Clone)]
+enum Held {
+    Here(Figures),
+    /// `[3]`, in the order of [`Figures`].
+    OnDevice(Tensor<1>),
+}
+
+/// What a loss came to.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Figures {
+    /// The loss; in full precision where it was taken on the CPU.
     pub value: f64,
     /// Number of terms.
     pub terms: usize,
     /// Number of terms that pulled.
     pub active: usize,
+}
+
+impl Evaluated {
+    /// A loss that is written in tensor operations, as one term.
+    ///
+    /// # Panics
+    /// If it is not one value.
+    pub fn of_tensor(tensor: Tensor<1>) -> Self {
+        let value = tensor.clone().inner();
+        let ones = Tensor::ones([2], &value.device());
+        let held = Held::OnDevice(Tensor::cat(vec![value.reshape([1]), ones], 0));
+        Self { tensor, held }
+    }
+
+    /// The same without the tape, for keeping.
+    #[must_use]
+    pub fn off_tape(self) -> Self {
+        Self { tensor: self.tensor.inner(), ..self }
+    }
+
+    /// The figures, if they are at hand without waiting for a device.
+    pub fn known(&self) -> Option<Figures> {
+        match self.held {
+            Held::Here(figures) => Some(figures),
+            Held::OnDevice(_) => None,
+        }
+    }
+
+    /// The figures; waits for the device if they are there.
+    ///
+    /// # Errors
+    /// When they cannot be read from it.
+    pub fn figures(&self) -> Result<Figures, LossError> {
+        Self::all_figures([self]).map(|all| all[0])
+    }
+
+    /// The figures of several losses, in one wait.
+    ///
+    /// # Errors
+    /// As [`figures`](Self::figures).
+    pub fn all_figures<'a>(all: impl IntoIterator<Item = &'a Self>) -> Result<Vec<Figures>, LossError> {
+        let all: Vec<&Self> = all.into_iter().collect();
+        let there = all.iter().filter_map(|one| match &one.held {
+            Held::Here(_) => None,
+            Held::OnDevice(figures) => Some(figures.clone()),
+        });
+        let there: Vec<Tensor<1>> = there.collect();
+        let read = if there.is_empty() { Vec::new() } else { read(Tensor::cat(there, 0))? };
+        let (of_device, _) = read.as_chunks();
+        let mut of_device = of_device.iter();
+        let figures = |one: &Self| {
+            one.known().or_else(|| {
+                let [value, terms, active] = *of_device.next()?;
+                Some(Figures { value: value.into(), terms: terms as usize, active: active as usize })
+            })
+        };
+        let found: Option<Vec<Figures>> = all.into_iter().map(figures).collect();
+        found.ok_or_else(|| LossError::Read("fewer values than were asked for".into()))
+    }
 }
 
 /// Evaluates `loss` on embeddings `[n, d]` against references `[m, d]`, or among themselves when there are none.
@@ -42,21 +118,29 @@ pub fn evaluate(
     references: Option<Tensor<2>>,
     kin: &dyn Kin,
 ) -> Result<Evaluated, LossError> {
-    let read = |t: &Tensor<2>| {
-        t.clone()
-            .into_data()
-            .convert::<f32>()
-            .try_to_vec::<f32>()
-            .map_err(|e| LossError::Read(format!("{e:?}")))
-    };
-    let [_, dim] = queries.dims();
-    let query_values = read(&queries)?;
-    let reference_values = references.as_ref().map(read).transpose()?;
-    // On the CPU the sweep's own products are faster; elsewhere the device takes them over, panel by panel.
+    // On the CPU the sweep is faster; elsewhere the device takes the loss over, or at least its products.
     let device = queries.device().inner();
-    let accelerator = (device != Device::flex()).then_some(OnDevice(device));
+    if device == Device::flex() {
+        return on_host(loss, queries, references, kin, None);
+    }
+    match on_device(loss, &queries, references.as_ref(), kin)? {
+        Some(evaluated) => Ok(evaluated),
+        None => on_host(loss, queries, references, kin, Some(&OnDevice(device))),
+    }
+}
+
+/// By springs, on slices; with the products of whole rows on a device.
+fn on_host(
+    loss: &dyn Loss,
+    queries: Tensor<2>,
+    references: Option<Tensor<2>>,
+    kin: &dyn Kin,
+    accelerator: Option<&dyn Accelerator>,
+) -> Result<Evaluated, LossError> {
+    let [_, dim] = queries.dims();
+    let query_values = read(queries.clone())?;
+    let reference_values = references.clone().map(read).transpose()?;
     let pull = {
-        let accelerator = accelerator.as_ref().map(|a| a as &dyn Accelerator);
         let q = Vectors::new(&query_values, dim)?.on(accelerator);
         let r = match (&reference_values, &references) {
             (Some(values), Some(tensor)) => Some(Vectors::new(values, tensor.dims()[1])?),
@@ -64,11 +148,56 @@ pub fn evaluate(
         };
         loss.pull(&Sides { queries: q, references: r, kin, reducer: None })?
     };
-    let mut tensor = on_tape(queries, pull.loss as f32, pull.query_gradient);
+    let device = queries.device().inner();
+    let value = Tensor::<1>::from_data([pull.loss as f32], &device);
+    let gradient =
+        |values: Vec<f32>, x: &Tensor<2>| Tensor::<2>::from_data(TensorData::new(values, x.dims()), &device);
+    let at_queries = gradient(pull.query_gradient, &queries);
+    let mut tensor = on_tape(queries, value.clone(), at_queries);
     if let Some(references) = references {
-        tensor = tensor + on_tape(references, 0.0, pull.reference_gradient);
+        let at_references = gradient(pull.reference_gradient, &references);
+        tensor = tensor + on_tape(references, value.zeros_like(), at_references);
     }
-    Ok(Evaluated { tensor, value: pull.loss, terms: pull.terms, active: pull.active })
+    let figures = Figures { value: pull.loss, terms: pull.terms, active: pull.active };
+    Ok(Evaluated { tensor, held: Held::Here(figures) })
+}
+
+/// By tensor operations, without waiting for them; `None` if the loss, its reducer or the kin relation has no such form.
+fn on_device(
+    loss: &dyn Loss,
+    queries: &Tensor<2>,
+    references: Option<&Tensor<2>>,
+    kin: &dyn Kin,
+) -> Result<Option<Evaluated>, LossError> {
+    let Some(labels) = kin.same_label().filter(|labels| labels.is_within() == references.is_none()) else {
+        return Ok(None);
+    };
+    let [n, dim] = queries.dims();
+    let [m, of_references] = references.map_or([n, dim], |r| r.dims());
+    if of_references != dim {
+        return Err(SweepError::DimensionMismatch { queries: dim, references: of_references }.into());
+    }
+    // Too few labels are the sweep's to report, and vectors of no values its to refuse.
+    if n == 0 || m == 0 || dim == 0 || labels.queries().len() != n || labels.references().len() != m {
+        return Ok(None);
+    }
+    let inner = |x: &Tensor<2>| x.clone().inner();
+    let device = queries.device().inner();
+    let sides = DeviceSides::new(inner(queries), references.map(inner), labels, &device);
+    let Some(DevicePull { figures, query_gradient, reference_gradient }) = loss.pull_on_device(&sides) else {
+        return Ok(None);
+    };
+    let value = figures.clone().narrow(0, 0, 1);
+    let mut tensor = on_tape(queries.clone(), value.clone(), query_gradient);
+    if let (Some(references), Some(gradient)) = (references, reference_gradient) {
+        tensor = tensor + on_tape(references.clone(), value.zeros_like(), gradient);
+    }
+    Ok(Some(Evaluated { tensor, held: Held::OnDevice(figures) }))
+}
+
+fn read<const D: usize>(tensor: Tensor<D>) -> Result<Vec<f32>, LossError> {
+    let values = tensor.into_data().convert::<f32>().try_to_vec::<f32>();
+    values.map_err(|e| LossError::Read(format!("{e:?}")))
 }
 
 /// A device of Burn's that takes over the sweep's products, in tensor operations on panels of rows.
@@ -108,14 +237,13 @@ impl OnPanels {
     }
 }
 
-fn read(tensor: Tensor<2>) -> Result<Vec<f32>, SweepError> {
-    let values = tensor.into_data().convert::<f32>().try_to_vec::<f32>();
-    values.map_err(|e| SweepError::Accelerator(format!("{e:?}")))
+fn read_panel(tensor: Tensor<2>) -> Result<Vec<f32>, SweepError> {
+    read(tensor).map_err(|e| SweepError::Accelerator(e.to_string()))
 }
 
 impl Panels for OnPanels {
     fn scores(&mut self, first: usize, count: usize, out: &mut [f32]) -> Result<(), SweepError> {
-        let scores = read(self.panel(first, count).matmul(self.references.clone().transpose()))?;
+        let scores = read_panel(self.panel(first, count).matmul(self.references.clone().transpose()))?;
         if scores.len() != out.len() {
             return Err(SweepError::Accelerator(format!("{} scores for {}", scores.len(), out.len())));
         }
@@ -134,21 +262,20 @@ impl Panels for OnPanels {
     }
 
     fn finish(self: Box<Self>) -> Result<(Vec<f32>, Vec<f32>), SweepError> {
-        let at_queries =
-            if self.at_queries.is_empty() { Vec::new() } else { read(Tensor::cat(self.at_queries, 0))? };
-        Ok((at_queries, read(self.at_references)?))
+        let at_queries = if self.at_queries.is_empty() {
+            Vec::new()
+        } else {
+            read_panel(Tensor::cat(self.at_queries, 0))?
+        };
+        Ok((at_queries, read_panel(self.at_references)?))
     }
 }
 
-/// A scalar on the tape of `x` whose value and gradient with respect to `x` are known already.
-fn on_tape(x: Tensor<2>, value: f32, gradient: Vec<f32>) -> Tensor<1> {
-    let (shape, tracked) = (x.dims(), x.is_autodiff());
-    let device = if tracked { x.device().inner() } else { x.device() };
-    let value = Tensor::<1>::from_data([value], &device);
-    if !tracked {
+/// A scalar on the tape of `x` whose value and gradient with respect to `x` are known already, off the tape.
+fn on_tape(x: Tensor<2>, value: Tensor<1>, gradient: Tensor<2>) -> Tensor<1> {
+    if !x.is_autodiff() {
         return value;
     }
-    let gradient = Tensor::<2>::from_data(TensorData::new(gradient, shape), &device);
     Tensor::from_dispatch(Dispatch::known_gradient(
         x.into_dispatch(),
         Tensor::from_inner(value).into_dispatch(),
@@ -274,7 +401,7 @@ mod tests {
         let gradients = both.tensor.backward();
         assert!(q.grad(&gradients).is_some() && r.grad(&gradients).is_some());
         let bank = evaluate(&loss, q.clone(), Some(r.clone().detach()), &kin).unwrap();
-        assert_eq!(bank.value, both.value);
+        assert_eq!(bank.known(), both.known());
         let gradients = bank.tensor.backward();
         assert!(q.grad(&gradients).is_some() && r.grad(&gradients).is_none());
     }
@@ -284,7 +411,8 @@ mod tests {
         let x = Tensor::<2>::from_data(points(), &Device::flex());
         let loss = NtXent::new(0.5).unwrap();
         let found = evaluate(&loss, x, None, &SameLabel::within(&[0, 1, 0, 1])).unwrap();
-        assert!((f64::from(values(found.tensor)[0]) - found.value).abs() < 1e-6);
+        let value = found.figures().unwrap().value;
+        assert!((f64::from(values(found.tensor)[0]) - value).abs() < 1e-6);
     }
 
     /// A device whose tensor operations stand in for a GPU's: a real one where this build has it.
@@ -341,5 +469,150 @@ mod tests {
                 }
             }
         }
+    }
+
+    /// Losses that have a form for devices, with all their settings.
+    fn losses_on_devices() -> Vec<(&'static str, Box<dyn Loss>)> {
+        use crate::losses::SupCon;
+        use crate::{Reduced, Reducer};
+        let mut all: Vec<(&str, Box<dyn Loss>)> = Vec::new();
+        for temperature in [0.5, 0.07, 0.01] {
+            all.push(("NT-Xent", Box::new(NtXent::new(temperature).unwrap())));
+            all.push(("SupCon", Box::new(SupCon::new(temperature).unwrap())));
+        }
+        for reducer in [Reducer::Sum, Reducer::MeanActive, Reducer::Mean] {
+            all.push(("reduced", Box::new(Reduced { loss: SupCon::new(0.2).unwrap(), reducer })));
+        }
+        for metric in Metric::ALL {
+            for margin in [Margin::Soft, Margin::Hinge(0.1), Margin::Hinge(50.0)] {
+                let loss = TripletMargin::new(metric, margin).unwrap();
+                let loss = Mined { miner: BatchHardMiner { metric }, loss };
+                all.push(("batch hard", Box::new(loss)));
+                let reducer = Reducer::Mean;
+                all.push(("batch hard, reduced", Box::new(Reduced { loss, reducer })));
+            }
+        }
+        all
+    }
+
+    /// Value and gradients, by springs on the CPU and by tensor operations.
+    fn both(loss: &dyn Loss, sides: [&Tensor<2>; 2], kin: &SameLabel<'_>) -> [(Figures, Vec<Vec<f32>>); 2] {
+        let [q, r] = sides.map(|side| side.clone().require_grad());
+        let references = (!kin.is_within()).then(|| r.clone());
+        let found = |evaluated: Evaluated| {
+            let gradients = (evaluated.tensor.clone() * 2.0).backward();
+            let of = |side: &Tensor<2>| side.grad(&gradients).map(values);
+            let figures = evaluated.figures().unwrap();
+            assert!(
+                (f64::from(values(evaluated.tensor)[0]) - figures.value).abs() <= 1e-6 * figures.value.abs()
+            );
+            (figures, [&q, &r].into_iter().filter_map(of).collect())
+        };
+        let here = on_host(loss, q.clone(), references.clone(), kin, None).unwrap();
+        let there = on_device(loss, &q, references.as_ref(), kin).unwrap().expect("a form for devices");
+        assert!(there.known().is_none() && here.known().is_some());
+        [found(here), found(there)]
+    }
+
+    /// Evenly spread over −1 to 1 (Steele, Lea, Flood 2014, "Fast splittable pseudorandom number generators").
+    fn random(shape: [usize; 2], seed: u64) -> TensorData {
+        let value = |i: usize| {
+            let mut z = (seed + i as u64).wrapping_mul(0x9E37_79B9_7F4A_7C15);
+            z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+            z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+            ((z ^ (z >> 31)) >> 40) as f32 / (1u64 << 23) as f32 - 1.0
+        };
+        TensorData::new((0..shape[0] * shape[1]).map(value).collect(), shape)
+    }
+
+    #[test]
+    fn on_a_device_losses_are_the_springs_in_value_and_gradient() {
+        let device = other_device().autodiff();
+        let (n, m, dim) = (96, 70, 16);
+        let tensor = |rows, seed| Tensor::<2>::from_data(random([rows, dim], seed), &device);
+        let (q, r) = (tensor(n, 1), tensor(m, 40_000));
+        // Views of samples, classes of several sizes, everyone alone, and one class.
+        let labelings: [&dyn Fn(u32) -> u32; 5] = [&|i| i % 48, &|i| i % 7, &|i| i * i % 31, &|i| i, &|_| 3];
+        for (l, label) in labelings.iter().enumerate() {
+            let labels = |count: usize| (0..count as u32).map(label).collect::<Vec<u32>>();
+            let (ql, rl) = (labels(n), labels(m));
+            for kin in [SameLabel::within(&ql), SameLabel::between(&ql, &rl)] {
+                for (name, loss) in losses_on_devices() {
+                    let [(here, springs), (there, tensors)] = both(loss.as_ref(), [&q, &r], &kin);
+                    let case = format!("{name}, labels {l}, within {}: {here:?} {there:?}", kin.is_within());
+                    assert!((here.value - there.value).abs() <= 1e-5 * here.value.abs().max(1e-2), "{case}");
+                    assert_eq!((here.terms, here.active), (there.terms, there.active), "{case}");
+                    assert_eq!(springs.len(), tensors.len(), "{case}");
+                    for (springs, tensors) in springs.iter().zip(&tensors) {
+                        let most = springs.iter().fold(0.0f32, |most, g| most.max(g.abs()));
+                        for (a, b) in springs.iter().zip(tensors) {
+                            assert!((a - b).abs() <= 1e-4 * most + 1e-9, "{case}: {a} {b} of {most}");
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn on_a_device_zeros_and_duplicates_have_the_springs_gradient() {
+        let device = other_device().autodiff();
+        let mut points = random([12, 4], 5).try_to_vec::<f32>().unwrap();
+        points[..4].fill(0.0);
+        let copy: Vec<f32> = points[8..16].to_vec();
+        points[16..24].copy_from_slice(&copy);
+        let x = Tensor::<2>::from_data(TensorData::new(points, [12, 4]), &device);
+        let labels = [0, 0, 1, 1, 1, 1, 2, 2, 2, 0, 3, 3];
+        for (name, loss) in losses_on_devices() {
+            let [(here, springs), (there, tensors)] =
+                both(loss.as_ref(), [&x, &x], &SameLabel::within(&labels));
+            assert!((here.value - there.value).abs() <= 1e-5 * here.value.abs().max(1e-2), "{name}");
+            assert!(tensors[0].iter().all(|g| g.is_finite()), "{name}");
+            // Duplicates are as hard as each other, and either may be chosen: sums over them agree.
+            for column in 0..4 {
+                let sum = |values: &[f32]| values.iter().skip(column).step_by(4).sum::<f32>();
+                let (a, b) = (sum(&springs[0]), sum(&tensors[0]));
+                let most = springs[0].iter().fold(0.0f32, |most, g| most.max(g.abs()));
+                assert!((a - b).abs() <= 1e-3 * most + 1e-9, "{name}: {a} {b}");
+            }
+        }
+    }
+
+    #[test]
+    fn on_a_device_what_is_not_a_number_is_seen() {
+        let device = other_device();
+        let mut points = random([12, 4], 5).try_to_vec::<f32>().unwrap();
+        points[21] = f32::NAN;
+        let x = Tensor::<2>::from_data(TensorData::new(points, [12, 4]), &device);
+        let labels: Vec<u32> = (0..12).map(|i| i % 4).collect();
+        for (name, loss) in losses_on_devices() {
+            let found = on_device(loss.as_ref(), &x, None, &SameLabel::within(&labels)).unwrap().unwrap();
+            assert!(found.figures().unwrap().value.is_nan(), "{name}");
+        }
+    }
+
+    #[test]
+    fn a_loss_without_a_form_for_devices_is_left_to_the_springs() {
+        use crate::losses::MultiSimilarity;
+        use nearkin_sweep::Graph;
+        let x = Tensor::<2>::from_data(points(), &Device::flex());
+        let labels = [0, 1, 0, 1];
+        let none = |loss: &dyn Loss, kin: &dyn Kin| on_device(loss, &x, None, kin).unwrap().is_none();
+        assert!(none(&MultiSimilarity::default(), &SameLabel::within(&labels)));
+        assert!(none(&NtXent::new(0.5).unwrap(), &Graph::within(4, [(0, 2), (1, 3)]).unwrap()));
+        let swapped = TripletMargin::new(Metric::Dot, Margin::Soft).unwrap().with_swap();
+        let miner = BatchHardMiner { metric: Metric::Dot };
+        assert!(none(&Mined { miner, loss: swapped }, &SameLabel::within(&labels)));
+    }
+
+    #[test]
+    fn a_formula_in_tensor_operations_is_a_loss() {
+        let device = Device::flex().autodiff();
+        let x = Tensor::<2>::from_data(points(), &device).require_grad();
+        let found = Evaluated::of_tensor(x.clone().square().sum());
+        let wanted: f32 = points().try_to_vec::<f32>().unwrap().iter().map(|x| x * x).sum();
+        let figures = Evaluated::all_figures([&found, &found]).unwrap();
+        assert!(figures.iter().all(|f| (f.value - f64::from(wanted)).abs() < 1e-6 && f.active == 1));
+        assert!(x.grad(&found.tensor.backward()).is_some());
     }
 }

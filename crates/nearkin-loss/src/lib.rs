@@ -27,6 +27,8 @@ pub mod losses;
 mod matrix;
 pub mod memory;
 pub mod miners;
+#[cfg(feature = "burn")]
+mod on_device;
 mod random;
 mod ranks;
 mod reducer;
@@ -39,12 +41,14 @@ mod unit;
 
 pub use both_ways::BothWays;
 #[cfg(feature = "burn")]
-pub use bridge::{Evaluated, evaluate};
+pub use bridge::{Evaluated, Figures, evaluate};
 pub use classes::{ProxyInit, Spread};
 pub use exps::{Exps, exps, sigmoid, softplus};
 pub use loss::{Loss, LossError, Pull, Sides};
 pub use matrix::{MatrixPull, pull_matrix};
 pub use miners::{Mined, Miner};
+#[cfg(feature = "burn")]
+pub use on_device::{DevicePull, DeviceSides, DeviceTriplets, Panel, PanelPull, pull_cosine_panels};
 pub use reducer::{Reduced, Reducer, Terms};
 pub use springs::{Springs, SumSprings, pull_springs, pull_sums};
 pub use sum::WeightedSum;

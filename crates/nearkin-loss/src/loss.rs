@@ -4,6 +4,8 @@ use nearkin_sweep::{Kin, SweepError, Vectors};
 
 use crate::classes::ProxyInit;
 use crate::memory::MemoryError;
+#[cfg(feature = "burn")]
+use crate::on_device::{DevicePull, DeviceSides, DeviceTriplets};
 use crate::reducer::Reducer;
 use crate::tuples::Tuples;
 
@@ -93,6 +95,23 @@ pub trait Loss: Send + Sync {
         self.pull(&Sides { kin: &listed, ..*sides })
     }
 
+    /// The same as tensor operations on a device, so that a step need not wait for it; `None` where only
+    /// [`pull`](Self::pull) knows the loss, with these hyper-parameters or this reducer.
+    #[cfg(feature = "burn")]
+    fn pull_on_device(&self, _sides: &DeviceSides<'_>) -> Option<DevicePull> {
+        None
+    }
+
+    /// [`pull_mined`](Self::pull_mined) on a device.
+    #[cfg(feature = "burn")]
+    fn pull_mined_on_device(
+        &self,
+        _sides: &DeviceSides<'_>,
+        _triplets: &DeviceTriplets,
+    ) -> Option<DevicePull> {
+        None
+    }
+
     /// How the class vectors that it takes as references begin; `None` when it needs none.
     fn proxies(&self) -> Option<ProxyInit> {
         None
@@ -106,6 +125,16 @@ impl<L: Loss + ?Sized> Loss for Box<L> {
 
     fn pull_mined(&self, sides: &Sides<'_>, tuples: &Tuples) -> Result<Pull, LossError> {
         (**self).pull_mined(sides, tuples)
+    }
+
+    #[cfg(feature = "burn")]
+    fn pull_on_device(&self, sides: &DeviceSides<'_>) -> Option<DevicePull> {
+        (**self).pull_on_device(sides)
+    }
+
+    #[cfg(feature = "burn")]
+    fn pull_mined_on_device(&self, sides: &DeviceSides<'_>, triplets: &DeviceTriplets) -> Option<DevicePull> {
+        (**self).pull_mined_on_device(sides, triplets)
     }
 
     fn proxies(&self) -> Option<ProxyInit> {

@@ -4,6 +4,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::classes::ProxyInit;
 use crate::loss::{Loss, LossError, Pull, Sides};
+#[cfg(feature = "burn")]
+use crate::on_device::{DevicePull, DeviceSides, DeviceTriplets};
 use crate::tuples::Tuples;
 
 /// How terms become one number. A loss of two kinds of terms (contrastive: kin and strangers) reduces each, and adds.
@@ -57,6 +59,16 @@ impl<L: Loss> Loss for Reduced<L> {
 
     fn pull_mined(&self, sides: &Sides<'_>, tuples: &Tuples) -> Result<Pull, LossError> {
         self.loss.pull_mined(&Sides { reducer: Some(&self.reducer), ..*sides }, tuples)
+    }
+
+    #[cfg(feature = "burn")]
+    fn pull_on_device(&self, sides: &DeviceSides<'_>) -> Option<DevicePull> {
+        self.loss.pull_on_device(&sides.reduced(&self.reducer))
+    }
+
+    #[cfg(feature = "burn")]
+    fn pull_mined_on_device(&self, sides: &DeviceSides<'_>, triplets: &DeviceTriplets) -> Option<DevicePull> {
+        self.loss.pull_mined_on_device(&sides.reduced(&self.reducer), triplets)
     }
 
     fn proxies(&self) -> Option<ProxyInit> {

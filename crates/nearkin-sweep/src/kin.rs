@@ -39,6 +39,12 @@ pub trait Kin: Sync {
     fn is_symmetric(&self) -> bool {
         false
     }
+
+    /// These relations as those of labels, where they are nothing else: whoever has the labels can then work every relation
+    /// out, without asking for it here.
+    fn same_label(&self) -> Option<SameLabel<'_>> {
+        None
+    }
 }
 
 /// Kin are the pairs with the same label (or, with sample numbers as labels, views of the same sample).
@@ -58,6 +64,21 @@ impl<'a> SameLabel<'a> {
     /// Between two sets: every pair has a spring.
     pub fn between(queries: &'a [u32], references: &'a [u32]) -> Self {
         Self { queries, references, same_set: false }
+    }
+
+    /// The labels of the queries.
+    pub fn queries(&self) -> &'a [u32] {
+        self.queries
+    }
+
+    /// The labels of the references.
+    pub fn references(&self) -> &'a [u32] {
+        self.references
+    }
+
+    /// Whether both sides are one set.
+    pub fn is_within(&self) -> bool {
+        self.same_set
     }
 }
 
@@ -82,6 +103,10 @@ impl Kin for SameLabel<'_> {
 
     fn is_symmetric(&self) -> bool {
         self.same_set
+    }
+
+    fn same_label(&self) -> Option<SameLabel<'_>> {
+        Some(*self)
     }
 }
 

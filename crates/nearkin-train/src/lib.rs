@@ -11,15 +11,19 @@
 #![forbid(unsafe_code)]
 
 mod checkpoint;
+mod device_views;
 mod devices;
 mod error;
+mod feed;
 mod files;
 mod hold_out;
 mod inputs;
+mod ledger;
 mod memory;
 mod methods;
 mod model;
 mod optimizers;
+mod precision;
 mod progress;
 mod recipe;
 mod run;
@@ -42,6 +46,7 @@ pub use model::{
     Encoder, LinearCard, LinearModel, Model, ModelCard, NetworkCard, NetworkModel, pixels, prepared_side,
 };
 pub use optimizers::{Lars, LarsState, OptimizerConfig};
+pub use precision::{ParsePrecisionError, Precision};
 pub use progress::{EpochReport, Event, Plan, StepReport, Validation};
 pub use recipe::Recipe;
 pub use run::{FitFile, FitReport, Logged, Run, RunFile};

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use crate::error::TrainError;
 use crate::methods::MethodConfig;
 use crate::optimizers::OptimizerConfig;
+use crate::precision::Precision;
 use crate::schedule::Schedule;
 
 /// What is trained, how, and for how long. Settings left out are chosen from the data and the method when a run begins.
@@ -35,6 +36,9 @@ pub struct Recipe {
     /// et al. 2021), so this bounds memory and costs one more forward pass; batch norms see a part each.
     #[serde(default = "one", skip_serializing_if = "is_one")]
     pub accumulate: usize,
+    /// f32, or bf16 on GPUs that compute in it; see [`Precision`].
+    #[serde(default, skip_serializing_if = "Precision::is_f32")]
+    pub precision: Precision,
     /// Part of each class that is held out of training to choose the best epoch, 0 to 0.5. Methods without labels
     /// hold out nothing.
     #[serde(default = "hold_out")]
@@ -87,6 +91,7 @@ impl Recipe {
             channels: None,
             embedding: None,
             accumulate: one(),
+            precision: Precision::default(),
             hold_out: hold_out(),
             validate_every: one(),
             backbone: None,

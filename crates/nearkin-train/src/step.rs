@@ -1,15 +1,17 @@
 //! One step's gradient, whole or in parts.
 
 use burn::optim::{GradientsAccumulator, GradientsParams};
-use burn::tensor::Tensor;
+use burn::tensor::{FloatDType, Tensor};
 use nearkin_loss::Evaluated;
 use nearkin_net::Network;
 
 use crate::error::TrainError;
 use crate::methods::{BatchKin, Method};
+use crate::precision::Precision;
 
 /// What a step has found out.
 pub(crate) struct Gradient {
+    /// Off the tape.
     pub loss: Evaluated,
     pub encoded: Tensor<2>,
     pub gradients: GradientsParams,
@@ -22,28 +24,33 @@ pub(crate) struct Gradient {
 /// Batch Size under Memory Limited Setup", 2021): encode all parts without keeping the tape, take the loss and its
 /// gradient at the encoded vectors, encode each part again and pull that gradient back. The result is exact for
 /// networks that treat each view alone; batch norms take the statistics of a part.
+///
+/// Whatever the network computes in, losses and gradients of parameters are f32.
 pub(crate) fn gradient(
     method: &dyn Method,
     network: &Network,
     pixels: Tensor<4>,
     batch: BatchKin<'_>,
     parts: usize,
+    precision: Precision,
 ) -> Result<Gradient, TrainError> {
+    let working = precision.working(network);
+    let encode = |pixels| method.encode(&working, precision.pixels(pixels)).cast(FloatDType::F32);
     if parts == 1 {
-        let encoded = method.encode(network, pixels);
+        let encoded = encode(pixels);
         let loss = method.loss(encoded.clone(), batch)?;
         let gradients = GradientsParams::from_grads(loss.tensor.backward(), network);
-        return Ok(Gradient { loss, encoded: encoded.inner(), gradients });
+        return Ok(Gradient { loss: loss.off_tape(), encoded: encoded.inner(), gradients });
     }
     let parts: Vec<Tensor<4>> = pixels.chunk(parts, 0);
-    let encoded: Vec<Tensor<2>> = parts.iter().map(|p| method.encode(network, p.clone()).detach()).collect();
+    let encoded: Vec<Tensor<2>> = parts.iter().map(|p| encode(p.clone()).detach()).collect();
     let encoded = Tensor::cat(encoded, 0).require_grad();
     let loss = method.loss(encoded.clone(), batch)?;
     let mut accumulated = GradientsAccumulator::new();
     if let Some(pull) = encoded.grad(&loss.tensor.backward()) {
         let mut first = 0;
         for part in parts {
-            let again = method.encode(network, part);
+            let again = encode(part);
             let [count, dim] = again.dims();
             let pull = pull.clone().slice([first..first + count, 0..dim]);
             first += count;
@@ -51,5 +58,5 @@ pub(crate) fn gradient(
             accumulated.accumulate(network, GradientsParams::from_grads(gradients, network));
         }
     }
-    Ok(Gradient { loss, encoded: encoded.inner(), gradients: accumulated.grads() })
+    Ok(Gradient { loss: loss.off_tape(), encoded: encoded.inner(), gradients: accumulated.grads() })
 }

@@ -7,24 +7,28 @@ use std::time::{Duration, Instant};
 
 use burn::module::Module;
 use burn::optim::ModuleOptimizer;
-use burn::tensor::{Device, Tensor, TensorData};
-use nearkin_data::{Batch, Dataset, Loader, PrepareOptions, Prepared, Sampler, Skipped, Summary, Views};
+use burn::tensor::Device;
+use nearkin_data::{Dataset, Loader, PrepareOptions, Prepared, Sampler, Skipped, Summary, Views};
 use nearkin_eval::{Labeled, RetrievalOptions, retrieval, spectrum};
+use nearkin_loss::{Figures, LossError};
 use nearkin_net::weights::import_backbone;
 use nearkin_net::{Network, NetworkConfig};
 use nearkin_sweep::Vectors;
 
 use crate::checkpoint::{Checkpoints, State};
+use crate::device_views::{DeviceViews, MOST_BYTES};
 use crate::error::TrainError;
+use crate::feed::{DeviceFeed, Fed, Feed};
 use crate::files::restore;
 use crate::hold_out;
+use crate::ledger::{Ledger, Settled};
 use crate::memory;
 use crate::methods::{BatchKin, Method, Selection};
 use crate::model::{NetworkCard, NetworkModel, embed, prepared_side};
 use crate::progress::{EpochReport, Event, Plan, StepReport, Validation};
 use crate::recipe::Recipe;
 use crate::run::{Logged, Run, RunFile};
-use crate::step::gradient;
+use crate::step::{Gradient, gradient};
 
 /// Batches that the loader makes ahead of the step.
 const AHEAD: usize = 3;
@@ -47,9 +51,13 @@ pub struct Training {
     labels: Option<Vec<u32>>,
     sampler: Box<dyn Sampler>,
     views: Arc<Views>,
+    /// The images on a GPU, if they fit.
+    device_views: Option<Arc<DeviceViews>>,
     network: Network,
     optimizer: ModuleOptimizer,
     state: State,
+    /// Losses that are not in `state` yet.
+    ledger: Ledger,
     device: Device,
 }
 
@@ -139,6 +147,7 @@ impl Training {
         run: impl FnOnce(&RunFile) -> Result<Run, TrainError>,
     ) -> Result<Self, TrainError> {
         let recipe = &file.recipe;
+        recipe.precision.check(device)?;
         let method = recipe.method.build()?;
         let labels = data.dataset.labels();
         let (train, held_out) = match &labels {
@@ -152,7 +161,12 @@ impl Training {
         let sampler = method.sampler(train.len(), train_labels.as_deref())?;
         let network_config = network_config(recipe);
         let view_config = recipe.views.clone().unwrap_or_else(|| method.default_views());
-        let views = Views::new(&view_config, network_config.size, network_config.channels)?;
+        let views = Arc::new(Views::new(&view_config, network_config.size, network_config.channels)?);
+        // On the CPU, the loader makes views ahead of the step.
+        let device_views = match device.clone().inner() == Device::flex() {
+            true => None,
+            false => DeviceViews::load(&data, &train, Arc::clone(&views), device, MOST_BYTES)?.map(Arc::new),
+        };
         let device = device.clone().autodiff();
         let network = network_config.init(&device, recipe.seed)?;
         let optimizer = recipe.optimizer.build()?;
@@ -165,10 +179,12 @@ impl Training {
             held_out,
             labels,
             sampler,
-            views: Arc::new(views),
+            views,
+            device_views,
             network,
             optimizer,
             state: State::default(),
+            ledger: Ledger::default(),
             device,
             file,
         })
@@ -211,16 +227,18 @@ impl Training {
         let config = network_config(recipe);
         let mut network = config.init(&self.device, recipe.seed)?;
         let mut optimizer = recipe.optimizer.build()?;
-        let first: Vec<Vec<usize>> = self.batches(0).into_iter().take(1).collect();
-        let samples = first.first().map_or(0, Vec::len);
+        let first = self.batches(0).into_iter().next().unwrap_or_default();
+        let samples = first.len();
         let mut seconds_per_step = 0.0;
-        for batch in self.loader(first, 0, 0)? {
-            let batch = batch?;
-            // The first step also warms caches and allocators.
-            for _ in 0..2 {
-                let start = Instant::now();
-                let found = self.gradient_of(&network, &batch)?;
+        // The first step also warms caches and allocators.
+        let mut feed = self.feed(vec![first; 2], 0, 0)?;
+        for _ in 0..2 {
+            let start = Instant::now();
+            if let Some(batch) = feed.next() {
+                let found = self.gradient_of(&network, batch?)?;
                 network = optimizer.step(recipe.optimizer.lr(), network, found.gradients);
+                let done = self.device.clone().inner().sync();
+                done.map_err(|e| LossError::Read(format!("{e:?}")))?;
                 seconds_per_step = start.elapsed().as_secs_f64();
             }
         }
@@ -264,29 +282,35 @@ impl Training {
         let mut saved_at = Instant::now();
         while self.state.epoch < epochs {
             let (first, per_epoch) = (self.state.batch, self.sampler.batches_per_epoch());
-            let batches = self.loader(self.batches(self.state.epoch), self.state.epoch, first)?;
+            let batches = self.feed(self.batches(self.state.epoch), self.state.epoch, first)?;
             let mut pace = Pace::new();
             for batch in batches {
                 if stop.load(Ordering::Relaxed) {
-                    checkpoints.save(&self.state, &self.network, &self.optimizer)?;
+                    self.save(&checkpoints)?;
                     return Ok(self.outcome(true));
                 }
                 let start = Instant::now();
-                self = self.step(&batch?, per_epoch, &mut pace, observer)?;
+                self = self.step(batch?, per_epoch, &mut pace, observer)?;
                 self.state.seconds += start.elapsed().as_secs_f64();
                 if saved_at.elapsed() > SAVE_EVERY {
-                    checkpoints.save(&self.state, &self.network, &self.optimizer)?;
+                    self.save(&checkpoints)?;
                     saved_at = Instant::now();
                 }
             }
             self.end_epoch(per_epoch, observer)?;
             if self.state.epoch.is_multiple_of(self.file.recipe.validate_every) || self.state.epoch == epochs
             {
-                checkpoints.save(&self.state, &self.network, &self.optimizer)?;
+                self.save(&checkpoints)?;
                 saved_at = Instant::now();
             }
         }
         Ok(self.outcome(false))
+    }
+
+    /// Saves where the run stands, unless one of its losses turns out to be no number.
+    fn save(&mut self, checkpoints: &Checkpoints) -> Result<(), TrainError> {
+        self.settle()?;
+        checkpoints.save(&self.state, &self.network, &self.optimizer)
     }
 
     fn outcome(&self, interrupted: bool) -> Outcome {
@@ -305,63 +329,62 @@ impl Training {
         batches.into_iter().map(|batch| batch.into_iter().map(|i| self.train[i]).collect()).collect()
     }
 
-    fn loader(&self, batches: Vec<Vec<usize>>, epoch: usize, first: usize) -> Result<Loader, TrainError> {
+    fn feed(&self, batches: Vec<Vec<usize>>, epoch: usize, first: usize) -> Result<Feed, TrainError> {
         let views = vec![Arc::clone(&self.views); self.method.views()];
-        let (data, seed) = (Arc::clone(&self.data), self.file.recipe.seed);
+        let (data, seed, epoch) = (Arc::clone(&self.data), self.file.recipe.seed, epoch as u64);
+        if let Some(made_by) = &self.device_views {
+            let mut batches = batches.into_iter();
+            batches.by_ref().take(first).for_each(drop);
+            let made_by = Arc::clone(made_by);
+            return Ok(Feed::Device(DeviceFeed { made_by, data, views, batches, seed, epoch }));
+        }
         let threads = rayon::current_num_threads();
-        Ok(Loader::start(data, views, batches, seed, epoch as u64, first, threads, AHEAD)?)
+        let loader = Loader::start(data, views, batches, seed, epoch, first, threads, AHEAD)?;
+        Ok(Feed::Host { loader, device: self.device.clone() })
     }
 
-    fn gradient_of(&self, network: &Network, batch: &Batch) -> Result<crate::step::Gradient, TrainError> {
-        let pixels = Tensor::from_data(TensorData::new(batch.pixels.clone(), batch.shape), &self.device);
+    fn gradient_of(&self, network: &Network, batch: Fed) -> Result<Gradient, TrainError> {
+        let (method, recipe) = (self.method.as_ref(), &self.file.recipe);
         let kin = BatchKin { samples: &batch.samples, labels: &batch.labels };
-        gradient(self.method.as_ref(), network, pixels, kin, self.file.recipe.accumulate)
+        gradient(method, network, batch.pixels, kin, recipe.accumulate, recipe.precision)
     }
 
     fn step(
         mut self,
-        batch: &Batch,
+        batch: Fed,
         per_epoch: usize,
         pace: &mut Pace,
         observer: &mut dyn FnMut(Event<'_>),
     ) -> Result<Self, TrainError> {
-        let recipe = &self.file.recipe;
-        let steps = per_epoch * recipe.epochs;
+        let steps = per_epoch * self.file.recipe.epochs;
+        let ([views, ..], samples) = (batch.pixels.dims(), batch.samples.clone());
         let found = self.gradient_of(&self.network, batch)?;
-        let loss = found.loss.value;
-        if !loss.is_finite() {
-            let ids = batch.samples.iter().take(5).map(|&i| self.data.dataset.sample(i).id.as_str());
-            return Err(TrainError::NonFinite {
-                loss,
-                step: self.state.step + 1,
-                method: recipe.method.card().name.to_owned(),
-                samples: ids.collect::<Vec<_>>().join(", "),
-            });
-        }
+        self.ledger.enter(self.state.step + 1, &samples, found.loss);
+        let interval = per_epoch.div_ceil(REPORTS_PER_EPOCH);
+        let done = self.state.batch + 1;
+        let report = done.is_multiple_of(interval) || done == per_epoch;
+        let latest = if report || self.ledger.is_due() { self.settle()? } else { None };
+        let recipe = &self.file.recipe;
         let lr = recipe.optimizer.lr() * recipe.schedule.factor(self.state.step, per_epoch, steps);
         let epoch = self.state.epoch + 1;
         self.network = self.optimizer.step(lr, self.network, found.gradients);
-        let active = found.loss.active as f64 / found.loss.terms.max(1) as f64;
         self.state.step += 1;
-        self.state.batch += 1;
-        self.state.loss_sum += loss;
-        self.state.active_sum += active;
-        pace.views += batch.shape[0];
-        let interval = per_epoch.div_ceil(REPORTS_PER_EPOCH);
-        if self.state.batch.is_multiple_of(interval) || self.state.batch == per_epoch {
+        self.state.batch = done;
+        pace.views += views;
+        if let Some(latest) = latest.filter(|_| report) {
             let rate = pace.lap();
-            let views_left = (steps - self.state.step) * batch.shape[0];
+            let views_left = (steps - self.state.step) * views;
             let [_, dim] = found.encoded.dims();
             let encoded: Vec<f32> =
                 found.encoded.into_data().convert::<f32>().try_to_vec().unwrap_or_default();
-            let spectrum = spectrum(Vectors::new(&encoded, dim).map_err(nearkin_loss::LossError::from)?)?;
+            let spectrum = spectrum(Vectors::new(&encoded, dim).map_err(LossError::from)?)?;
             let report = StepReport {
                 step: self.state.step,
                 steps,
                 epoch,
-                loss,
+                loss: latest.value,
                 lr,
-                active,
+                active: part_active(latest),
                 spread: spectrum.spread,
                 effective_rank: spectrum.effective_rank,
                 images_per_second: rate,
@@ -371,6 +394,26 @@ impl Training {
             self.run.log(&Logged::Step(report))?;
         }
         Ok(self)
+    }
+
+    /// Reads the losses of all steps so far into the epoch's sums; the latest, if there was any to read.
+    fn settle(&mut self) -> Result<Option<Figures>, TrainError> {
+        let mut latest = None;
+        for Settled { step, samples, figures } in self.ledger.settle()? {
+            if !figures.value.is_finite() {
+                let ids = samples.iter().take(5).map(|&i| self.data.dataset.sample(i).id.as_str());
+                return Err(TrainError::NonFinite {
+                    loss: figures.value,
+                    step,
+                    method: self.file.recipe.method.card().name.to_owned(),
+                    samples: ids.collect::<Vec<_>>().join(", "),
+                });
+            }
+            self.state.loss_sum += figures.value;
+            self.state.active_sum += part_active(figures);
+            latest = Some(figures);
+        }
+        Ok(latest)
     }
 
     /// Validates, keeps the model if it is the best, and moves to the next epoch.
@@ -410,7 +453,7 @@ impl Training {
         let mut progress = |done, total| observer(Event::Validating { done, total });
         let network = self.network.valid();
         let vectors = embed(&network, &card, &self.device, &self.data, &self.held_out, &mut progress)?;
-        let vectors = Vectors::new(&vectors, card.dimension).map_err(nearkin_loss::LossError::from)?;
+        let vectors = Vectors::new(&vectors, card.dimension).map_err(LossError::from)?;
         let options = RetrievalOptions { metric: card.metric, ..RetrievalOptions::default() };
         let found = retrieval(Labeled { vectors, labels: &labels }, None, &options)?;
         Ok(Some(Validation {
@@ -434,6 +477,11 @@ impl Training {
             normalize: self.views.config().normalize.clone(),
         }
     }
+}
+
+/// The part of the terms that pulled.
+fn part_active(figures: Figures) -> f64 {
+    figures.active as f64 / figures.terms.max(1) as f64
 }
 
 /// Views a second between reports.
@@ -493,4 +541,65 @@ fn network_config(recipe: &Recipe) -> NetworkConfig {
 /// The path with its folder made absolute; what follows a `#` stays.
 fn absolute(path: &Path) -> PathBuf {
     std::path::absolute(path).unwrap_or_else(|_| path.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::device_views::tests::images;
+    use std::path::Path;
+
+    const RECIPE: &str = r#"
+        epochs = 2
+        size = 16
+        accumulate = 2
+        [method]
+        kind = "simclr"
+        batch = 6
+        hidden = 16
+        projection = 8
+        [encoder]
+        kind = "small-conv"
+        width = 4
+    "#;
+
+    /// Every number that a run has logged, apart from times.
+    fn logged(folder: &Path) -> Vec<f64> {
+        let text = std::fs::read_to_string(folder.join("metrics.jsonl")).unwrap();
+        let numbers = |line: &str| {
+            let line: serde_json::Value = serde_json::from_str(line).unwrap();
+            ["step", "loss", "active", "spread", "effective_rank"]
+                .map(|key| line[key].as_f64().unwrap_or(0.0))
+        };
+        text.lines().flat_map(numbers).collect()
+    }
+
+    #[test]
+    fn a_run_on_views_made_on_a_device_is_the_run_on_the_hosts() {
+        let folder = tempfile::tempdir().unwrap();
+        let (data, device) = (folder.path().join("images"), Device::flex());
+        std::fs::create_dir(&data).unwrap();
+        images(&data);
+        let run = |name: &str, on_device: bool| {
+            let out = folder.path().join(name);
+            let recipe = Recipe::parse(RECIPE, Path::new("test")).unwrap();
+            let mut training = Training::begin(recipe, &data, &out, &device, &mut |_| {}).unwrap();
+            assert!(training.device_views.is_none(), "the CPU's loader is ahead of its step");
+            if on_device {
+                let views = Arc::clone(&training.views);
+                let loaded = DeviceViews::load(&training.data, &training.train, views, &device, MOST_BYTES);
+                training.device_views = loaded.unwrap().map(Arc::new);
+                assert!(training.device_views.is_some());
+            }
+            assert!(training.plan().unwrap().seconds_per_step > 0.0);
+            let outcome = training.run(&mut |_| {}, &AtomicBool::new(false)).unwrap();
+            assert_eq!((outcome.steps, outcome.interrupted), (6, false));
+            logged(&out)
+        };
+        let (host, there) = (run("host", false), run("there", true));
+        assert!(host.len() == there.len() && host.iter().any(|x| *x > 0.1));
+        for (a, b) in host.iter().zip(&there) {
+            assert!((a - b).abs() <= 1e-3 * a.abs(), "{a} {b}");
+        }
+    }
 }

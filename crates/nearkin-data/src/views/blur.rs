@@ -5,22 +5,17 @@ use rand::Rng;
 use super::config::Blur;
 use crate::random::{bernoulli, uniform_between};
 
-/// Blurs the planes of a view in place, with probability `blur.probability`.
+/// The standard deviation of the blur, with probability `blur.probability`.
+pub(super) fn draw(blur: &Blur, rng: &mut impl Rng) -> Option<f32> {
+    bernoulli(rng, blur.probability).then(|| uniform_between(rng, blur.sigma[0], blur.sigma[1]))
+}
+
+/// Blurs the planes of a view in place.
 ///
 /// Separable, edges reflected without doubling (torchvision's padding). It runs on the normalised
 /// values: as the weights sum to 1 that is the same as blurring first, without torchvision's rounding
 /// to bytes in between (at most 0.5 / 255 before division by std).
-pub(super) fn apply(
-    planes: &mut [f32],
-    size: usize,
-    blur: &Blur,
-    rng: &mut impl Rng,
-    scratch: &mut Vec<f32>,
-) {
-    if !bernoulli(rng, blur.probability) {
-        return;
-    }
-    let sigma = uniform_between(rng, blur.sigma[0], blur.sigma[1]);
+pub(super) fn apply(planes: &mut [f32], size: usize, sigma: f32, scratch: &mut Vec<f32>) {
     let weights = half_kernel(size, sigma);
     if weights.len() < 2 {
         return;
@@ -37,7 +32,7 @@ pub(super) fn apply(
 
 /// The Gaussian at distances 0, 1, … of a kernel as wide as a tenth of the view (odd, at least 3),
 /// normalised so that the whole kernel sums to 1.
-fn half_kernel(size: usize, sigma: f32) -> Vec<f32> {
+pub(super) fn half_kernel(size: usize, sigma: f32) -> Vec<f32> {
     // Half the width. Reflection needs one pixel more than that.
     let radius = (size / 10 / 2).max(1).min(size - 1);
     let mut weights: Vec<f32> = (0..=radius).map(|x| (-0.5 * (x as f32 / sigma).powi(2)).exp()).collect();
@@ -103,7 +98,6 @@ fn blur_columns(plane: &[f32], size: usize, weights: &[f32], out: &mut [f32]) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::random::{Purpose, stream};
 
     /// The definition: a full two-dimensional kernel over a reflected image.
     fn by_definition(plane: &[f32], size: usize, sigma: f32, radius: isize) -> Vec<f32> {
@@ -133,10 +127,8 @@ mod tests {
     fn the_separable_blur_is_the_two_dimensional_one() {
         for (size, radius) in [(2, 1), (3, 1), (32, 1), (45, 2), (64, 3)] {
             let mut planes: Vec<f32> = (0..size * size).map(|i| ((i * 31) % 17) as f32).collect();
-            let blur = Blur { sigma: [1.3, 1.3], probability: 1.0 };
             let wanted = by_definition(&planes, size, 1.3, radius);
-            let mut rng = stream(0, 0, 0, 0, Purpose::View);
-            apply(&mut planes, size, &blur, &mut rng, &mut Vec::new());
+            apply(&mut planes, size, 1.3, &mut Vec::new());
             for (found, wanted) in planes.iter().zip(&wanted) {
                 assert!((found - wanted).abs() < 1e-4, "{size}: {found} {wanted}");
             }
@@ -145,10 +137,8 @@ mod tests {
 
     #[test]
     fn a_single_pixel_has_nothing_to_blur_with() {
-        let blur = Blur { sigma: [1.0, 1.0], probability: 1.0 };
         let mut plane = [3.0];
-        let mut rng = stream(0, 0, 0, 0, Purpose::View);
-        apply(&mut plane, 1, &blur, &mut rng, &mut Vec::new());
+        apply(&mut plane, 1, 1.0, &mut Vec::new());
         assert_eq!(plane, [3.0]);
     }
 

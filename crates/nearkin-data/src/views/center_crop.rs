@@ -1,6 +1,5 @@
 //! The central square, as evaluation uses it.
 
-use crate::image::Image;
 use crate::resize::CropBox;
 
 /// The part of the image that "scale the shorter side to 8/7 of the view, then cut the centre out"
@@ -8,12 +7,12 @@ use crate::resize::CropBox;
 ///
 /// Cutting first and scaling once gives the same picture as scaling first, up to the rounding of the
 /// cut to whole pixels.
-pub(super) fn choose(image: &Image, size: usize) -> CropBox {
-    let short = image.width.min(image.height) as f64;
+pub(super) fn choose(width: usize, height: usize, size: usize) -> CropBox {
+    let short = width.min(height) as f64;
     let size = size as f64;
     let scaled_short = short.min(size * 8.0 / 7.0).round().max(size);
     let side = short * size / scaled_short;
-    CropBox::central_square(image, side)
+    CropBox::central_square(width, height, side)
 }
 
 #[cfg(test)]
@@ -21,8 +20,7 @@ mod tests {
     use super::*;
 
     fn side(width: usize, height: usize, size: usize) -> f64 {
-        let image = Image::new(width, height, 1, vec![0; width * height]).unwrap();
-        let part = choose(&image, size);
+        let part = choose(width, height, size);
         assert_eq!(part.width, part.height);
         assert_eq!(part.left, (width as f64 - part.width) / 2.0);
         part.width

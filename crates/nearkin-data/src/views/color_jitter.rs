@@ -12,6 +12,19 @@ use super::config::Jitter;
 use crate::image::luma;
 use crate::random::{bernoulli, shuffle, uniform_between};
 
+/// A change of colour with its strength, once drawn.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Colour {
+    /// Blends with black.
+    Brightness(f32),
+    /// Blends with the rounded mean of the grey.
+    Contrast(f32),
+    /// Blends with the pixel's own grey.
+    Saturation(f32),
+    /// Turns the colours by so many steps of 255, modulo 256.
+    Hue(u8),
+}
+
 #[derive(Clone, Copy)]
 enum Operation {
     Brightness,
@@ -20,31 +33,46 @@ enum Operation {
     Hue,
 }
 
-/// Applies the four in random order, with probability `jitter.probability`.
-pub(super) fn apply(pixels: &mut [u8], channels: usize, jitter: &Jitter, rng: &mut impl Rng) {
+/// Draws which of the four happen, in random order, with probability `jitter.probability`.
+pub(super) fn draw(channels: usize, jitter: &Jitter, rng: &mut impl Rng) -> [Option<Colour>; 4] {
     if !bernoulli(rng, jitter.probability) {
-        return;
+        return [None; 4];
     }
     let mut order = [Operation::Brightness, Operation::Contrast, Operation::Saturation, Operation::Hue];
     shuffle(rng, &mut order);
-    for operation in order {
+    order.map(|operation| {
         let mut factor = |strength: f32| uniform_between(rng, (1.0 - strength).max(0.0), 1.0 + strength);
         match operation {
             Operation::Brightness if jitter.brightness > 0.0 => {
-                brightness(pixels, factor(jitter.brightness));
+                Some(Colour::Brightness(factor(jitter.brightness)))
             }
-            Operation::Contrast if jitter.contrast > 0.0 => {
-                contrast(pixels, channels, factor(jitter.contrast));
-            }
+            Operation::Contrast if jitter.contrast > 0.0 => Some(Colour::Contrast(factor(jitter.contrast))),
             Operation::Saturation if jitter.saturation > 0.0 && channels == 3 => {
-                saturation(pixels, factor(jitter.saturation));
+                Some(Colour::Saturation(factor(jitter.saturation)))
             }
             Operation::Hue if jitter.hue > 0.0 && channels == 3 => {
-                hue(pixels, uniform_between(rng, -jitter.hue, jitter.hue));
+                Some(Colour::Hue(steps(uniform_between(rng, -jitter.hue, jitter.hue))))
             }
-            _ => {}
+            _ => None,
+        }
+    })
+}
+
+/// Applies what was drawn.
+pub(super) fn apply(pixels: &mut [u8], channels: usize, colours: &[Option<Colour>]) {
+    for colour in colours.iter().flatten() {
+        match *colour {
+            Colour::Brightness(factor) => brightness(pixels, factor),
+            Colour::Contrast(factor) => contrast(pixels, channels, factor),
+            Colour::Saturation(factor) => saturation(pixels, factor),
+            Colour::Hue(shift) => hue(pixels, shift),
         }
     }
+}
+
+/// Turns of the circle, -0.5 to 0.5, as torchvision casts them to a byte: cut off towards 0, then modulo 256.
+fn steps(turns: f32) -> u8 {
+    (turns * 255.0) as i32 as u8
 }
 
 /// `other + factor * (value - other)`, clamped, cut off.
@@ -86,10 +114,8 @@ fn saturation(pixels: &mut [u8], factor: f32) {
     }
 }
 
-/// Turns the colours by `turns` of the circle, -0.5 to 0.5.
-fn hue(pixels: &mut [u8], turns: f32) {
-    // torchvision casts turns * 255 to a byte: cut off towards 0, then modulo 256.
-    let shift = (turns * 255.0) as i32 as u8;
+/// Turns the colours by `shift` steps of the circle.
+fn hue(pixels: &mut [u8], shift: u8) {
     if shift == 0 {
         return;
     }
@@ -182,7 +208,7 @@ mod tests {
     #[test]
     fn a_third_of_a_turn_permutes_the_primaries() {
         let mut pixels = [255, 0, 0, 0, 255, 0, 0, 0, 255];
-        hue(&mut pixels, 1.0 / 3.0);
+        hue(&mut pixels, steps(1.0 / 3.0));
         assert_eq!(pixels, [0, 255, 0, 0, 0, 255, 255, 0, 0]);
     }
 
@@ -193,19 +219,19 @@ mod tests {
         // 0.917647 sixths: sector 0. share = 191/255 = 0.74902.
         // low = 200 * 0.25098 = 50.2; rising = 200 * (1 - 0.74902 * 0.082353) = 187.66.
         let mut pixel = [200, 100, 50];
-        hue(&mut pixel, 0.1);
+        hue(&mut pixel, steps(0.1));
         assert_eq!(pixel, [200, 188, 50]);
         // -0.1 * 255 = -25.5 becomes -25: hue 14 - 25 = 245 modulo 256, 5.764706 sixths.
         // falling = 200 * (1 - 0.74902 * 0.764706) = 85.44.
         let mut pixel = [200, 100, 50];
-        hue(&mut pixel, -0.1);
+        hue(&mut pixel, steps(-0.1));
         assert_eq!(pixel, [200, 50, 85]);
     }
 
     #[test]
     fn greys_and_black_have_no_hue() {
         let mut pixels = [0, 0, 0, 77, 77, 77, 255, 255, 255];
-        hue(&mut pixels, 0.4);
+        hue(&mut pixels, steps(0.4));
         assert_eq!(pixels, [0, 0, 0, 77, 77, 77, 255, 255, 255]);
     }
 
@@ -216,7 +242,7 @@ mod tests {
         brightness(&mut pixels, 1.0);
         contrast(&mut pixels, 3, 1.0);
         saturation(&mut pixels, 1.0);
-        hue(&mut pixels, 0.003); // less than a step
+        hue(&mut pixels, steps(0.003)); // less than a step
         assert_eq!(pixels, start);
     }
 
@@ -225,7 +251,9 @@ mod tests {
         let jitter = Jitter { brightness: 0.8, contrast: 0.8, saturation: 0.8, hue: 0.2, probability: 1.0 };
         let mut pixels = [1, 100, 200, 250];
         let mut rng = stream(4, 0, 0, 0, Purpose::View);
-        apply(&mut pixels, 1, &jitter, &mut rng);
+        let colours = draw(1, &jitter, &mut rng);
+        assert_eq!(colours.iter().flatten().count(), 2);
+        apply(&mut pixels, 1, &colours);
         assert!(pixels.is_sorted());
     }
 }

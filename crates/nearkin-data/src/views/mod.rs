@@ -8,6 +8,7 @@ mod blur;
 mod center_crop;
 mod color_jitter;
 mod config;
+mod draw;
 mod flip;
 mod grey;
 mod normalize;
@@ -19,13 +20,16 @@ use std::cell::Cell;
 use fast_image_resize::Resizer;
 use rand::Rng;
 
+pub use color_jitter::Colour;
 pub use config::{Blur, Crop, Jitter, Normalize, ViewConfig};
+pub use draw::Draw;
 use normalize::Normalizer;
 
 use crate::error::DataError;
 use crate::image::Image;
 use crate::random::bernoulli;
 use crate::resize::{CropBox, resize};
+use padded_crop::Shift;
 
 /// A checked pipeline from images of one channel count to square views.
 #[derive(Clone, Debug)]
@@ -99,6 +103,12 @@ impl Views {
         self.channels * self.size * self.size
     }
 
+    /// How many weights [`Draw::blur_weights`] holds.
+    #[must_use]
+    pub fn blur_distances(&self) -> usize {
+        blur::half_kernel(self.size, 1.0).len()
+    }
+
     /// Writes one view of `image` to `out`, CHW. The same draws from `rng` give the same bits.
     ///
     /// # Errors
@@ -121,44 +131,65 @@ impl Views {
             });
         }
         let mut scratch = SCRATCH.take();
-        let result = self.apply_with(&mut scratch, image, rng, out);
+        let draw = self.draw(image.width, image.height, rng);
+        let result = self.make(&mut scratch, image, &draw, out);
         SCRATCH.set(scratch);
         result
     }
 
-    fn apply_with(
+    /// All that is random about one view of an image of `width` × `height` pixels, each at least 1: what
+    /// [`Views::apply`] draws from `rng`, in the same order.
+    pub fn draw(&self, width: usize, height: usize, rng: &mut impl Rng) -> Draw {
+        // Fields are evaluated in the order they are written, and that order of draws is part of every run.
+        Draw {
+            image: [width, height],
+            size: self.size,
+            part: match &self.config.crop {
+                Crop::RandomResized { scale, ratio } => {
+                    random_resized_crop::choose(width, height, *scale, *ratio, rng)
+                }
+                Crop::Padded { .. } | Crop::Center {} => center_crop::choose(width, height, self.size),
+                Crop::None {} => CropBox::whole(width, height),
+            },
+            shift: match self.config.crop {
+                Crop::Padded { pixels } => Some(Shift::draw(pixels, rng)),
+                _ => None,
+            },
+            mirrored: bernoulli(rng, self.config.flip),
+            colours: match &self.config.jitter {
+                Some(jitter) => color_jitter::draw(self.channels, jitter, rng),
+                None => [None; 4],
+            },
+            grey: bernoulli(rng, self.config.grey),
+            blur: self.config.blur.as_ref().and_then(|blur| blur::draw(blur, rng)),
+        }
+    }
+
+    fn make(
         &self,
         scratch: &mut Scratch,
         image: &Image,
-        rng: &mut impl Rng,
+        draw: &Draw,
         out: &mut [f32],
     ) -> Result<(), DataError> {
         let Scratch { resizer, pixels, spare, plane } = scratch;
         let size = self.size;
-        let part = match &self.config.crop {
-            Crop::RandomResized { scale, ratio } => random_resized_crop::choose(image, *scale, *ratio, rng),
-            Crop::Padded { .. } | Crop::Center {} => center_crop::choose(image, size),
-            Crop::None {} => CropBox::whole(image),
-        };
-        resize(resizer, image, part, size, size, pixels)?;
-        if let Crop::Padded { pixels: margin } = self.config.crop {
-            padded_crop::shift(pixels, spare, size, self.channels, margin, rng);
+        resize(resizer, image, draw.part, size, size, pixels)?;
+        if let Some(shift) = draw.shift {
+            shift.apply(pixels, spare, size, self.channels);
             std::mem::swap(pixels, spare);
         }
-        // Mirroring commutes with everything that follows, so it waits for the final copy.
-        let mirrored = bernoulli(rng, self.config.flip);
-        if let Some(jitter) = &self.config.jitter {
-            color_jitter::apply(pixels, self.channels, jitter, rng);
-        }
-        if bernoulli(rng, self.config.grey) {
+        color_jitter::apply(pixels, self.channels, &draw.colours);
+        if draw.grey {
             grey::apply(pixels, self.channels);
         }
         self.normalizer.apply(pixels, out);
-        if mirrored {
+        // Mirroring commutes with all of the colour, so it waits for planes, whose rows are contiguous.
+        if draw.mirrored {
             flip::apply(out, size);
         }
-        if let Some(blur) = &self.config.blur {
-            blur::apply(out, size, blur, rng, plane);
+        if let Some(sigma) = draw.blur {
+            blur::apply(out, size, sigma, plane);
         }
         Ok(())
     }

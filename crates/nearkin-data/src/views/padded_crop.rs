@@ -16,23 +16,39 @@ pub(super) fn check(pixels: usize, size: usize) -> Result<(), DataError> {
     ))
 }
 
-/// Writes the square image, shifted by up to `margin` pixels each way, to `out`.
-pub(super) fn shift(
-    image: &[u8],
-    out: &mut Vec<u8>,
-    size: usize,
-    channels: usize,
+/// A shift of up to `margin` pixels each way.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) struct Shift {
     margin: usize,
-    rng: &mut impl Rng,
-) {
-    let top = below(rng, 2 * margin + 1);
-    let left = below(rng, 2 * margin + 1);
-    out.clear();
-    for y in 0..size {
-        let row = &image[reflect(y + top, margin, size) * size * channels..][..size * channels];
-        for x in 0..size {
-            let at = reflect(x + left, margin, size) * channels;
-            out.extend_from_slice(&row[at..at + channels]);
+    top: usize,
+    left: usize,
+}
+
+impl Shift {
+    pub(super) fn draw(margin: usize, rng: &mut impl Rng) -> Self {
+        let top = below(rng, 2 * margin + 1);
+        Self { margin, top, left: below(rng, 2 * margin + 1) }
+    }
+
+    /// The row of the image that row `y` of the view shows.
+    pub(super) fn row(&self, y: usize, size: usize) -> usize {
+        reflect(y + self.top, self.margin, size)
+    }
+
+    /// The column of the image that column `x` of the view shows.
+    pub(super) fn column(&self, x: usize, size: usize) -> usize {
+        reflect(x + self.left, self.margin, size)
+    }
+
+    /// Writes the square image, shifted, to `out`.
+    pub(super) fn apply(&self, image: &[u8], out: &mut Vec<u8>, size: usize, channels: usize) {
+        out.clear();
+        for y in 0..size {
+            let row = &image[self.row(y, size) * size * channels..][..size * channels];
+            for x in 0..size {
+                let at = self.column(x, size) * channels;
+                out.extend_from_slice(&row[at..at + channels]);
+            }
         }
     }
 }
@@ -62,12 +78,12 @@ mod tests {
         let mut seen = std::collections::BTreeSet::new();
         let mut out = Vec::new();
         for _ in 0..200 {
-            shift(&image, &mut out, 3, 1, 1, &mut rng);
+            Shift::draw(1, &mut rng).apply(&image, &mut out, 3, 1);
             seen.insert(out.clone());
         }
         assert_eq!(seen.len(), 9);
         assert!(seen.contains(&vec![4, 3, 4, 1, 0, 1, 4, 3, 4]));
-        shift(&image, &mut out, 3, 1, 0, &mut rng);
+        Shift::draw(0, &mut rng).apply(&image, &mut out, 3, 1);
         assert_eq!(out, image);
     }
 }

@@ -15,9 +15,16 @@ use std::collections::HashMap;
 
 use nearkin_sweep::{Metric, Relation, Row};
 
+#[cfg(feature = "burn")]
+use burn::tensor::activation::sigmoid as sigmoid_of;
+
 use super::{SupCon, sharpness};
 use crate::exps::{exps, sigmoid, softplus};
 use crate::loss::{Loss, LossError, Pull, Sides};
+#[cfg(feature = "burn")]
+use crate::on_device::{
+    DevicePull, DeviceSides, Panel, PanelPull, panel_exps, pull_cosine_panels, softplus as softplus_of,
+};
 use crate::reducer::{Reducer, Terms};
 use crate::springs::{Springs, pairs_meet_once, pull_springs};
 
@@ -48,6 +55,21 @@ impl Loss for NtXent {
             return self.of_views.pull(&Sides { reducer: Some(reducer), ..*sides });
         }
         pull_springs(self, Metric::Cosine, reducer, sides)
+    }
+
+    #[cfg(feature = "burn")]
+    fn pull_on_device(&self, sides: &DeviceSides<'_>) -> Option<DevicePull> {
+        pull_cosine_panels(&Reducer::Mean, sides, |Panel { scores, kin, strangers }| {
+            let x = scores * self.sharpness;
+            let [exps, highest, sum] = panel_exps(x.clone(), strangers);
+            // As in `row` below; without strangers there is no energy.
+            let none = sum.clone().equal_elem(0.0);
+            let behind = highest + sum.clone().log() - x;
+            let energies = softplus_of(behind.clone()) * kin.clone();
+            let pulls = sigmoid_of(behind) * kin.clone() * self.sharpness;
+            let share = pulls.clone().sum_dim(1) / sum.mask_fill(none, 1.0);
+            PanelPull { energies, terms: kin, forces: exps * share - pulls }
+        })
     }
 }
 

@@ -14,6 +14,8 @@ use nearkin_sweep::{Bond, Metric, PairSprings, Relation, Row, exp};
 use super::sharpness;
 use crate::exps::exps;
 use crate::loss::{Loss, LossError, Pull, Sides};
+#[cfg(feature = "burn")]
+use crate::on_device::{DevicePull, DeviceSides, Panel, PanelPull, panel_exps, pull_cosine_panels};
 use crate::reducer::{Reducer, Terms};
 use crate::springs::{Springs, SumSprings, pairs_meet_once, pull_springs, pull_sums};
 use crate::tuples::Tuples;
@@ -48,6 +50,25 @@ impl Loss for SupCon {
 
     fn pull_mined(&self, sides: &Sides<'_>, tuples: &Tuples) -> Result<Pull, LossError> {
         self.pull(&Sides { kin: &tuples.as_kin(sides)?.once(), ..*sides })
+    }
+
+    #[cfg(feature = "burn")]
+    fn pull_on_device(&self, sides: &DeviceSides<'_>) -> Option<DevicePull> {
+        pull_cosine_panels(&Reducer::MeanActive, sides, |Panel { scores, kin, strangers }| {
+            let count = kin.clone().sum_dim(1);
+            let alone = count.clone().equal_elem(0.0);
+            let share_of_kin = kin.clone() / count.mask_fill(alone.clone(), 1.0);
+            let mean = (scores.clone() * share_of_kin.clone()).sum_dim(1);
+            let [exps, highest, sum] = panel_exps(scores * self.sharpness, kin + strangers);
+            let energies = highest + sum.clone().log() - mean * self.sharpness;
+            let forces = (exps / sum - share_of_kin) * self.sharpness;
+            let [rows, references] = forces.dims();
+            PanelPull {
+                energies: energies.mask_fill(alone.clone(), 0.0),
+                terms: alone.clone().bool_not().float(),
+                forces: forces.mask_fill(alone.expand([rows, references]), 0.0),
+            }
+        })
     }
 }
 

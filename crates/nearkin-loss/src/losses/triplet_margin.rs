@@ -17,6 +17,10 @@ use serde::{Deserialize, Serialize};
 use crate::exps::{sigmoid, softplus};
 use crate::loss::{Loss, LossError, Pull, Sides, check};
 use crate::miners::{Difficulty, Miner, TripletMarginMiner};
+#[cfg(feature = "burn")]
+use crate::on_device::{
+    DevicePull, DeviceSides, DeviceTriplets, above_zero, pull_device_triplets, softplus as softplus_of,
+};
 use crate::reducer::{Reducer, Terms, sums_suffice};
 use crate::springs::{Springs, pull_springs};
 use crate::triplets::{TripletSprings, pull_triplets};
@@ -126,6 +130,23 @@ impl Loss for TripletMargin {
 
     fn pull_mined(&self, sides: &Sides<'_>, tuples: &Tuples) -> Result<Pull, LossError> {
         pull_triplets(self, self.metric, &Reducer::MeanActive, sides, &tuples.triplets())
+    }
+
+    #[cfg(feature = "burn")]
+    fn pull_mined_on_device(&self, sides: &DeviceSides<'_>, triplets: &DeviceTriplets) -> Option<DevicePull> {
+        if self.swap {
+            return None;
+        }
+        pull_device_triplets(self.metric, &Reducer::MeanActive, sides, triplets, |near, far| {
+            let x = near - far;
+            match self.margin {
+                Margin::Hinge(margin) => {
+                    let energy = (x + margin).clamp_min(0.0);
+                    [energy.clone(), above_zero(energy)]
+                }
+                Margin::Soft => [softplus_of(x.clone()), x.lower_elem(0.0).bool_not().float()],
+            }
+        })
     }
 }
 

@@ -6,6 +6,8 @@ use nearkin_sweep::{Kin, Metric, Relation, RowFold, fold_rows, wide};
 
 use super::{Miner, sign};
 use crate::loss::{LossError, Sides};
+#[cfg(feature = "burn")]
+use crate::on_device::{DeviceSides, DeviceTriplets, hardest_triplets};
 use crate::tuples::Tuples;
 
 /// The batch-hard miner: a triplet for each anchor that has both a kin and a stranger. Costs little more than the scores.
@@ -41,6 +43,11 @@ impl Miner for BatchHardMiner {
             Some([anchor, kin, stranger])
         });
         Ok(Tuples::Triplets(triplets.collect()))
+    }
+
+    #[cfg(feature = "burn")]
+    fn mine_on_device(&self, sides: &DeviceSides<'_>) -> Option<DeviceTriplets> {
+        Some(hardest_triplets(self.metric, sides))
     }
 }
 

@@ -56,6 +56,8 @@ use nearkin_sweep::{Kin, Metric, Relation, Row, SweepError, Vectors, map_rows, w
 
 use crate::classes::ProxyInit;
 use crate::loss::{Loss, LossError, Pull, Sides};
+#[cfg(feature = "burn")]
+use crate::on_device::{DevicePull, DeviceSides, DeviceTriplets};
 use crate::tuples::Tuples;
 
 /// Picks pairs or triplets. A miner has no gradient: it only chooses.
@@ -68,11 +70,22 @@ pub trait Miner: Send + Sync {
     /// # Errors
     /// When the two sides differ in dimension, or the miner is not defined for them.
     fn mine(&self, sides: &Sides<'_>) -> Result<Tuples, LossError>;
+
+    /// One triplet a query, found on a device; `None` where only [`mine`](Self::mine) knows how.
+    #[cfg(feature = "burn")]
+    fn mine_on_device(&self, _sides: &DeviceSides<'_>) -> Option<DeviceTriplets> {
+        None
+    }
 }
 
 impl<M: Miner + ?Sized> Miner for Box<M> {
     fn mine(&self, sides: &Sides<'_>) -> Result<Tuples, LossError> {
         (**self).mine(sides)
+    }
+
+    #[cfg(feature = "burn")]
+    fn mine_on_device(&self, sides: &DeviceSides<'_>) -> Option<DeviceTriplets> {
+        (**self).mine_on_device(sides)
     }
 }
 
@@ -88,6 +101,11 @@ pub struct Mined<M, L> {
 impl<M: Miner, L: Loss> Loss for Mined<M, L> {
     fn pull(&self, sides: &Sides<'_>) -> Result<Pull, LossError> {
         self.loss.pull_mined(sides, &self.miner.mine(sides)?)
+    }
+
+    #[cfg(feature = "burn")]
+    fn pull_on_device(&self, sides: &DeviceSides<'_>) -> Option<DevicePull> {
+        self.loss.pull_mined_on_device(sides, &self.miner.mine_on_device(sides)?)
     }
 
     fn proxies(&self) -> Option<ProxyInit> {

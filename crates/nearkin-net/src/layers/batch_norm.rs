@@ -1,5 +1,6 @@
 use burn::module::{Flag, Param, RunningState};
 use burn::prelude::*;
+use burn::tensor::{DType, FloatDType};
 
 use crate::init::Init;
 use crate::kernels::{batch_norm_eval, batch_norm_train};
@@ -13,6 +14,7 @@ use crate::kernels::{batch_norm_eval, batch_norm_train};
 /// It trains (uses and updates batch statistics) on an autodiff device while `training` is on, and
 /// uses the running statistics otherwise, like Burn's own. Unlike there, an update is visible at
 /// once: a record, a visitor or a weight file taken after a step holds that step's statistics.
+/// Inputs of 16 bits are normalised in f32.
 ///
 /// With `groups` above 1, each part of the batch has statistics of its own: the split batch normalisation with which MoCo runs
 /// on one device (He et al. 2020, section 3.3, "shuffling BN"; images are as good as shuffled before). Image `i` belongs to
@@ -77,6 +79,12 @@ impl BatchNorm {
     }
 
     fn apply<const D: usize>(&self, input: Tensor<D>, relu: bool) -> Tensor<D> {
+        // Sums over a batch lose their last digits in 16 bits; the parameters have 32.
+        for (dtype, float) in [(DType::BF16, FloatDType::BF16), (DType::F16, FloatDType::F16)] {
+            if input.dtype() == dtype {
+                return self.apply(input.cast(FloatDType::F32), relu).cast(float);
+            }
+        }
         let device = input.device();
         let (gamma, beta) = (self.gamma.val(), self.beta.val());
         if !(device.is_autodiff() && self.training.is_enabled()) {

@@ -5,7 +5,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use indicatif::ProgressBar;
-use nearkin_train::{EpochReport, Event, MethodConfig, Outcome, Plan, Recipe, StepReport, Training};
+use nearkin_train::{
+    EpochReport, Event, MethodConfig, Outcome, Plan, Precision, Recipe, StepReport, Training,
+};
 use serde_json::json;
 
 use crate::cli::OnDevice;
@@ -37,7 +39,7 @@ pub struct Args {
     #[arg(long, value_name = "FILE", conflicts_with = "method")]
     recipe: Option<PathBuf>,
     /// Go on with a run that was interrupted
-    #[arg(long, value_name = "DIR", conflicts_with_all = ["data", "out", "method", "recipe", "epochs", "seed"])]
+    #[arg(long, value_name = "DIR", conflicts_with_all = ["data", "out", "method", "recipe", "epochs", "seed", "precision"])]
     resume: Option<PathBuf>,
     /// Passes over the data, in place of the recipe's
     #[arg(long, value_name = "N")]
@@ -45,6 +47,9 @@ pub struct Args {
     /// The seed of every random draw, in place of the recipe's
     #[arg(long, value_name = "N")]
     seed: Option<u64>,
+    /// What the network computes in, in place of the recipe's: f32, or bf16 on GPUs that have it
+    #[arg(long, value_name = "TYPE")]
+    precision: Option<Precision>,
     #[command(flatten)]
     device: OnDevice,
 }
@@ -60,6 +65,7 @@ impl Args {
             resume: None,
             epochs: None,
             seed: None,
+            precision: None,
             device: OnDevice::cpu(),
         }
     }
@@ -77,6 +83,7 @@ impl Args {
         };
         recipe.epochs = self.epochs.unwrap_or(recipe.epochs);
         recipe.seed = self.seed.unwrap_or(recipe.seed);
+        recipe.precision = self.precision.unwrap_or(recipe.precision);
         Ok(recipe)
     }
 }
