@@ -100,6 +100,49 @@ pub enum EvalError {
         /// The values allowed.
         wanted: &'static str,
     },
+    /// A list that must name every vector, pair or value does not.
+    #[error("{what}: found {found}, wanted {wanted}")]
+    Count {
+        /// What is counted.
+        what: &'static str,
+        /// How many were given.
+        found: usize,
+        /// How many there must be.
+        wanted: usize,
+    },
+    /// The measure has no value on this input.
+    #[error("{measure} is undefined: {reason}")]
+    Undefined {
+        /// The measure.
+        measure: &'static str,
+        /// What is missing, and what to give instead.
+        reason: String,
+    },
+    /// A pair names a vector that does not exist.
+    #[error("pair {pair} names vector {found}, but there are {vectors}, counted from 0")]
+    NoSuchVector {
+        /// Place of the pair in its list.
+        pair: usize,
+        /// The vector named.
+        found: u32,
+        /// Vectors given.
+        vectors: usize,
+    },
+    /// A clustering that needs all distances at once, of too many vectors.
+    #[error(
+        "{linkage} linkage needs all distances at once, {bytes} bytes for {vectors} vectors; it is limited to {limit} vectors: \
+         take a sample, or single linkage, which is not limited"
+    )]
+    TooManyToLink {
+        /// The linkage asked for.
+        linkage: &'static str,
+        /// Vectors given.
+        vectors: usize,
+        /// Bytes that their distances would take.
+        bytes: u64,
+        /// Vectors allowed.
+        limit: usize,
+    },
     /// The eigenvalue solver gave up.
     #[error(
         "the eigenvalues of a {size} × {size} scatter matrix did not converge; check the embeddings for extreme values"

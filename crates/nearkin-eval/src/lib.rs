@@ -12,6 +12,7 @@
 #![forbid(unsafe_code)]
 
 mod bootstrap;
+mod comparison;
 mod error;
 mod knn;
 mod labeled;
@@ -23,6 +24,7 @@ mod scatter;
 mod sheet;
 mod spectrum;
 
+pub use comparison::{MethodSummary, PairedDifference, compare_methods};
 pub use error::{EvalError, Side};
 pub use knn::{Weighting, knn_accuracy};
 pub use labeled::Labeled;

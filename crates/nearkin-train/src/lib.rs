@@ -11,12 +11,14 @@
 #![forbid(unsafe_code)]
 
 mod checkpoint;
+mod compare;
 mod device_views;
 mod devices;
 mod error;
 mod feed;
 mod files;
 mod hold_out;
+mod learner;
 mod ledger;
 mod memory;
 mod methods;
@@ -33,11 +35,13 @@ mod training;
 // `derive(RecordState)` expands to these names at the root of the crate that uses it.
 use burn::optim::{RecordState, StateSink, StateSource};
 
-pub use checkpoint::{Checkpoints, State};
+pub use compare::{Contender, Score, compare, contender};
 pub use devices::{DeviceError, DeviceInfo, device, devices};
 pub use error::TrainError;
 pub use methods::{
-    BatchHardMethod, BatchKin, Labels, Method, MethodCard, MethodConfig, Selection, SimClr, SupConMethod,
+    BatchAllMethod, BatchHardMethod, BatchKin, ContrastiveMethod, FaceNetMethod, Labels, Method, MethodCard,
+    MethodConfig, MultiSimilarityMethod, NPairMethod, NcaMethod, NtXentMethod, ProxyAnchorMethod, Selection,
+    SimClr, SupConMethod,
 };
 pub use model::{Model, ModelCard};
 pub use optimizers::{Lars, LarsState, OptimizerConfig};

@@ -10,10 +10,11 @@ use burn::optim::ModuleOptimizer;
 use burn::tensor::Device;
 use nearkin_data::{Dataset, Loader, PrepareOptions, Prepared, Sampler, Skipped, Summary, Views};
 use nearkin_eval::{Labeled, RetrievalOptions, retrieval, spectrum};
-use nearkin_loss::{Figures, LossError};
+use nearkin_loss::miners::Census;
+use nearkin_loss::{Figures, LossError, Sides};
+use nearkin_net::NetworkConfig;
 use nearkin_net::weights::import_backbone;
-use nearkin_net::{Network, NetworkConfig};
-use nearkin_sweep::Vectors;
+use nearkin_sweep::{SameLabel, Vectors};
 
 use crate::checkpoint::{Checkpoints, State};
 use crate::device_views::{DeviceViews, MOST_BYTES};
@@ -21,6 +22,7 @@ use crate::error::TrainError;
 use crate::feed::{DeviceFeed, Fed, Feed};
 use crate::files::restore;
 use crate::hold_out;
+use crate::learner::Learner;
 use crate::ledger::{Ledger, Settled};
 use crate::memory;
 use crate::methods::{BatchKin, Method, Selection};
@@ -53,7 +55,7 @@ pub struct Training {
     views: Arc<Views>,
     /// The images on a GPU, if they fit.
     device_views: Option<Arc<DeviceViews>>,
-    network: Network,
+    learner: Learner,
     optimizer: ModuleOptimizer,
     state: State,
     /// Losses that are not in `state` yet.
@@ -104,11 +106,11 @@ impl Training {
         };
         let mut training = Self::assemble(file, prepared, device, |file| Run::create(out, file))?;
         if let Some(path) = training.file.recipe.backbone.clone() {
-            import_backbone(&mut training.network.encoder, &path)?;
+            import_backbone(&mut training.learner.network.encoder, &path)?;
         }
         // From here on a run that is killed can be resumed.
-        let Training { run, state, network, optimizer, .. } = &training;
-        Checkpoints::of(run.folder()).save(state, network, optimizer)?;
+        let Training { run, state, learner, optimizer, .. } = &training;
+        Checkpoints::of(run.folder()).save(state, learner, optimizer)?;
         training.warn(observer);
         Ok(training)
     }
@@ -132,10 +134,10 @@ impl Training {
         }
         let prepared = prepare(&dataset, &file.recipe, observer)?;
         let mut training = Self::assemble(file, prepared, device, |_| Ok(run))?;
-        let Training { network, optimizer, .. } = training;
-        let (state, network, optimizer) = Checkpoints::of(folder).load(network, optimizer)?;
+        let Training { learner, optimizer, .. } = training;
+        let (state, learner, optimizer) = Checkpoints::of(folder).load(learner, optimizer)?;
         training.run.rewind(state.step)?;
-        (training.state, training.network, training.optimizer) = (state, network, optimizer);
+        (training.state, training.learner, training.optimizer) = (state, learner, optimizer);
         training.warn(observer);
         Ok(training)
     }
@@ -169,6 +171,7 @@ impl Training {
         };
         let device = device.clone().autodiff();
         let network = network_config.init(&device, recipe.seed)?;
+        let learner = Learner::new(network, method.as_ref(), class_count(&labels), recipe.seed, &device);
         let optimizer = recipe.optimizer.build()?;
         let run = run(&file)?;
         Ok(Self {
@@ -181,7 +184,7 @@ impl Training {
             sampler,
             views,
             device_views,
-            network,
+            learner,
             optimizer,
             state: State::default(),
             ledger: Ledger::default(),
@@ -225,7 +228,9 @@ impl Training {
     pub fn plan(&self) -> Result<Plan, TrainError> {
         let recipe = &self.file.recipe;
         let config = network_config(recipe);
-        let mut network = config.init(&self.device, recipe.seed)?;
+        let network = config.init(&self.device, recipe.seed)?;
+        let method = self.method.as_ref();
+        let mut learner = Learner::new(network, method, class_count(&self.labels), recipe.seed, &self.device);
         let mut optimizer = recipe.optimizer.build()?;
         let first = self.batches(0).into_iter().next().unwrap_or_default();
         let samples = first.len();
@@ -235,8 +240,9 @@ impl Training {
         for _ in 0..2 {
             let start = Instant::now();
             if let Some(batch) = feed.next() {
-                let found = self.gradient_of(&network, batch?)?;
-                network = optimizer.step(recipe.optimizer.lr(), network, found.gradients);
+                let found = self.gradient_of(&learner, batch?)?;
+                let (lr, proxy_rate) = (recipe.optimizer.lr(), method.proxy_rate());
+                learner = learner.updated(&mut optimizer, lr, proxy_rate, found.gradients);
                 let done = self.device.clone().inner().sync();
                 done.map_err(|e| LossError::Read(format!("{e:?}")))?;
                 seconds_per_step = start.elapsed().as_secs_f64();
@@ -247,7 +253,7 @@ impl Training {
             data: self.file.data.clone(),
             method: recipe.method.card().name.to_owned(),
             encoder: recipe.encoder.to_string(),
-            parameters: self.network.num_params(),
+            parameters: self.learner.num_params(),
             samples: self.train.len(),
             classes: if self.labels.is_some() { self.file.classes.len() } else { 0 },
             held_out: self.held_out.len(),
@@ -310,7 +316,7 @@ impl Training {
     /// Saves where the run stands, unless one of its losses turns out to be no number.
     fn save(&mut self, checkpoints: &Checkpoints) -> Result<(), TrainError> {
         self.settle()?;
-        checkpoints.save(&self.state, &self.network, &self.optimizer)
+        checkpoints.save(&self.state, &self.learner, &self.optimizer)
     }
 
     fn outcome(&self, interrupted: bool) -> Outcome {
@@ -343,10 +349,10 @@ impl Training {
         Ok(Feed::Host { loader, device: self.device.clone() })
     }
 
-    fn gradient_of(&self, network: &Network, batch: Fed) -> Result<Gradient, TrainError> {
+    fn gradient_of(&self, learner: &Learner, batch: Fed) -> Result<Gradient, TrainError> {
         let (method, recipe) = (self.method.as_ref(), &self.file.recipe);
         let kin = BatchKin { samples: &batch.samples, labels: &batch.labels };
-        gradient(method, network, batch.pixels, kin, recipe.accumulate, recipe.precision)
+        gradient(method, learner, batch.pixels, kin, recipe.accumulate, recipe.precision)
     }
 
     fn step(
@@ -357,8 +363,9 @@ impl Training {
         observer: &mut dyn FnMut(Event<'_>),
     ) -> Result<Self, TrainError> {
         let steps = per_epoch * self.file.recipe.epochs;
-        let ([views, ..], samples) = (batch.pixels.dims(), batch.samples.clone());
-        let found = self.gradient_of(&self.network, batch)?;
+        let ([views, ..], samples, labels) =
+            (batch.pixels.dims(), batch.samples.clone(), batch.labels.clone());
+        let found = self.gradient_of(&self.learner, batch)?;
         self.ledger.enter(self.state.step + 1, &samples, found.loss);
         let interval = per_epoch.div_ceil(REPORTS_PER_EPOCH);
         let done = self.state.batch + 1;
@@ -367,7 +374,8 @@ impl Training {
         let recipe = &self.file.recipe;
         let lr = recipe.optimizer.lr() * recipe.schedule.factor(self.state.step, per_epoch, steps);
         let epoch = self.state.epoch + 1;
-        self.network = self.optimizer.step(lr, self.network, found.gradients);
+        let proxy_rate = self.method.proxy_rate();
+        self.learner = self.learner.updated(&mut self.optimizer, lr, proxy_rate, found.gradients);
         self.state.step += 1;
         self.state.batch = done;
         pace.views += views;
@@ -377,7 +385,12 @@ impl Training {
             let [_, dim] = found.encoded.dims();
             let encoded: Vec<f32> =
                 found.encoded.into_data().convert::<f32>().try_to_vec().unwrap_or_default();
-            let spectrum = spectrum(Vectors::new(&encoded, dim).map_err(LossError::from)?)?;
+            let encoded = Vectors::new(&encoded, dim).map_err(LossError::from)?;
+            let spectrum = spectrum(encoded)?;
+            let census = |(metric, margin)| {
+                Census::of(&Sides::within(encoded, &SameLabel::within(&labels)), metric, margin)
+            };
+            let triplets = self.method.triplets().map(census).transpose()?;
             let report = StepReport {
                 step: self.state.step,
                 steps,
@@ -387,6 +400,7 @@ impl Training {
                 active: part_active(latest),
                 spread: spectrum.spread,
                 effective_rank: spectrum.effective_rank,
+                triplets,
                 images_per_second: rate,
                 seconds_left: views_left as f64 / rate,
             };
@@ -426,7 +440,7 @@ impl Training {
         let kept = due && score.is_none_or(|score| self.state.best.is_none_or(|best| score > best));
         if kept {
             self.state.best = score;
-            Model::save(&self.run.model(), &self.card(done), &self.network.valid())?;
+            Model::save(&self.run.model(), &self.card(done), &self.learner.network.valid())?;
         }
         let report = EpochReport {
             epoch: done,
@@ -451,7 +465,7 @@ impl Training {
         let labels: Vec<u32> = self.held_out.iter().map(|&i| labels[i]).collect();
         let card = self.card(0);
         let mut progress = |done, total| observer(Event::Validating { done, total });
-        let network = self.network.valid();
+        let network = self.learner.network.valid();
         let vectors = embed(&network, &card, &self.device, &self.data, &self.held_out, &mut progress)?;
         let vectors = Vectors::new(&vectors, card.dimension).map_err(LossError::from)?;
         let options = RetrievalOptions { metric: card.metric, ..RetrievalOptions::default() };
@@ -477,6 +491,11 @@ impl Training {
             normalize: self.views.config().normalize.clone(),
         }
     }
+}
+
+/// How many classes there are room for.
+fn class_count(labels: &Option<Vec<u32>>) -> usize {
+    labels.iter().flatten().max().map_or(0, |largest| *largest as usize + 1)
 }
 
 /// The part of the terms that pulled.

@@ -2,7 +2,7 @@
 
 use clap::{Args, Parser, Subcommand};
 
-use crate::commands::{bench, data, embed, eval, index, quickstart, search, train};
+use crate::commands::{bench, compare, data, embed, eval, index, quickstart, search, train};
 use crate::failure::Failure;
 
 const EXAMPLES: &str = "\
@@ -65,6 +65,8 @@ pub enum Command {
     Quickstart(quickstart::Args),
     /// Train a model on images, with or without labels, or resume a run
     Train(train::Args),
+    /// Train several recipes with several seeds, and put them in one table
+    Compare(compare::Args),
     /// Measure a model on labelled images, beside raw pixels, and write a report
     Eval(eval::Args),
     /// Turn images into vectors with a model

@@ -34,6 +34,7 @@ fn run(cli: Cli, ui: &Ui) -> Result<(), Failure> {
     match cli.command {
         Command::Quickstart(args) => commands::quickstart::run(args, ui),
         Command::Train(args) => commands::train::run(args, ui),
+        Command::Compare(args) => commands::compare::run(args, ui),
         Command::Eval(args) => commands::eval::run(args, ui),
         Command::Embed(args) => commands::embed::run(args, ui),
         Command::Index(args) => commands::index::run(args, ui),

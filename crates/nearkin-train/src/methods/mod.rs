@@ -3,18 +3,35 @@
 //! A method says, top to bottom: what a batch is, how many views a sample turns into, what is encoded by what, what
 //! the loss is, and which epoch to keep. Nothing here knows of threads, files or devices.
 
+mod batch_all;
 mod batch_hard;
+mod contrastive;
+mod facenet;
+mod multi_similarity;
+mod n_pair;
+mod nca;
+mod nt_xent;
+mod proxy_anchor;
 mod simclr;
 mod supcon;
+mod supervised;
 
 use burn::tensor::Tensor;
-use nearkin_data::{Crop, DataError, Jitter, PkSampler, Sampler, ViewConfig};
-use nearkin_loss::{Evaluated, LossError};
-use nearkin_net::Network;
+use nearkin_data::{Crop, DataError, Jitter, Sampler, ViewConfig};
+use nearkin_loss::{Evaluated, LossError, ProxyInit};
+use nearkin_net::{MlpConfig, Network};
 use nearkin_sweep::Metric;
 use serde::{Deserialize, Serialize};
 
+pub use batch_all::BatchAllMethod;
 pub use batch_hard::BatchHardMethod;
+pub use contrastive::ContrastiveMethod;
+pub use facenet::FaceNetMethod;
+pub use multi_similarity::MultiSimilarityMethod;
+pub use n_pair::NPairMethod;
+pub use nca::NcaMethod;
+pub use nt_xent::NtXentMethod;
+pub use proxy_anchor::ProxyAnchorMethod;
 pub use simclr::SimClr;
 pub use supcon::SupConMethod;
 
@@ -60,29 +77,37 @@ pub trait Method: Send + Sync {
     /// What is compared: `[n, c, h, w]` pixels to `[n, d]` vectors.
     fn encode(&self, network: &Network, pixels: Tensor<4>) -> Tensor<2>;
 
-    /// The loss of a whole batch of encoded views.
+    /// How the class vectors begin that are trained beside the network, for methods that compare with such proxies.
+    fn proxies(&self) -> Option<ProxyInit> {
+        None
+    }
+
+    /// Their learning rate, in units of the network's.
+    fn proxy_rate(&self) -> f64 {
+        1.0
+    }
+
+    /// The metric and the margin by which a triplet is easy, semi-hard or hard, for methods of triplets.
+    fn triplets(&self) -> Option<(Metric, f32)> {
+        None
+    }
+
+    /// The loss of a whole batch of encoded views, with the class vectors as they are, if there are any.
     ///
     /// # Errors
     /// When the loss cannot read the vectors.
-    fn loss(&self, encoded: Tensor<2>, batch: BatchKin<'_>) -> Result<Evaluated, LossError>;
+    fn loss(
+        &self,
+        encoded: Tensor<2>,
+        proxies: Option<Tensor<2>>,
+        batch: BatchKin<'_>,
+    ) -> Result<Evaluated, LossError>;
 
     /// The metric in which the trained embedding is to be compared.
     fn metric(&self) -> Metric;
 
     /// Which epoch to keep.
     fn selection(&self) -> Selection;
-}
-
-/// A method and its hyper-parameters, as a recipe holds them.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(tag = "kind", rename_all = "kebab-case")]
-pub enum MethodConfig {
-    /// [`BatchHardMethod`]
-    BatchHard(BatchHardMethod),
-    /// [`SupConMethod`]
-    Supcon(SupConMethod),
-    /// [`SimClr`]
-    Simclr(SimClr),
 }
 
 /// What `nearkin methods` shows of a method.
@@ -98,76 +123,87 @@ pub struct MethodCard {
     pub needs_labels: bool,
 }
 
-impl MethodConfig {
-    /// Every method, in the order they are listed.
-    pub const CARDS: [MethodCard; 3] = [batch_hard::CARD, supcon::CARD, simclr::CARD];
-
-    /// The method of this name with its default hyper-parameters.
-    pub fn by_name(name: &str) -> Option<Self> {
-        match name {
-            "batch-hard" => Some(Self::BatchHard(BatchHardMethod::default())),
-            "supcon" => Some(Self::Supcon(SupConMethod::default())),
-            "simclr" => Some(Self::Simclr(SimClr::default())),
-            _ => None,
-        }
-    }
-
+/// The hyper-parameters of a method, and what they make.
+trait Configured: Default {
     /// What `nearkin methods` shows.
-    pub fn card(&self) -> MethodCard {
-        match self {
-            Self::BatchHard(_) => batch_hard::CARD,
-            Self::Supcon(_) => supcon::CARD,
-            Self::Simclr(_) => simclr::CARD,
-        }
-    }
+    const CARD: MethodCard;
 
     /// The projection head that the method puts on the network, used by the loss only.
-    pub fn projector(&self) -> Option<nearkin_net::MlpConfig> {
-        match self {
-            Self::BatchHard(_) => None,
-            Self::Supcon(supcon) => supcon.projector(),
-            Self::Simclr(simclr) => Some(simclr.projector()),
-        }
+    fn projector(&self) -> Option<MlpConfig> {
+        None
     }
 
     /// The method, its hyper-parameters checked.
-    ///
-    /// # Errors
-    /// When one is out of range.
-    pub fn build(&self) -> Result<Box<dyn Method>, TrainError> {
-        Ok(match self {
-            Self::BatchHard(config) => Box::new(config.build()?),
-            Self::Supcon(config) => Box::new(config.build()?),
-            Self::Simclr(config) => Box::new(config.build()?),
-        })
-    }
+    fn build(&self) -> Result<Box<dyn Method>, TrainError>;
 }
 
-/// Checks P and K of a method.
-fn check_class_batches(p: usize, k: usize) -> Result<(), TrainError> {
-    for (field, found) in [("method.classes", p), ("method.per-class", k)] {
-        if found < 2 {
-            return Err(TrainError::setting(field, found, "at least 2: kin and strangers in every batch"));
+/// Lists every method once.
+macro_rules! methods {
+    ($count:literal, $($name:ident($config:ident)),+ $(,)?) => {
+        /// A method and its hyper-parameters, as a recipe holds them.
+        #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+        #[serde(tag = "kind", rename_all = "kebab-case")]
+        pub enum MethodConfig {
+            $(
+                #[doc = concat!("See [`", stringify!($config), "`].")]
+                $name($config),
+            )+
         }
-    }
-    Ok(())
+
+        impl MethodConfig {
+            /// Every method, in the order they are listed.
+            pub const CARDS: [MethodCard; $count] = [$($config::CARD),+];
+
+            /// The method of this name with its default hyper-parameters.
+            pub fn by_name(name: &str) -> Option<Self> {
+                $(
+                    if name == $config::CARD.name {
+                        return Some(Self::$name($config::default()));
+                    }
+                )+
+                None
+            }
+
+            /// What `nearkin methods` shows.
+            pub fn card(&self) -> MethodCard {
+                match self {
+                    $(Self::$name(_) => $config::CARD,)+
+                }
+            }
+
+            /// The projection head that the method puts on the network, used by the loss only.
+            pub fn projector(&self) -> Option<MlpConfig> {
+                match self {
+                    $(Self::$name(config) => config.projector(),)+
+                }
+            }
+
+            /// The method, its hyper-parameters checked.
+            ///
+            /// # Errors
+            /// When one is out of range.
+            pub fn build(&self) -> Result<Box<dyn Method>, TrainError> {
+                match self {
+                    $(Self::$name(config) => config.build(),)+
+                }
+            }
+        }
+    };
 }
 
-/// Batches of `p` classes × `k` samples (as many classes as there are, if fewer).
-fn class_batches(
-    method: &'static str,
-    labels: Labels<'_>,
-    p: usize,
-    k: usize,
-) -> Result<Box<dyn Sampler>, TrainError> {
-    let labels = labels.ok_or(TrainError::NeedsLabels { method })?;
-    let mut classes = labels.to_vec();
-    classes.sort_unstable();
-    classes.dedup();
-    if classes.len() < 2 {
-        return Err(TrainError::OneClass { method });
-    }
-    Ok(Box::new(PkSampler::new(labels, p.min(classes.len()), k)?))
+methods! {
+    11,
+    Contrastive(ContrastiveMethod),
+    Facenet(FaceNetMethod),
+    BatchHard(BatchHardMethod),
+    BatchAll(BatchAllMethod),
+    NPair(NPairMethod),
+    Nca(NcaMethod),
+    MultiSimilarity(MultiSimilarityMethod),
+    ProxyAnchor(ProxyAnchorMethod),
+    NtXent(NtXentMethod),
+    Supcon(SupConMethod),
+    Simclr(SimClr),
 }
 
 /// A random crop, a flip and a little light: what keeps a class the same class. Hue stays, since it often tells classes
