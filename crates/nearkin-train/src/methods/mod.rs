@@ -222,3 +222,36 @@ impl From<DataError> for TrainError {
         TrainError::Data(Box::new(error))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_method_is_called_the_same_in_recipes_and_in_lists() {
+        for card in MethodConfig::CARDS {
+            let method = MethodConfig::by_name(card.name).unwrap();
+            assert_eq!(method.card().name, card.name);
+            let text = toml::to_string(&method).unwrap();
+            assert!(text.contains(&format!("kind = \"{}\"", card.name)), "{text}");
+            assert_eq!(toml::from_str::<MethodConfig>(&format!("kind = \"{}\"", card.name)).unwrap(), method);
+            method.build().unwrap();
+        }
+        assert!(MethodConfig::by_name("batch-heard").is_none());
+    }
+
+    #[test]
+    fn hyper_parameters_out_of_range_are_refused_by_name() {
+        for (text, field) in [
+            ("kind = \"batch-hard\"\nclasses = 1", "method.classes"),
+            ("kind = \"facenet\"\nper-class = 1", "method.per-class"),
+            ("kind = \"facenet\"\nmargin = -0.2", "margin"),
+            ("kind = \"proxy-anchor\"\nproxy-rate = 0.0", "method.proxy-rate"),
+            ("kind = \"n-pair\"\nl2 = -1.0", "l2"),
+            ("kind = \"nca\"\nscale = 0.0", "scale"),
+        ] {
+            let error = toml::from_str::<MethodConfig>(text).unwrap().build().err().unwrap().to_string();
+            assert!(error.starts_with(field), "{error}");
+        }
+    }
+}
