@@ -18,6 +18,7 @@ mod error;
 mod feed;
 mod files;
 mod hold_out;
+mod kin_rule;
 mod learner;
 mod ledger;
 mod memory;
@@ -38,10 +39,11 @@ use burn::optim::{RecordState, StateSink, StateSource};
 pub use compare::{Contender, Score, compare, contender};
 pub use devices::{DeviceError, DeviceInfo, device, devices};
 pub use error::TrainError;
+pub use kin_rule::{AxisRule, KinRule};
 pub use methods::{
-    BatchAllMethod, BatchHardMethod, BatchKin, ContrastiveMethod, FaceNetMethod, Labels, Method, MethodCard,
+    BatchAllMethod, BatchHardMethod, BatchKin, ContrastiveMethod, DrLimMethod, FaceNetMethod, Method, MethodCard,
     MethodConfig, MultiSimilarityMethod, NPairMethod, NcaMethod, NtXentMethod, ProxyAnchorMethod, Selection,
-    SimClr, SupConMethod,
+    SimClr, SupConMethod, TrainSet,
 };
 pub use model::{Model, ModelCard};
 pub use optimizers::{Lars, LarsState, OptimizerConfig};

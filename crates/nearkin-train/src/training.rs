@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use burn::module::Module;
 use burn::optim::ModuleOptimizer;
 use burn::tensor::Device;
-use nearkin_data::{Dataset, Loader, PrepareOptions, Prepared, Sampler, Skipped, Summary, Views};
+use nearkin_data::{Dataset, KinGraph, Loader, PrepareOptions, Prepared, Sampler, Skipped, Summary, Views};
 use nearkin_eval::{Labeled, RetrievalOptions, retrieval, spectrum};
 use nearkin_loss::miners::Census;
 use nearkin_loss::{Figures, LossError, Sides};
@@ -25,7 +25,7 @@ use crate::hold_out;
 use crate::learner::Learner;
 use crate::ledger::{Ledger, Settled};
 use crate::memory;
-use crate::methods::{BatchKin, Method, Selection};
+use crate::methods::{BatchKin, Method, Selection, TrainSet};
 use crate::model::{Model, ModelCard, embed, prepared_side};
 use crate::progress::{EpochReport, Event, Plan, StepReport, Validation};
 use crate::recipe::Recipe;
@@ -51,6 +51,8 @@ pub struct Training {
     train: Vec<usize>,
     held_out: Vec<usize>,
     labels: Option<Vec<u32>>,
+    /// Kin among the samples of `data`, where labels do not say it.
+    graph: Option<KinGraph>,
     sampler: Box<dyn Sampler>,
     views: Arc<Views>,
     /// The images on a GPU, if they fit.
@@ -92,10 +94,27 @@ impl Training {
     ) -> Result<Self, TrainError> {
         recipe.check()?;
         Run::check_free(out)?;
-        let dataset = Dataset::open(data)?;
+        Self::begin_on(recipe, &Dataset::open(data)?, None, out, device, observer)
+    }
+
+    /// As [`begin`](Self::begin), on a data set that a program made or read already, and with a graph of kin in place of the
+    /// recipe's rule. Such a run can be resumed only if its data can be opened by its path.
+    ///
+    /// # Errors
+    /// As [`begin`](Self::begin).
+    pub fn begin_on(
+        recipe: Recipe,
+        dataset: &Dataset,
+        graph: Option<KinGraph>,
+        out: &Path,
+        device: &Device,
+        observer: &mut dyn FnMut(Event<'_>),
+    ) -> Result<Self, TrainError> {
+        recipe.check()?;
+        Run::check_free(out)?;
         let recipe = resolve(recipe, &dataset.describe());
-        let data_path = absolute(data);
-        let prepared = prepare(&dataset, &recipe, observer)?;
+        let data_path = absolute(dataset.path());
+        let prepared = prepare(dataset, &recipe, observer)?;
         let file = RunFile {
             nearkin: env!("CARGO_PKG_VERSION").to_owned(),
             data: data_path,
@@ -104,7 +123,7 @@ impl Training {
             classes: prepared.dataset.present_classes(),
             recipe,
         };
-        let mut training = Self::assemble(file, prepared, device, |file| Run::create(out, file))?;
+        let mut training = Self::assemble(file, prepared, graph, device, |file| Run::create(out, file))?;
         if let Some(path) = training.file.recipe.backbone.clone() {
             import_backbone(&mut training.learner.network.encoder, &path)?;
         }
@@ -133,7 +152,7 @@ impl Training {
             return Err(TrainError::DataChanged { path, found, wanted });
         }
         let prepared = prepare(&dataset, &file.recipe, observer)?;
-        let mut training = Self::assemble(file, prepared, device, |_| Ok(run))?;
+        let mut training = Self::assemble(file, prepared, None, device, |_| Ok(run))?;
         let Training { learner, optimizer, .. } = training;
         let (state, learner, optimizer) = Checkpoints::of(folder).load(learner, optimizer)?;
         training.run.rewind(state.step)?;
@@ -145,6 +164,7 @@ impl Training {
     fn assemble(
         file: RunFile,
         data: Prepared,
+        graph: Option<KinGraph>,
         device: &Device,
         run: impl FnOnce(&RunFile) -> Result<Run, TrainError>,
     ) -> Result<Self, TrainError> {
@@ -152,15 +172,21 @@ impl Training {
         recipe.precision.check(device)?;
         let method = recipe.method.build()?;
         let labels = data.dataset.labels();
+        let graph = match (graph, &recipe.kin) {
+            (None, Some(rule)) => Some(rule.graph(&data.dataset)?),
+            (graph, _) => graph,
+        };
         let (train, held_out) = match &labels {
-            Some(labels) if method.selection() == Selection::HeldOut => {
+            // The kin of a held-out sample would be without it.
+            Some(labels) if method.selection() == Selection::HeldOut && graph.is_none() => {
                 hold_out::split(labels, recipe.hold_out, recipe.seed)
             }
             _ => ((0..data.len()).collect(), Vec::new()),
         };
         let train_labels: Option<Vec<u32>> =
             labels.as_ref().map(|labels| train.iter().map(|&i| labels[i]).collect());
-        let sampler = method.sampler(train.len(), train_labels.as_deref())?;
+        let set = TrainSet { len: train.len(), labels: train_labels.as_deref(), graph: graph.as_ref() };
+        let sampler = method.sampler(set)?;
         let network_config = network_config(recipe);
         let view_config = recipe.views.clone().unwrap_or_else(|| method.default_views());
         let views = Arc::new(Views::new(&view_config, network_config.size, network_config.channels)?);
@@ -181,6 +207,7 @@ impl Training {
             train,
             held_out,
             labels,
+            graph,
             sampler,
             views,
             device_views,
@@ -207,7 +234,8 @@ impl Training {
                 listed.join("; ")
             )));
         }
-        let wanted = self.method.selection() == Selection::HeldOut && self.file.recipe.hold_out > 0.0;
+        let selects = self.method.selection() == Selection::HeldOut && self.graph.is_none();
+        let wanted = selects && self.file.recipe.hold_out > 0.0;
         if wanted && self.held_out.is_empty() {
             observer(Event::Warning(
                 "no class can spare samples to hold out, so the last epoch is kept rather than the best"
@@ -351,7 +379,7 @@ impl Training {
 
     fn gradient_of(&self, learner: &Learner, batch: Fed) -> Result<Gradient, TrainError> {
         let (method, recipe) = (self.method.as_ref(), &self.file.recipe);
-        let kin = BatchKin { samples: &batch.samples, labels: &batch.labels };
+        let kin = BatchKin { samples: &batch.samples, labels: &batch.labels, graph: self.graph.as_ref() };
         gradient(method, learner, batch.pixels, kin, recipe.accumulate, recipe.precision)
     }
 

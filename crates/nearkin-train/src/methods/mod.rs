@@ -6,6 +6,7 @@
 mod batch_all;
 mod batch_hard;
 mod contrastive;
+mod drlim;
 mod facenet;
 mod multi_similarity;
 mod n_pair;
@@ -17,7 +18,7 @@ mod supcon;
 mod supervised;
 
 use burn::tensor::Tensor;
-use nearkin_data::{Crop, DataError, Jitter, Sampler, ViewConfig};
+use nearkin_data::{Crop, DataError, Jitter, KinGraph, Sampler, ViewConfig};
 use nearkin_loss::{Evaluated, LossError, ProxyInit};
 use nearkin_net::{MlpConfig, Network};
 use nearkin_sweep::Metric;
@@ -26,6 +27,7 @@ use serde::{Deserialize, Serialize};
 pub use batch_all::BatchAllMethod;
 pub use batch_hard::BatchHardMethod;
 pub use contrastive::ContrastiveMethod;
+pub use drlim::DrLimMethod;
 pub use facenet::FaceNetMethod;
 pub use multi_similarity::MultiSimilarityMethod;
 pub use n_pair::NPairMethod;
@@ -37,8 +39,16 @@ pub use supcon::SupConMethod;
 
 use crate::error::TrainError;
 
-/// The labels of a training set: a class a sample, or none.
-pub type Labels<'a> = Option<&'a [u32]>;
+/// What a method makes batches of.
+#[derive(Debug, Clone, Copy)]
+pub struct TrainSet<'a> {
+    /// Samples.
+    pub len: usize,
+    /// A class a sample, if there are classes.
+    pub labels: Option<&'a [u32]>,
+    /// Which samples are kin, where the recipe says so in place of labels.
+    pub graph: Option<&'a KinGraph>,
+}
 
 /// What a method needs to know of the batch that was encoded. Rows are view-major: all samples of the first view,
 /// then all of the second.
@@ -48,6 +58,8 @@ pub struct BatchKin<'a> {
     pub samples: &'a [usize],
     /// Their labels; `u32::MAX` without any.
     pub labels: &'a [u32],
+    /// Which samples are kin, where the recipe says so in place of labels.
+    pub graph: Option<&'a KinGraph>,
 }
 
 /// By what the best epoch is chosen.
@@ -66,7 +78,7 @@ pub trait Method: Send + Sync {
     ///
     /// # Errors
     /// When the data cannot make such batches: too few classes or samples, or no labels where they are needed.
-    fn sampler(&self, len: usize, labels: Labels<'_>) -> Result<Box<dyn Sampler>, TrainError>;
+    fn sampler(&self, set: TrainSet<'_>) -> Result<Box<dyn Sampler>, TrainError>;
 
     /// How many views a sample turns into.
     fn views(&self) -> usize;
@@ -192,7 +204,8 @@ macro_rules! methods {
 }
 
 methods! {
-    11,
+    12,
+    Drlim(DrLimMethod),
     Contrastive(ContrastiveMethod),
     Facenet(FaceNetMethod),
     BatchHard(BatchHardMethod),

@@ -11,7 +11,7 @@ use nearkin_net::{MlpConfig, Network};
 use nearkin_sweep::{Metric, SameLabel};
 use serde::{Deserialize, Serialize};
 
-use super::{BatchKin, Configured, Labels, Method, MethodCard, Selection};
+use super::{BatchKin, Configured, Method, MethodCard, Selection, TrainSet};
 use crate::error::TrainError;
 
 /// The hyper-parameters of SimCLR.
@@ -60,7 +60,11 @@ struct Ready {
 }
 
 impl Method for Ready {
-    fn sampler(&self, len: usize, _labels: Labels<'_>) -> Result<Box<dyn Sampler>, TrainError> {
+    fn sampler(&self, set: TrainSet<'_>) -> Result<Box<dyn Sampler>, TrainError> {
+        let len = set.len;
+        if set.graph.is_some() {
+            return Err(TrainError::setting("kin", "a rule", "left out: to simclr, kin are the views of one sample"));
+        }
         // A view's strangers are the other samples: one sample has none.
         let batch = self.config.batch.min(len);
         if batch < 2 {

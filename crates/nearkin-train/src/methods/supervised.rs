@@ -1,16 +1,16 @@
 //! Labelled batches under one loss: what the supervised methods share.
 
 use burn::tensor::Tensor;
-use nearkin_data::{PkSampler, Sampler, ViewConfig};
+use nearkin_data::{KinPairs, PkSampler, Sampler, ViewConfig};
 use nearkin_loss::{Evaluated, Loss, LossError, ProxyInit, evaluate};
 use nearkin_net::Network;
-use nearkin_sweep::{Metric, SameLabel};
+use nearkin_sweep::{Graph, Metric, SameLabel};
 use serde::{Deserialize, Serialize};
 
-use super::{BatchKin, Labels, Method, Selection, same_class_views};
+use super::{BatchKin, Method, Selection, TrainSet, same_class_views};
 use crate::error::TrainError;
 
-/// A batch of P classes × K samples.
+/// A batch of P classes × K samples; with a graph of kin, of P samples and K − 1 neighbours of each.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Batches {
     /// P, fewer where the data has fewer.
@@ -20,8 +20,11 @@ pub struct Batches {
 }
 
 impl Batches {
-    fn sampler(self, method: &'static str, labels: Labels<'_>) -> Result<Box<dyn Sampler>, TrainError> {
-        let labels = labels.ok_or(TrainError::NeedsLabels { method })?;
+    fn sampler(self, method: &'static str, set: TrainSet<'_>) -> Result<Box<dyn Sampler>, TrainError> {
+        if let Some(graph) = set.graph {
+            return Ok(Box::new(KinPairs::new(graph.clone(), self.classes.min(set.len), self.per_class - 1)?));
+        }
+        let labels = set.labels.ok_or(TrainError::NeedsLabels { method })?;
         let mut classes = labels.to_vec();
         classes.sort_unstable();
         classes.dedup();
@@ -41,6 +44,7 @@ pub(super) struct Supervised {
     metric: Metric,
     proxy_rate: f64,
     triplets: Option<(Metric, f32)>,
+    views: ViewConfig,
 }
 
 impl Supervised {
@@ -61,7 +65,7 @@ impl Supervised {
                 ));
             }
         }
-        Ok(Self { name, batches, loss: Box::new(loss), metric, proxy_rate: 1.0, triplets: None })
+        Ok(Self { name, batches, loss: Box::new(loss), metric, proxy_rate: 1.0, triplets: None, views: same_class_views() })
     }
 
     /// With proxies that learn at so many times the network's rate.
@@ -75,6 +79,11 @@ impl Supervised {
         Ok(Self { proxy_rate, ..self })
     }
 
+    /// On samples as they are, unless a recipe says otherwise.
+    pub(super) fn without_augmentation(self) -> Self {
+        Self { views: ViewConfig::default(), ..self }
+    }
+
     /// Of triplets, which are easy, semi-hard or hard by this metric and margin.
     pub(super) fn with_triplets(self, metric: Metric, margin: f32) -> Self {
         Self { triplets: Some((metric, margin)), ..self }
@@ -82,8 +91,12 @@ impl Supervised {
 }
 
 impl Method for Supervised {
-    fn sampler(&self, _len: usize, labels: Labels<'_>) -> Result<Box<dyn Sampler>, TrainError> {
-        self.batches.sampler(self.name, labels)
+    fn sampler(&self, set: TrainSet<'_>) -> Result<Box<dyn Sampler>, TrainError> {
+        if set.graph.is_some() && self.proxies().is_some() {
+            let wanted = format!("left out: {} compares samples with classes", self.name);
+            return Err(TrainError::setting("kin", "a rule", &wanted));
+        }
+        self.batches.sampler(self.name, set)
     }
 
     fn views(&self) -> usize {
@@ -91,7 +104,7 @@ impl Method for Supervised {
     }
 
     fn default_views(&self) -> ViewConfig {
-        same_class_views()
+        self.views.clone()
     }
 
     fn encode(&self, network: &Network, pixels: Tensor<4>) -> Tensor<2> {
@@ -117,7 +130,13 @@ impl Method for Supervised {
         batch: BatchKin<'_>,
     ) -> Result<Evaluated, LossError> {
         let (Some(vectors), Some(ProxyInit { per_class, .. })) = (proxies, self.proxies()) else {
-            return evaluate(&self.loss, encoded, None, &SameLabel::within(batch.labels));
+            return match batch.graph {
+                Some(graph) => {
+                    let kin = Graph::within(batch.samples.len(), graph.among(batch.samples))?;
+                    evaluate(&self.loss, encoded, None, &kin)
+                }
+                None => evaluate(&self.loss, encoded, None, &SameLabel::within(batch.labels)),
+            };
         };
         let [rows, _] = vectors.dims();
         let classes: Vec<u32> = (0..rows).map(|row| (row / per_class) as u32).collect();
