@@ -6,13 +6,13 @@ use std::path::{Path, PathBuf};
 use burn::module::Module;
 use burn::optim::ModuleOptimizer;
 use burn::store::ModuleRecord;
-use nearkin_net::Network;
 use serde::{Deserialize, Serialize};
 
 use crate::error::TrainError;
 use crate::files::{remove_folder, restore, write_folder, write_whole};
+use crate::learner::Learner;
 
-const NETWORK: &str = "network.bpk";
+const LEARNER: &str = "learner.bpk";
 const OPTIMIZER: &str = "optimizer.bpk";
 const STATE: &str = "state.toml";
 /// Checkpoints kept: the newest, and one before it in case the newest is lost with a disk.
@@ -22,7 +22,7 @@ const KEPT: usize = 2;
 /// generator has a state to save.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
-pub struct State {
+pub(crate) struct State {
     /// The epoch that comes next or is under way, from 0.
     pub epoch: usize,
     /// Batches of that epoch that are done.
@@ -50,13 +50,13 @@ struct Saved {
 
 /// The `checkpoints` folder of a run.
 #[derive(Debug, Clone)]
-pub struct Checkpoints {
+pub(crate) struct Checkpoints {
     folder: PathBuf,
 }
 
 impl Checkpoints {
     /// In a run folder.
-    pub fn of(run: &Path) -> Self {
+    pub(crate) fn of(run: &Path) -> Self {
         Self { folder: run.join("checkpoints") }
     }
 
@@ -64,22 +64,22 @@ impl Checkpoints {
     ///
     /// # Errors
     /// When it cannot be written; earlier checkpoints stay.
-    pub fn save(
+    pub(crate) fn save(
         &self,
         state: &State,
-        network: &Network,
+        learner: &Learner,
         optimizer: &ModuleOptimizer,
     ) -> Result<(), TrainError> {
         fs::create_dir_all(&self.folder).map_err(TrainError::io("create", &self.folder))?;
         // Batch norms apply their pending running statistics when a network is switched to evaluation; a record
         // taken before that would be one step behind.
-        let _ = network.valid();
+        let _ = learner.network.valid();
         write_folder(&self.path(state.step), |folder| {
             let record =
-                network.clone().into_record().into_bytes().map_err(unwritable(&folder.join(NETWORK)))?;
+                learner.clone().into_record().into_bytes().map_err(unwritable(&folder.join(LEARNER)))?;
             let moments = optimizer.into_bytes().map_err(unwritable(&folder.join(OPTIMIZER)))?;
             let mut saved = Saved { state: state.clone(), files: Default::default() };
-            for (name, bytes) in [(NETWORK, &record[..]), (OPTIMIZER, &moments[..])] {
+            for (name, bytes) in [(LEARNER, &record[..]), (OPTIMIZER, &moments[..])] {
                 saved.files.insert(name.to_owned(), blake3::hash(bytes).to_hex().to_string());
                 write_whole(&folder.join(name), bytes)?;
             }
@@ -94,15 +94,15 @@ impl Checkpoints {
         Ok(())
     }
 
-    /// Loads the newest checkpoint into a network and an optimizer of the same recipe.
+    /// Loads the newest checkpoint into what the same recipe makes.
     ///
     /// # Errors
     /// When there is none, or its bytes are not those that were saved; the message says what to do.
-    pub fn load(
+    pub(crate) fn load(
         &self,
-        network: Network,
+        learner: Learner,
         optimizer: ModuleOptimizer,
-    ) -> Result<(State, Network, ModuleOptimizer), TrainError> {
+    ) -> Result<(State, Learner, ModuleOptimizer), TrainError> {
         let steps = self.steps()?;
         let Some(newest) = steps.last() else {
             return Err(TrainError::NoCheckpoint(self.folder.parent().unwrap_or(&self.folder).to_owned()));
@@ -129,16 +129,16 @@ impl Checkpoints {
                 Err(damaged(name, "its checksum does not match".to_owned()))
             }
         };
-        let record = whole(NETWORK)?;
+        let record = whole(LEARNER)?;
         let moments = whole(OPTIMIZER)?;
         let record = ModuleRecord::from_bytes(burn::tensor::Bytes::from_bytes_vec(record))
-            .map_err(|e| damaged(NETWORK, e.to_string()))?;
-        let network = network.load_record(record);
-        // After the network: the optimizer's state is keyed by the parameters' ids, which the record restores.
+            .map_err(|e| damaged(LEARNER, e.to_string()))?;
+        let learner = learner.load_record(record);
+        // After the learner: the optimizer's state is keyed by the parameters' ids, which the record restores.
         let optimizer = optimizer
             .from_bytes(burn::tensor::Bytes::from_bytes_vec(moments))
             .map_err(|e| damaged(OPTIMIZER, e.to_string()))?;
-        Ok((saved.state, network, optimizer))
+        Ok((saved.state, learner, optimizer))
     }
 
     fn path(&self, step: usize) -> PathBuf {

@@ -43,6 +43,12 @@ pub enum TrainError {
         /// The range.
         wanted: String,
     },
+    /// A folder of a comparison that holds another one's result.
+    #[error(
+        "{} is the result of another recipe or other test data: give --out another folder, or remove that run",
+        .0.display()
+    )]
+    OtherComparison(PathBuf),
     /// A method that needs labels on data without.
     #[error(
         "{method} needs a label for every sample, and this data has none: use a folder per class or a manifest with \

@@ -11,6 +11,7 @@
 #![forbid(unsafe_code)]
 
 mod checkpoint;
+mod compare;
 mod device_views;
 mod devices;
 mod error;
@@ -18,6 +19,8 @@ mod feed;
 mod files;
 mod hold_out;
 mod inputs;
+mod kin_rule;
+mod learner;
 mod ledger;
 mod memory;
 mod methods;
@@ -34,13 +37,16 @@ mod training;
 // `derive(RecordState)` expands to these names at the root of the crate that uses it.
 use burn::optim::{RecordState, StateSink, StateSource};
 
-pub use checkpoint::{Checkpoints, State};
+pub use compare::{Contender, Score, compare, contender};
 pub use devices::{DeviceError, DeviceInfo, device, devices};
 pub use error::TrainError;
 pub use hold_out::split;
 pub use inputs::Inputs;
+pub use kin_rule::{AxisRule, KinRule};
 pub use methods::{
-    BatchHardMethod, BatchKin, Labels, Method, MethodCard, MethodConfig, Selection, SimClr, SupConMethod,
+    BatchAllMethod, BatchHardMethod, BatchKin, ContrastiveMethod, DrLimMethod, FaceNetMethod, Method,
+    MethodCard, MethodConfig, MultiSimilarityMethod, NPairMethod, NcaMethod, NtXentMethod, ProxyAnchorMethod,
+    Selection, SimClr, SupConMethod, TrainSet,
 };
 pub use model::{
     Encoder, LinearCard, LinearModel, Model, ModelCard, NetworkCard, NetworkModel, pixels, prepared_side,

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use nearkin_loss::miners::Census;
 use serde::{Deserialize, Serialize};
 
 /// Something that happened.
@@ -109,6 +110,9 @@ pub struct StepReport {
     pub spread: f64,
     /// Effective rank of the encoded batch (Roy & Vetterli 2007): directions in use.
     pub effective_rank: f64,
+    /// The triplets of the batch by difficulty, for methods of triplets.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub triplets: Option<Census>,
     /// Images (views) a second since the last report.
     pub images_per_second: f64,
     /// Seconds until the end at that rate.

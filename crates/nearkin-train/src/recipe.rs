@@ -7,6 +7,7 @@ use nearkin_net::EncoderConfig;
 use serde::{Deserialize, Serialize};
 
 use crate::error::TrainError;
+use crate::kin_rule::KinRule;
 use crate::methods::MethodConfig;
 use crate::optimizers::OptimizerConfig;
 use crate::precision::Precision;
@@ -46,6 +47,9 @@ pub struct Recipe {
     /// Epochs between checkpoints and validations.
     #[serde(default = "one")]
     pub validate_every: usize,
+    /// Which samples are kin, where labels shall not say it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kin: Option<KinRule>,
     /// A torchvision ResNet's `.pth` or `.safetensors` to start the encoder from.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub backbone: Option<PathBuf>,
@@ -94,6 +98,7 @@ impl Recipe {
             precision: Precision::default(),
             hold_out: hold_out(),
             validate_every: one(),
+            kin: None,
             backbone: None,
             method,
             encoder: EncoderConfig::default(),

@@ -8,12 +8,13 @@ use std::time::{Duration, Instant};
 use burn::module::Module;
 use burn::optim::ModuleOptimizer;
 use burn::tensor::Device;
-use nearkin_data::{Dataset, Loader, PrepareOptions, Prepared, Sampler, Skipped, Summary, Views};
+use nearkin_data::{Dataset, KinGraph, Loader, PrepareOptions, Prepared, Sampler, Skipped, Summary, Views};
 use nearkin_eval::{Labeled, RetrievalOptions, retrieval, spectrum};
-use nearkin_loss::{Figures, LossError};
+use nearkin_loss::miners::Census;
+use nearkin_loss::{Figures, LossError, Sides};
+use nearkin_net::NetworkConfig;
 use nearkin_net::weights::import_backbone;
-use nearkin_net::{Network, NetworkConfig};
-use nearkin_sweep::Vectors;
+use nearkin_sweep::{SameLabel, Vectors};
 
 use crate::checkpoint::{Checkpoints, State};
 use crate::device_views::{DeviceViews, MOST_BYTES};
@@ -21,9 +22,10 @@ use crate::error::TrainError;
 use crate::feed::{DeviceFeed, Fed, Feed};
 use crate::files::restore;
 use crate::hold_out;
+use crate::learner::Learner;
 use crate::ledger::{Ledger, Settled};
 use crate::memory;
-use crate::methods::{BatchKin, Method, Selection};
+use crate::methods::{BatchKin, Method, Selection, TrainSet};
 use crate::model::{NetworkCard, NetworkModel, embed, prepared_side};
 use crate::progress::{EpochReport, Event, Plan, StepReport, Validation};
 use crate::recipe::Recipe;
@@ -49,11 +51,13 @@ pub struct Training {
     train: Vec<usize>,
     held_out: Vec<usize>,
     labels: Option<Vec<u32>>,
+    /// Kin among the samples of `data`, where labels do not say it.
+    graph: Option<KinGraph>,
     sampler: Box<dyn Sampler>,
     views: Arc<Views>,
     /// The images on a GPU, if they fit.
     device_views: Option<Arc<DeviceViews>>,
-    network: Network,
+    learner: Learner,
     optimizer: ModuleOptimizer,
     state: State,
     /// Losses that are not in `state` yet.
@@ -90,10 +94,27 @@ impl Training {
     ) -> Result<Self, TrainError> {
         recipe.check()?;
         Run::check_free(out)?;
-        let dataset = Dataset::open(data)?;
+        Self::begin_on(recipe, &Dataset::open(data)?, None, out, device, observer)
+    }
+
+    /// As [`begin`](Self::begin), on a data set that a program made or read already, and with a graph of kin in place of the
+    /// recipe's rule. Such a run can be resumed only if its data can be opened by its path.
+    ///
+    /// # Errors
+    /// As [`begin`](Self::begin).
+    pub fn begin_on(
+        recipe: Recipe,
+        dataset: &Dataset,
+        graph: Option<KinGraph>,
+        out: &Path,
+        device: &Device,
+        observer: &mut dyn FnMut(Event<'_>),
+    ) -> Result<Self, TrainError> {
+        recipe.check()?;
+        Run::check_free(out)?;
         let recipe = resolve(recipe, &dataset.describe());
-        let data_path = absolute(data);
-        let prepared = prepare(&dataset, &recipe, observer)?;
+        let data_path = absolute(dataset.path());
+        let prepared = prepare(dataset, &recipe, observer)?;
         let file = RunFile {
             nearkin: env!("CARGO_PKG_VERSION").to_owned(),
             data: data_path,
@@ -102,13 +123,13 @@ impl Training {
             classes: prepared.dataset.present_classes(),
             recipe,
         };
-        let mut training = Self::assemble(file, prepared, device, |file| Run::create(out, file))?;
+        let mut training = Self::assemble(file, prepared, graph, device, |file| Run::create(out, file))?;
         if let Some(path) = training.file.recipe.backbone.clone() {
-            import_backbone(&mut training.network.encoder, &path)?;
+            import_backbone(&mut training.learner.network.encoder, &path)?;
         }
         // From here on a run that is killed can be resumed.
-        let Training { run, state, network, optimizer, .. } = &training;
-        Checkpoints::of(run.folder()).save(state, network, optimizer)?;
+        let Training { run, state, learner, optimizer, .. } = &training;
+        Checkpoints::of(run.folder()).save(state, learner, optimizer)?;
         training.warn(observer);
         Ok(training)
     }
@@ -131,11 +152,11 @@ impl Training {
             return Err(TrainError::DataChanged { path, found, wanted });
         }
         let prepared = prepare(&dataset, &file.recipe, observer)?;
-        let mut training = Self::assemble(file, prepared, device, |_| Ok(run))?;
-        let Training { network, optimizer, .. } = training;
-        let (state, network, optimizer) = Checkpoints::of(folder).load(network, optimizer)?;
+        let mut training = Self::assemble(file, prepared, None, device, |_| Ok(run))?;
+        let Training { learner, optimizer, .. } = training;
+        let (state, learner, optimizer) = Checkpoints::of(folder).load(learner, optimizer)?;
         training.run.rewind(state.step)?;
-        (training.state, training.network, training.optimizer) = (state, network, optimizer);
+        (training.state, training.learner, training.optimizer) = (state, learner, optimizer);
         training.warn(observer);
         Ok(training)
     }
@@ -143,6 +164,7 @@ impl Training {
     fn assemble(
         file: RunFile,
         data: Prepared,
+        graph: Option<KinGraph>,
         device: &Device,
         run: impl FnOnce(&RunFile) -> Result<Run, TrainError>,
     ) -> Result<Self, TrainError> {
@@ -150,15 +172,21 @@ impl Training {
         recipe.precision.check(device)?;
         let method = recipe.method.build()?;
         let labels = data.dataset.labels();
+        let graph = match (graph, &recipe.kin) {
+            (None, Some(rule)) => Some(rule.graph(&data.dataset)?),
+            (graph, _) => graph,
+        };
         let (train, held_out) = match &labels {
-            Some(labels) if method.selection() == Selection::HeldOut => {
+            // The kin of a held-out sample would be without it.
+            Some(labels) if method.selection() == Selection::HeldOut && graph.is_none() => {
                 hold_out::split(labels, recipe.hold_out, recipe.seed)
             }
             _ => ((0..data.len()).collect(), Vec::new()),
         };
         let train_labels: Option<Vec<u32>> =
             labels.as_ref().map(|labels| train.iter().map(|&i| labels[i]).collect());
-        let sampler = method.sampler(train.len(), train_labels.as_deref())?;
+        let set = TrainSet { len: train.len(), labels: train_labels.as_deref(), graph: graph.as_ref() };
+        let sampler = method.sampler(set)?;
         let network_config = network_config(recipe);
         let view_config = recipe.views.clone().unwrap_or_else(|| method.default_views());
         let views = Arc::new(Views::new(&view_config, network_config.size, network_config.channels)?);
@@ -169,6 +197,7 @@ impl Training {
         };
         let device = device.clone().autodiff();
         let network = network_config.init(&device, recipe.seed)?;
+        let learner = Learner::new(network, method.as_ref(), class_count(&labels), recipe.seed, &device);
         let optimizer = recipe.optimizer.build()?;
         let run = run(&file)?;
         Ok(Self {
@@ -178,10 +207,11 @@ impl Training {
             train,
             held_out,
             labels,
+            graph,
             sampler,
             views,
             device_views,
-            network,
+            learner,
             optimizer,
             state: State::default(),
             ledger: Ledger::default(),
@@ -204,7 +234,8 @@ impl Training {
                 listed.join("; ")
             )));
         }
-        let wanted = self.method.selection() == Selection::HeldOut && self.file.recipe.hold_out > 0.0;
+        let selects = self.method.selection() == Selection::HeldOut && self.graph.is_none();
+        let wanted = selects && self.file.recipe.hold_out > 0.0;
         if wanted && self.held_out.is_empty() {
             observer(Event::Warning(
                 "no class can spare samples to hold out, so the last epoch is kept rather than the best"
@@ -225,7 +256,9 @@ impl Training {
     pub fn plan(&self) -> Result<Plan, TrainError> {
         let recipe = &self.file.recipe;
         let config = network_config(recipe);
-        let mut network = config.init(&self.device, recipe.seed)?;
+        let network = config.init(&self.device, recipe.seed)?;
+        let method = self.method.as_ref();
+        let mut learner = Learner::new(network, method, class_count(&self.labels), recipe.seed, &self.device);
         let mut optimizer = recipe.optimizer.build()?;
         let first = self.batches(0).into_iter().next().unwrap_or_default();
         let samples = first.len();
@@ -235,8 +268,9 @@ impl Training {
         for _ in 0..2 {
             let start = Instant::now();
             if let Some(batch) = feed.next() {
-                let found = self.gradient_of(&network, batch?)?;
-                network = optimizer.step(recipe.optimizer.lr(), network, found.gradients);
+                let found = self.gradient_of(&learner, batch?)?;
+                let (lr, proxy_rate) = (recipe.optimizer.lr(), method.proxy_rate());
+                learner = learner.updated(&mut optimizer, lr, proxy_rate, found.gradients);
                 let done = self.device.clone().inner().sync();
                 done.map_err(|e| LossError::Read(format!("{e:?}")))?;
                 seconds_per_step = start.elapsed().as_secs_f64();
@@ -247,7 +281,7 @@ impl Training {
             data: self.file.data.clone(),
             method: recipe.method.card().name.to_owned(),
             encoder: recipe.encoder.to_string(),
-            parameters: self.network.num_params(),
+            parameters: self.learner.num_params(),
             samples: self.train.len(),
             classes: if self.labels.is_some() { self.file.classes.len() } else { 0 },
             held_out: self.held_out.len(),
@@ -310,7 +344,7 @@ impl Training {
     /// Saves where the run stands, unless one of its losses turns out to be no number.
     fn save(&mut self, checkpoints: &Checkpoints) -> Result<(), TrainError> {
         self.settle()?;
-        checkpoints.save(&self.state, &self.network, &self.optimizer)
+        checkpoints.save(&self.state, &self.learner, &self.optimizer)
     }
 
     fn outcome(&self, interrupted: bool) -> Outcome {
@@ -343,10 +377,10 @@ impl Training {
         Ok(Feed::Host { loader, device: self.device.clone() })
     }
 
-    fn gradient_of(&self, network: &Network, batch: Fed) -> Result<Gradient, TrainError> {
+    fn gradient_of(&self, learner: &Learner, batch: Fed) -> Result<Gradient, TrainError> {
         let (method, recipe) = (self.method.as_ref(), &self.file.recipe);
-        let kin = BatchKin { samples: &batch.samples, labels: &batch.labels };
-        gradient(method, network, batch.pixels, kin, recipe.accumulate, recipe.precision)
+        let kin = BatchKin { samples: &batch.samples, labels: &batch.labels, graph: self.graph.as_ref() };
+        gradient(method, learner, batch.pixels, kin, recipe.accumulate, recipe.precision)
     }
 
     fn step(
@@ -357,8 +391,9 @@ impl Training {
         observer: &mut dyn FnMut(Event<'_>),
     ) -> Result<Self, TrainError> {
         let steps = per_epoch * self.file.recipe.epochs;
-        let ([views, ..], samples) = (batch.pixels.dims(), batch.samples.clone());
-        let found = self.gradient_of(&self.network, batch)?;
+        let ([views, ..], samples, labels) =
+            (batch.pixels.dims(), batch.samples.clone(), batch.labels.clone());
+        let found = self.gradient_of(&self.learner, batch)?;
         self.ledger.enter(self.state.step + 1, &samples, found.loss);
         let interval = per_epoch.div_ceil(REPORTS_PER_EPOCH);
         let done = self.state.batch + 1;
@@ -367,7 +402,8 @@ impl Training {
         let recipe = &self.file.recipe;
         let lr = recipe.optimizer.lr() * recipe.schedule.factor(self.state.step, per_epoch, steps);
         let epoch = self.state.epoch + 1;
-        self.network = self.optimizer.step(lr, self.network, found.gradients);
+        let proxy_rate = self.method.proxy_rate();
+        self.learner = self.learner.updated(&mut self.optimizer, lr, proxy_rate, found.gradients);
         self.state.step += 1;
         self.state.batch = done;
         pace.views += views;
@@ -377,7 +413,12 @@ impl Training {
             let [_, dim] = found.encoded.dims();
             let encoded: Vec<f32> =
                 found.encoded.into_data().convert::<f32>().try_to_vec().unwrap_or_default();
-            let spectrum = spectrum(Vectors::new(&encoded, dim).map_err(LossError::from)?)?;
+            let encoded = Vectors::new(&encoded, dim).map_err(LossError::from)?;
+            let spectrum = spectrum(encoded)?;
+            let census = |(metric, margin)| {
+                Census::of(&Sides::within(encoded, &SameLabel::within(&labels)), metric, margin)
+            };
+            let triplets = self.method.triplets().map(census).transpose()?;
             let report = StepReport {
                 step: self.state.step,
                 steps,
@@ -387,6 +428,7 @@ impl Training {
                 active: part_active(latest),
                 spread: spectrum.spread,
                 effective_rank: spectrum.effective_rank,
+                triplets,
                 images_per_second: rate,
                 seconds_left: views_left as f64 / rate,
             };
@@ -426,7 +468,7 @@ impl Training {
         let kept = due && score.is_none_or(|score| self.state.best.is_none_or(|best| score > best));
         if kept {
             self.state.best = score;
-            NetworkModel::save(&self.run.model(), &self.card(done), &self.network.valid())?;
+            NetworkModel::save(&self.run.model(), &self.card(done), &self.learner.network.valid())?;
         }
         let report = EpochReport {
             epoch: done,
@@ -451,7 +493,7 @@ impl Training {
         let labels: Vec<u32> = self.held_out.iter().map(|&i| labels[i]).collect();
         let card = self.card(0);
         let mut progress = |done, total| observer(Event::Validating { done, total });
-        let network = self.network.valid();
+        let network = self.learner.network.valid();
         let vectors = embed(&network, &card, &self.device, &self.data, &self.held_out, &mut progress)?;
         let vectors = Vectors::new(&vectors, card.dimension).map_err(LossError::from)?;
         let options = RetrievalOptions { metric: card.metric, ..RetrievalOptions::default() };
@@ -477,6 +519,11 @@ impl Training {
             normalize: self.views.config().normalize.clone(),
         }
     }
+}
+
+/// How many classes there are room for.
+fn class_count(labels: &Option<Vec<u32>>) -> usize {
+    labels.iter().flatten().max().map_or(0, |largest| *largest as usize + 1)
 }
 
 /// The part of the terms that pulled.

@@ -2,7 +2,7 @@
 
 use clap::{Args, Parser, Subcommand};
 
-use crate::commands::{bench, data, embed, eval, fit, index, map, quickstart, search, train};
+use crate::commands::{bench, compare, data, embed, eval, fit, index, map, quickstart, search, train};
 use crate::failure::Failure;
 
 const EXAMPLES: &str = "\
@@ -67,6 +67,8 @@ pub enum Command {
     Quickstart(quickstart::Args),
     /// Train a model on images, with or without labels, or resume a run
     Train(train::Args),
+    /// Train several recipes with several seeds, and put them in one table
+    Compare(compare::Args),
     /// Fit a classical method, from PCA to LMNN and from LLE to diffusion maps, to a table
     #[command(subcommand)]
     Fit(fit::Args),

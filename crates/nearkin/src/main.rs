@@ -36,6 +36,7 @@ fn run(cli: Cli, ui: &Ui) -> Result<(), Failure> {
         Command::Train(args) => commands::train::run(args, ui),
         Command::Fit(args) => commands::fit::run(args, ui),
         Command::Map(args) => commands::map::run(args, ui),
+        Command::Compare(args) => commands::compare::run(args, ui),
         Command::Eval(args) => commands::eval::run(args, ui),
         Command::Embed(args) => commands::embed::run(args, ui),
         Command::Index(args) => commands::index::run(args, ui),

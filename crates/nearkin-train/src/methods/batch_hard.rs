@@ -2,26 +2,15 @@
 //!
 //! A. Hermans, L. Beyer, B. Leibe, "In Defense of the Triplet Loss for Person Re-Identification", 2017.
 
-use burn::tensor::Tensor;
-use nearkin_data::{Sampler, ViewConfig};
 use nearkin_loss::losses::{Margin, TripletMargin};
 use nearkin_loss::miners::{BatchHardMiner, Mined};
-use nearkin_loss::{Evaluated, LossError, Reduced, Reducer, evaluate};
-use nearkin_net::Network;
-use nearkin_sweep::{Metric, SameLabel};
+use nearkin_loss::{Reduced, Reducer};
+use nearkin_sweep::Metric;
 use serde::{Deserialize, Serialize};
 
-use super::{
-    BatchKin, Labels, Method, MethodCard, Selection, check_class_batches, class_batches, same_class_views,
-};
+use super::supervised::{Batches, Supervised};
+use super::{Configured, Method, MethodCard};
 use crate::error::TrainError;
-
-pub(super) const CARD: MethodCard = MethodCard {
-    name: "batch-hard",
-    summary: "labelled batches of P classes x K samples; each anchor against its farthest positive and nearest negative",
-    paper: "Hermans, Beyer, Leibe 2017, In Defense of the Triplet Loss for Person Re-Identification",
-    needs_labels: true,
-};
 
 /// The hyper-parameters of batch hard.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -44,47 +33,25 @@ impl Default for BatchHardMethod {
     }
 }
 
-impl BatchHardMethod {
-    pub(super) fn build(&self) -> Result<impl Method + use<>, TrainError> {
-        check_class_batches(self.classes, self.per_class)?;
-        // The paper's mean is over all anchors, also those whose triplet is satisfied.
+impl Configured for BatchHardMethod {
+    const CARD: MethodCard = MethodCard {
+        name: "batch-hard",
+        summary: "labelled batches of P classes x K samples; each anchor against its farthest positive and nearest negative",
+        paper: "Hermans, Beyer, Leibe 2017, In Defense of the Triplet Loss for Person Re-Identification",
+        needs_labels: true,
+    };
+
+    fn build(&self) -> Result<Box<dyn Method>, TrainError> {
+        let batches = Batches { classes: self.classes, per_class: self.per_class };
         let loss = TripletMargin::new(self.metric, self.margin)?;
         let loss = Mined { miner: BatchHardMiner { metric: self.metric }, loss };
-        Ok(Ready { config: self.clone(), loss: Reduced { loss, reducer: Reducer::Mean } })
-    }
-}
-
-struct Ready {
-    config: BatchHardMethod,
-    loss: Reduced<Mined<BatchHardMiner, TripletMargin>>,
-}
-
-impl Method for Ready {
-    fn sampler(&self, _len: usize, labels: Labels<'_>) -> Result<Box<dyn Sampler>, TrainError> {
-        class_batches(CARD.name, labels, self.config.classes, self.config.per_class)
-    }
-
-    fn views(&self) -> usize {
-        1
-    }
-
-    fn default_views(&self) -> ViewConfig {
-        same_class_views()
-    }
-
-    fn encode(&self, network: &Network, pixels: Tensor<4>) -> Tensor<2> {
-        network.embed(pixels)
-    }
-
-    fn loss(&self, encoded: Tensor<2>, batch: BatchKin<'_>) -> Result<Evaluated, LossError> {
-        evaluate(&self.loss, encoded, None, &SameLabel::within(batch.labels))
-    }
-
-    fn metric(&self) -> Metric {
-        self.config.metric
-    }
-
-    fn selection(&self) -> Selection {
-        Selection::HeldOut
+        // The paper's mean is over all anchors, also those whose triplet is satisfied.
+        let loss = Reduced { loss, reducer: Reducer::Mean };
+        let margin = match self.margin {
+            Margin::Hinge(margin) => margin,
+            Margin::Soft => 0.0,
+        };
+        let method = Supervised::new(Self::CARD.name, batches, loss, self.metric)?;
+        Ok(Box::new(method.with_triplets(self.metric, margin)))
     }
 }

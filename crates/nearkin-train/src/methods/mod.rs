@@ -3,25 +3,52 @@
 //! A method says, top to bottom: what a batch is, how many views a sample turns into, what is encoded by what, what
 //! the loss is, and which epoch to keep. Nothing here knows of threads, files or devices.
 
+mod batch_all;
 mod batch_hard;
+mod contrastive;
+mod drlim;
+mod facenet;
+mod multi_similarity;
+mod n_pair;
+mod nca;
+mod nt_xent;
+mod proxy_anchor;
 mod simclr;
 mod supcon;
+mod supervised;
 
 use burn::tensor::Tensor;
-use nearkin_data::{Crop, DataError, Jitter, PkSampler, Sampler, ViewConfig};
-use nearkin_loss::{Evaluated, LossError};
-use nearkin_net::Network;
+use nearkin_data::{Crop, DataError, Jitter, KinGraph, Sampler, ViewConfig};
+use nearkin_loss::{Evaluated, LossError, ProxyInit};
+use nearkin_net::{MlpConfig, Network};
 use nearkin_sweep::Metric;
 use serde::{Deserialize, Serialize};
 
+pub use batch_all::BatchAllMethod;
 pub use batch_hard::BatchHardMethod;
+pub use contrastive::ContrastiveMethod;
+pub use drlim::DrLimMethod;
+pub use facenet::FaceNetMethod;
+pub use multi_similarity::MultiSimilarityMethod;
+pub use n_pair::NPairMethod;
+pub use nca::NcaMethod;
+pub use nt_xent::NtXentMethod;
+pub use proxy_anchor::ProxyAnchorMethod;
 pub use simclr::SimClr;
 pub use supcon::SupConMethod;
 
 use crate::error::TrainError;
 
-/// The labels of a training set: a class a sample, or none.
-pub type Labels<'a> = Option<&'a [u32]>;
+/// What a method makes batches of.
+#[derive(Debug, Clone, Copy)]
+pub struct TrainSet<'a> {
+    /// Samples.
+    pub len: usize,
+    /// A class a sample, if there are classes.
+    pub labels: Option<&'a [u32]>,
+    /// Which samples are kin, where the recipe says so in place of labels.
+    pub graph: Option<&'a KinGraph>,
+}
 
 /// What a method needs to know of the batch that was encoded. Rows are view-major: all samples of the first view,
 /// then all of the second.
@@ -31,6 +58,8 @@ pub struct BatchKin<'a> {
     pub samples: &'a [usize],
     /// Their labels; `u32::MAX` without any.
     pub labels: &'a [u32],
+    /// Which samples are kin, where the recipe says so in place of labels.
+    pub graph: Option<&'a KinGraph>,
 }
 
 /// By what the best epoch is chosen.
@@ -49,7 +78,7 @@ pub trait Method: Send + Sync {
     ///
     /// # Errors
     /// When the data cannot make such batches: too few classes or samples, or no labels where they are needed.
-    fn sampler(&self, len: usize, labels: Labels<'_>) -> Result<Box<dyn Sampler>, TrainError>;
+    fn sampler(&self, set: TrainSet<'_>) -> Result<Box<dyn Sampler>, TrainError>;
 
     /// How many views a sample turns into.
     fn views(&self) -> usize;
@@ -60,29 +89,37 @@ pub trait Method: Send + Sync {
     /// What is compared: `[n, c, h, w]` pixels to `[n, d]` vectors.
     fn encode(&self, network: &Network, pixels: Tensor<4>) -> Tensor<2>;
 
-    /// The loss of a whole batch of encoded views.
+    /// How the class vectors begin that are trained beside the network, for methods that compare with such proxies.
+    fn proxies(&self) -> Option<ProxyInit> {
+        None
+    }
+
+    /// Their learning rate, in units of the network's.
+    fn proxy_rate(&self) -> f64 {
+        1.0
+    }
+
+    /// The metric and the margin by which a triplet is easy, semi-hard or hard, for methods of triplets.
+    fn triplets(&self) -> Option<(Metric, f32)> {
+        None
+    }
+
+    /// The loss of a whole batch of encoded views, with the class vectors as they are, if there are any.
     ///
     /// # Errors
     /// When the loss cannot read the vectors.
-    fn loss(&self, encoded: Tensor<2>, batch: BatchKin<'_>) -> Result<Evaluated, LossError>;
+    fn loss(
+        &self,
+        encoded: Tensor<2>,
+        proxies: Option<Tensor<2>>,
+        batch: BatchKin<'_>,
+    ) -> Result<Evaluated, LossError>;
 
     /// The metric in which the trained embedding is to be compared.
     fn metric(&self) -> Metric;
 
     /// Which epoch to keep.
     fn selection(&self) -> Selection;
-}
-
-/// A method and its hyper-parameters, as a recipe holds them.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(tag = "kind", rename_all = "kebab-case")]
-pub enum MethodConfig {
-    /// [`BatchHardMethod`]
-    BatchHard(BatchHardMethod),
-    /// [`SupConMethod`]
-    Supcon(SupConMethod),
-    /// [`SimClr`]
-    Simclr(SimClr),
 }
 
 /// What `nearkin methods` shows of a method.
@@ -98,76 +135,88 @@ pub struct MethodCard {
     pub needs_labels: bool,
 }
 
-impl MethodConfig {
-    /// Every method, in the order they are listed.
-    pub const CARDS: [MethodCard; 3] = [batch_hard::CARD, supcon::CARD, simclr::CARD];
-
-    /// The method of this name with its default hyper-parameters.
-    pub fn by_name(name: &str) -> Option<Self> {
-        match name {
-            "batch-hard" => Some(Self::BatchHard(BatchHardMethod::default())),
-            "supcon" => Some(Self::Supcon(SupConMethod::default())),
-            "simclr" => Some(Self::Simclr(SimClr::default())),
-            _ => None,
-        }
-    }
-
+/// The hyper-parameters of a method, and what they make.
+trait Configured: Default {
     /// What `nearkin methods` shows.
-    pub fn card(&self) -> MethodCard {
-        match self {
-            Self::BatchHard(_) => batch_hard::CARD,
-            Self::Supcon(_) => supcon::CARD,
-            Self::Simclr(_) => simclr::CARD,
-        }
-    }
+    const CARD: MethodCard;
 
     /// The projection head that the method puts on the network, used by the loss only.
-    pub fn projector(&self) -> Option<nearkin_net::MlpConfig> {
-        match self {
-            Self::BatchHard(_) => None,
-            Self::Supcon(supcon) => supcon.projector(),
-            Self::Simclr(simclr) => Some(simclr.projector()),
-        }
+    fn projector(&self) -> Option<MlpConfig> {
+        None
     }
 
     /// The method, its hyper-parameters checked.
-    ///
-    /// # Errors
-    /// When one is out of range.
-    pub fn build(&self) -> Result<Box<dyn Method>, TrainError> {
-        Ok(match self {
-            Self::BatchHard(config) => Box::new(config.build()?),
-            Self::Supcon(config) => Box::new(config.build()?),
-            Self::Simclr(config) => Box::new(config.build()?),
-        })
-    }
+    fn build(&self) -> Result<Box<dyn Method>, TrainError>;
 }
 
-/// Checks P and K of a method.
-fn check_class_batches(p: usize, k: usize) -> Result<(), TrainError> {
-    for (field, found) in [("method.classes", p), ("method.per-class", k)] {
-        if found < 2 {
-            return Err(TrainError::setting(field, found, "at least 2: kin and strangers in every batch"));
+/// Lists every method once.
+macro_rules! methods {
+    ($count:literal, $($name:ident($config:ident)),+ $(,)?) => {
+        /// A method and its hyper-parameters, as a recipe holds them.
+        #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+        #[serde(tag = "kind", rename_all = "kebab-case")]
+        pub enum MethodConfig {
+            $(
+                #[doc = concat!("See [`", stringify!($config), "`].")]
+                $name($config),
+            )+
         }
-    }
-    Ok(())
+
+        impl MethodConfig {
+            /// Every method, in the order they are listed.
+            pub const CARDS: [MethodCard; $count] = [$($config::CARD),+];
+
+            /// The method of this name with its default hyper-parameters.
+            pub fn by_name(name: &str) -> Option<Self> {
+                $(
+                    if name == $config::CARD.name {
+                        return Some(Self::$name($config::default()));
+                    }
+                )+
+                None
+            }
+
+            /// What `nearkin methods` shows.
+            pub fn card(&self) -> MethodCard {
+                match self {
+                    $(Self::$name(_) => $config::CARD,)+
+                }
+            }
+
+            /// The projection head that the method puts on the network, used by the loss only.
+            pub fn projector(&self) -> Option<MlpConfig> {
+                match self {
+                    $(Self::$name(config) => config.projector(),)+
+                }
+            }
+
+            /// The method, its hyper-parameters checked.
+            ///
+            /// # Errors
+            /// When one is out of range.
+            pub fn build(&self) -> Result<Box<dyn Method>, TrainError> {
+                match self {
+                    $(Self::$name(config) => config.build(),)+
+                }
+            }
+        }
+    };
 }
 
-/// Batches of `p` classes × `k` samples (as many classes as there are, if fewer).
-fn class_batches(
-    method: &'static str,
-    labels: Labels<'_>,
-    p: usize,
-    k: usize,
-) -> Result<Box<dyn Sampler>, TrainError> {
-    let labels = labels.ok_or(TrainError::NeedsLabels { method })?;
-    let mut classes = labels.to_vec();
-    classes.sort_unstable();
-    classes.dedup();
-    if classes.len() < 2 {
-        return Err(TrainError::OneClass { method });
-    }
-    Ok(Box::new(PkSampler::new(labels, p.min(classes.len()), k)?))
+methods! {
+    12,
+    Drlim(DrLimMethod),
+    Contrastive(ContrastiveMethod),
+    Facenet(FaceNetMethod),
+    BatchHard(BatchHardMethod),
+    BatchAll(BatchAllMethod),
+    NPair(NPairMethod),
+    Nca(NcaMethod),
+    MultiSimilarity(MultiSimilarityMethod),
+    ProxyAnchor(ProxyAnchorMethod),
+    NtXent(NtXentMethod),
+    Supcon(SupConMethod),
+    Simclr(SimClr),
 }
 
 /// A random crop, a flip and a little light: what keeps a class the same class. Hue stays, since it often tells classes
@@ -184,5 +233,38 @@ fn same_class_views() -> ViewConfig {
 impl From<DataError> for TrainError {
     fn from(error: DataError) -> Self {
         TrainError::Data(Box::new(error))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_method_is_called_the_same_in_recipes_and_in_lists() {
+        for card in MethodConfig::CARDS {
+            let method = MethodConfig::by_name(card.name).unwrap();
+            assert_eq!(method.card().name, card.name);
+            let text = toml::to_string(&method).unwrap();
+            assert!(text.contains(&format!("kind = \"{}\"", card.name)), "{text}");
+            assert_eq!(toml::from_str::<MethodConfig>(&format!("kind = \"{}\"", card.name)).unwrap(), method);
+            method.build().unwrap();
+        }
+        assert!(MethodConfig::by_name("batch-heard").is_none());
+    }
+
+    #[test]
+    fn hyper_parameters_out_of_range_are_refused_by_name() {
+        for (text, field) in [
+            ("kind = \"batch-hard\"\nclasses = 1", "method.classes"),
+            ("kind = \"facenet\"\nper-class = 1", "method.per-class"),
+            ("kind = \"facenet\"\nmargin = -0.2", "margin"),
+            ("kind = \"proxy-anchor\"\nproxy-rate = 0.0", "method.proxy-rate"),
+            ("kind = \"n-pair\"\nl2 = -1.0", "l2"),
+            ("kind = \"nca\"\nscale = 0.0", "scale"),
+        ] {
+            let error = toml::from_str::<MethodConfig>(text).unwrap().build().err().unwrap().to_string();
+            assert!(error.starts_with(field), "{error}");
+        }
     }
 }

@@ -11,15 +11,8 @@ use nearkin_net::{MlpConfig, Network};
 use nearkin_sweep::{Metric, SameLabel};
 use serde::{Deserialize, Serialize};
 
-use super::{BatchKin, Labels, Method, MethodCard, Selection};
+use super::{BatchKin, Configured, Method, MethodCard, Selection, TrainSet};
 use crate::error::TrainError;
-
-pub(super) const CARD: MethodCard = MethodCard {
-    name: "simclr",
-    summary: "no labels; two random views of a sample against all other views of the batch, behind a projection head",
-    paper: "Chen, Kornblith, Norouzi, Hinton 2020, A Simple Framework for Contrastive Learning of Visual Representations",
-    needs_labels: false,
-};
 
 /// The hyper-parameters of SimCLR.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -44,13 +37,20 @@ impl Default for SimClr {
     }
 }
 
-impl SimClr {
-    pub(super) fn projector(&self) -> MlpConfig {
-        MlpConfig { hidden: self.hidden, out: self.projection, layers: 2, batch_norm: false }
+impl Configured for SimClr {
+    const CARD: MethodCard = MethodCard {
+        name: "simclr",
+        summary: "no labels; two random views of a sample against all other views of the batch, behind a projection head",
+        paper: "Chen, Kornblith, Norouzi, Hinton 2020, A Simple Framework for Contrastive Learning of Visual Representations",
+        needs_labels: false,
+    };
+
+    fn projector(&self) -> Option<MlpConfig> {
+        Some(MlpConfig::new(self.hidden, self.projection))
     }
 
-    pub(super) fn build(&self) -> Result<impl Method + use<>, TrainError> {
-        Ok(Ready { config: self.clone(), loss: NtXent::new(self.temperature)? })
+    fn build(&self) -> Result<Box<dyn Method>, TrainError> {
+        Ok(Box::new(Ready { config: self.clone(), loss: NtXent::new(self.temperature)? }))
     }
 }
 
@@ -60,7 +60,15 @@ struct Ready {
 }
 
 impl Method for Ready {
-    fn sampler(&self, len: usize, _labels: Labels<'_>) -> Result<Box<dyn Sampler>, TrainError> {
+    fn sampler(&self, set: TrainSet<'_>) -> Result<Box<dyn Sampler>, TrainError> {
+        let len = set.len;
+        if set.graph.is_some() {
+            return Err(TrainError::setting(
+                "kin",
+                "a rule",
+                "left out: to simclr, kin are the views of one sample",
+            ));
+        }
         // A view's strangers are the other samples: one sample has none.
         let batch = self.config.batch.min(len);
         if batch < 2 {
@@ -81,7 +89,12 @@ impl Method for Ready {
         network.project(pixels)
     }
 
-    fn loss(&self, encoded: Tensor<2>, batch: BatchKin<'_>) -> Result<Evaluated, LossError> {
+    fn loss(
+        &self,
+        encoded: Tensor<2>,
+        _proxies: Option<Tensor<2>>,
+        batch: BatchKin<'_>,
+    ) -> Result<Evaluated, LossError> {
         let n = batch.samples.len() as u32;
         let samples: Vec<u32> = (0..n).chain(0..n).collect();
         evaluate(&self.loss, encoded, None, &SameLabel::within(&samples))

@@ -2,25 +2,14 @@
 //!
 //! P. Khosla et al., "Supervised Contrastive Learning", 2020.
 
-use burn::tensor::Tensor;
-use nearkin_data::{Sampler, ViewConfig};
 use nearkin_loss::losses::SupCon;
-use nearkin_loss::{Evaluated, LossError, evaluate};
-use nearkin_net::{MlpConfig, Network};
-use nearkin_sweep::{Metric, SameLabel};
+use nearkin_net::MlpConfig;
+use nearkin_sweep::Metric;
 use serde::{Deserialize, Serialize};
 
-use super::{
-    BatchKin, Labels, Method, MethodCard, Selection, check_class_batches, class_batches, same_class_views,
-};
+use super::supervised::{Batches, Supervised};
+use super::{Configured, Method, MethodCard};
 use crate::error::TrainError;
-
-pub(super) const CARD: MethodCard = MethodCard {
-    name: "supcon",
-    summary: "labelled batches of P classes x K samples; each anchor's positives against the whole batch, behind a projection head",
-    paper: "Khosla et al. 2020, Supervised Contrastive Learning",
-    needs_labels: true,
-};
 
 /// The hyper-parameters of SupCon.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -45,50 +34,23 @@ impl Default for SupConMethod {
     }
 }
 
-impl SupConMethod {
-    pub(super) fn projector(&self) -> Option<MlpConfig> {
+impl Configured for SupConMethod {
+    const CARD: MethodCard = MethodCard {
+        name: "supcon",
+        summary: "labelled batches of P classes x K samples; each anchor's positives against the whole batch, behind a projection head",
+        paper: "Khosla et al. 2020, Supervised Contrastive Learning",
+        needs_labels: true,
+    };
+
+    fn projector(&self) -> Option<MlpConfig> {
         let layers = if self.hidden == 0 { 1 } else { 2 };
-        let head = MlpConfig { hidden: self.hidden.max(1), out: self.projection, layers, batch_norm: false };
+        let head = MlpConfig { layers, ..MlpConfig::new(self.hidden.max(1), self.projection) };
         (self.projection > 0).then_some(head)
     }
 
-    pub(super) fn build(&self) -> Result<impl Method + use<>, TrainError> {
-        check_class_batches(self.classes, self.per_class)?;
-        Ok(Ready { config: self.clone(), loss: SupCon::new(self.temperature)? })
-    }
-}
-
-struct Ready {
-    config: SupConMethod,
-    loss: SupCon,
-}
-
-impl Method for Ready {
-    fn sampler(&self, _len: usize, labels: Labels<'_>) -> Result<Box<dyn Sampler>, TrainError> {
-        class_batches(CARD.name, labels, self.config.classes, self.config.per_class)
-    }
-
-    fn views(&self) -> usize {
-        1
-    }
-
-    fn default_views(&self) -> ViewConfig {
-        same_class_views()
-    }
-
-    fn encode(&self, network: &Network, pixels: Tensor<4>) -> Tensor<2> {
-        network.project(pixels)
-    }
-
-    fn loss(&self, encoded: Tensor<2>, batch: BatchKin<'_>) -> Result<Evaluated, LossError> {
-        evaluate(&self.loss, encoded, None, &SameLabel::within(batch.labels))
-    }
-
-    fn metric(&self) -> Metric {
-        Metric::Cosine
-    }
-
-    fn selection(&self) -> Selection {
-        Selection::HeldOut
+    fn build(&self) -> Result<Box<dyn Method>, TrainError> {
+        let batches = Batches { classes: self.classes, per_class: self.per_class };
+        let loss = SupCon::new(self.temperature)?;
+        Ok(Box::new(Supervised::new(Self::CARD.name, batches, loss, Metric::Cosine)?))
     }
 }

@@ -1,6 +1,7 @@
 //! One file a subcommand.
 
 pub mod bench;
+pub mod compare;
 pub mod data;
 pub mod devices;
 pub mod embed;

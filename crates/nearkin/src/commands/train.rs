@@ -104,7 +104,7 @@ pub fn run(args: Args, ui: &Ui) -> Result<(), Failure> {
 }
 
 /// A flag that Ctrl-C sets; a second Ctrl-C does not wait.
-fn interruptible() -> Result<Arc<AtomicBool>, Failure> {
+pub fn interruptible() -> Result<Arc<AtomicBool>, Failure> {
     let stop = Arc::new(AtomicBool::new(false));
     let flag = Arc::clone(&stop);
     let handler = move || {
@@ -200,7 +200,16 @@ impl Screen<'_> {
             r.effective_rank,
             r.images_per_second
         );
-        self.bar.set_message(figures);
+        let triplets = r.triplets.map_or(String::new(), |census| {
+            let share = |of: u64| 100.0 * of as f64 / census.triplets().max(1) as f64;
+            format!(
+                "  hard {:.1} %, semi-hard {:.1} %, easy {:.0} %",
+                share(census.hard),
+                share(census.semi_hard),
+                share(census.easy)
+            )
+        });
+        self.bar.set_message(figures + &triplets);
         self.bar.set_position(r.step as u64);
     }
 

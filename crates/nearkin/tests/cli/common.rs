@@ -70,6 +70,7 @@ pub fn write_recipe(folder: &Path, method: &str) -> PathBuf {
     let method = match method {
         "batch-hard" => "kind = \"batch-hard\"\nclasses = 8\nper-class = 4\nmargin = { hinge = 0.3 }",
         "supcon" => "kind = \"supcon\"\nclasses = 8\nper-class = 4",
+        "proxy-anchor" => "kind = \"proxy-anchor\"\nclasses = 8\nper-class = 4",
         "simclr" => "kind = \"simclr\"\nbatch = 48\nhidden = 32\nprojection = 16",
         other => panic!("no recipe for {other}"),
     };

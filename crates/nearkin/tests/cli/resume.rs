@@ -77,6 +77,11 @@ fn batch_hard_killed_and_resumed_ends_with_the_same_bits() {
 }
 
 #[test]
+fn class_vectors_killed_and_resumed_end_with_the_same_bits() {
+    killed_runs_end_with_the_same_bits("proxy-anchor");
+}
+
+#[test]
 fn simclr_killed_and_resumed_ends_with_the_same_bits() {
     killed_runs_end_with_the_same_bits("simclr");
 }

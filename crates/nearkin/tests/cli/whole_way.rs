@@ -4,9 +4,10 @@ use std::fs;
 
 use crate::common::{nearkin, run, write_classes, write_recipe};
 
-const COMMANDS: [&str; 12] = [
+const COMMANDS: [&str; 13] = [
     "quickstart",
     "train",
+    "compare",
     "fit",
     "map",
     "eval",
@@ -112,6 +113,48 @@ fn a_training_without_labels_says_what_it_does_not_know() {
 }
 
 #[test]
+fn every_method_trains_from_its_name_alone() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
+    write_classes(at("named").as_ref(), &["a", "b", "c"], 8);
+    for method in run(["--json", "methods"]).well().json() {
+        let (name, out) = (method["name"].as_str().unwrap(), at(method["name"].as_str().unwrap()));
+        let train = ["train", "--data", &at("named"), "--method", name, "--epochs", "1", "--out", &out];
+        let trained = run(train).well();
+        assert!(trained.stderr.contains("epoch 1/1  loss"), "{name}: {trained:#?}");
+    }
+}
+
+#[test]
+fn a_comparison_goes_on_where_it_stopped_and_keeps_to_its_recipes() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
+    write_classes(at("train").as_ref(), &["a", "b", "c"], 8);
+    write_classes(at("test").as_ref(), &["d", "e"], 6);
+    for name in ["one", "two"] {
+        std::fs::rename(write_recipe(folder.path(), "supcon"), at(&format!("{name}.toml"))).unwrap();
+    }
+    let compare = |seeds: &'static str, epochs: &'static str| {
+        let (one, two) = (at("one.toml"), at("two.toml"));
+        let (data, test, out) = (at("train"), at("test"), at("runs"));
+        run([
+            "compare", "--json", &one, &two, "--data", &data, "--test", &test, "--seeds", seeds, "--epochs",
+            epochs, "--out", &out,
+        ])
+    };
+    let first = compare("1", "2").well().json();
+    assert_eq!(first.len(), 2);
+    // Two names of one recipe.
+    assert_eq!(first[0]["mean_average_precision_at_r"], first[1]["mean_average_precision_at_r"]);
+    let second = compare("2", "2").well().json();
+    assert_eq!(second.len(), 4);
+    assert_eq!(second[0], first[0], "a finished run is not repeated");
+    compare("2", "3").with(2, &["result.json", "another recipe"]);
+    run(["compare", &at("one.toml"), &at("one.toml"), "--data", "x", "--test", "x", "--out", &at("runs")])
+        .with(2, &["two recipes are called one"]);
+}
+
+#[test]
 fn every_command_explains_itself() {
     let help = run(["--help"]).well().stdout;
     for command in COMMANDS {
@@ -123,7 +166,7 @@ fn every_command_explains_itself() {
     }
     assert_eq!(run(["--version"]).well().stdout.trim(), concat!("nearkin ", env!("CARGO_PKG_VERSION")));
     let methods = run(["--json", "methods"]).well().json();
-    assert!(methods.len() >= 3, "{methods:?}");
+    assert!(methods.len() >= 11, "{methods:?}");
     assert!(run(["devices"]).well().stdout.contains("cpu"));
 }
 
@@ -145,7 +188,7 @@ fn what_cannot_be_asked_ends_with_2() {
     run(["trian"]).with(2, &["trian", "train"]);
     run(["train", "--data", "data"]).with(2, &["--out"]);
     run(["train", "--data", "data", "--out", "x", "--method", "batch-heard"])
-        .with(2, &["batch-heard", "batch-hard, supcon"]);
+        .with(2, &["batch-heard", "batch-hard, batch-all"]);
     run(["train", "--resume", "x", "--data", "data"]).with(2, &["--resume"]);
     run(["--threads", "0", "methods"]).with(2, &["--threads"]);
     run(["train", "--resume", "docs"]).with(2, &["docs is not a run"]);

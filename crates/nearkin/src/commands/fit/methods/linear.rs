@@ -77,7 +77,8 @@ impl Linear for Whitening {
         let fitted = match self.dims {
             Some(dims) => method.dims(dims),
             None => method,
-        }.fit(samples.vectors)?;
+        }
+        .fit(samples.vectors)?;
         Ok((fitted.map, vec![kept(&fitted.how)]))
     }
 }
@@ -139,11 +140,11 @@ impl Linear for Lda {
 
     fn fit(&self, samples: &Samples<'_>) -> Found {
         let method = classic::Lda::new().ridge(self.ridge);
-        let fitted =
-            match self.dims {
+        let fitted = match self.dims {
             Some(dims) => method.dims(dims),
             None => method,
-        }.fit(samples.vectors, samples.labels)?;
+        }
+        .fit(samples.vectors, samples.labels)?;
         Ok((fitted.map, vec![ratios(&fitted.how)]))
     }
 }

@@ -214,7 +214,7 @@ pub struct Smacof {
 impl Smacof {
     fn method(&self) -> spectral::Smacof {
         let Self { dims, iterations, tolerance } = *self;
-        spectral::Smacof { dims, iterations, tolerance }
+        spectral::Smacof { dims, iterations, tolerance, ..spectral::Smacof::default() }
     }
 }
 

@@ -1,0 +1,147 @@
+//! Several recipes under equal budgets and the same seeds, measured on the same data.
+//!
+//! K. Musgrave, S. Belongie, S.-N. Lim, "A Metric Learning Reality Check", 2020: methods seem to differ when their nets, batches,
+//! augmentation and budgets do. What a comparison holds fixed, it should say.
+
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use burn::tensor::Device;
+use nearkin_data::Dataset;
+use nearkin_eval::{Labeled, RetrievalOptions, retrieval};
+use nearkin_loss::LossError;
+use nearkin_sweep::Vectors;
+use serde::{Deserialize, Serialize};
+
+use crate::error::TrainError;
+use crate::files::write_whole;
+use crate::inputs::Inputs;
+use crate::model::Model;
+use crate::progress::Event;
+use crate::recipe::Recipe;
+use crate::training::Training;
+
+const RESULT: &str = "result.json";
+
+/// A recipe that takes part.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Contender {
+    /// What the table calls it, and its folder.
+    pub name: String,
+    /// How it trains; its seed is replaced.
+    pub recipe: Recipe,
+}
+
+/// What one contender came to with one seed.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct Score {
+    /// The contender.
+    pub name: String,
+    /// The seed.
+    pub seed: u64,
+    /// The recipe, so that a result is not taken for that of another.
+    pub recipe: Recipe,
+    /// The fingerprint of the data it was measured on.
+    pub test: String,
+    /// precision@1
+    pub precision_at_1: f64,
+    /// R-precision
+    pub r_precision: f64,
+    /// MAP@R
+    pub mean_average_precision_at_r: f64,
+    /// Seconds of training.
+    pub seconds: f64,
+}
+
+/// Trains each contender with each seed in a run folder of its own, `out/NAME/seed-N`, and measures its model on `test`.
+///
+/// What is finished is not done again, and what was interrupted is resumed, so that the same call goes on where the last one
+/// stopped. `None` when `stop` was set on the way.
+///
+/// # Errors
+/// As training and evaluation; and when `out` holds results of other recipes or data.
+pub fn compare(
+    contenders: &[Contender],
+    seeds: std::ops::Range<u64>,
+    (data, test): (&Path, &Path),
+    out: &Path,
+    device: &Device,
+    observer: &mut dyn FnMut(&str, u64, Event<'_>),
+    stop: &AtomicBool,
+) -> Result<Option<Vec<Score>>, TrainError> {
+    let (fingerprint, mut scores) = (Dataset::open(test)?.fingerprint(), Vec::new());
+    // Round by round, so that an early look at the table compares like with like.
+    for seed in seeds {
+        for Contender { name, recipe } in contenders {
+            let recipe = Recipe { seed, ..recipe.clone() };
+            let folder = out.join(name).join(format!("seed-{seed}"));
+            if let Some(score) = finished(&folder, &recipe, &fingerprint)? {
+                scores.push(score);
+                continue;
+            }
+            let mut hear = |event: Event<'_>| observer(name, seed, event);
+            let training = if folder.join("run.toml").is_file() {
+                Training::resume(&folder, device, &mut hear)?
+            } else {
+                Training::begin(recipe.clone(), data, &folder, device, &mut hear)?
+            };
+            let outcome = training.run(&mut hear, stop)?;
+            if outcome.interrupted || stop.load(Ordering::Relaxed) {
+                return Ok(None);
+            }
+            let model = Model::open(&folder, device)?;
+            let [precision_at_1, r_precision, mean_average_precision_at_r] =
+                measure(&model, &model.read(test, &mut |_, _| {})?)?;
+            let score = Score {
+                name: name.clone(),
+                seed,
+                recipe,
+                test: fingerprint.clone(),
+                precision_at_1,
+                r_precision,
+                mean_average_precision_at_r,
+                seconds: outcome.seconds,
+            };
+            let path = folder.join(RESULT);
+            let text =
+                serde_json::to_string_pretty(&score).map_err(|e| TrainError::io("write", &path)(e.into()))?;
+            write_whole(&path, text.as_bytes())?;
+            scores.push(score);
+        }
+    }
+    Ok(Some(scores))
+}
+
+/// The result of a run that is done.
+fn finished(folder: &Path, recipe: &Recipe, test: &str) -> Result<Option<Score>, TrainError> {
+    let path = folder.join(RESULT);
+    let text = match std::fs::read_to_string(&path) {
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+        text => text.map_err(TrainError::io("read", &path))?,
+    };
+    let score: Score = serde_json::from_str(&text)
+        .map_err(|e| TrainError::Toml { path: path.clone(), message: e.to_string() })?;
+    if score.recipe != *recipe || score.test != test {
+        return Err(TrainError::OtherComparison(path));
+    }
+    Ok(Some(score))
+}
+
+fn measure(model: &Model, inputs: &Inputs) -> Result<[f64; 3], TrainError> {
+    let (labels, _) = inputs.labels()?.ok_or(TrainError::NeedsLabels { method: "compare" })?;
+    let vectors = model.embed(inputs, &mut |_, _| {})?;
+    let vectors = Vectors::new(&vectors, model.dimension()).map_err(LossError::from)?;
+    let options = RetrievalOptions { metric: model.metric(), ..RetrievalOptions::default() };
+    let found = retrieval(Labeled { vectors, labels: &labels }, None, &options)?;
+    Ok([found.precision_at_1, found.r_precision, found.mean_average_precision_at_r])
+}
+
+/// The contender of a recipe file, called as the file is.
+///
+/// # Errors
+/// As [`Recipe::read`].
+pub fn contender(path: &Path) -> Result<Contender, TrainError> {
+    let name = path.file_stem().map_or_else(PathBuf::new, PathBuf::from).display().to_string();
+    Ok(Contender { name, recipe: Recipe::read(path)? })
+}

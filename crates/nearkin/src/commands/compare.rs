@@ -1,0 +1,125 @@
+//! `nearkin compare`
+
+use std::path::PathBuf;
+use std::sync::atomic::AtomicBool;
+
+use clap::Args as ClapArgs;
+use nearkin_eval::{MethodSummary, PairedDifference, compare_methods};
+use nearkin_train::{Contender, Event, Score, compare, contender};
+use serde_json::json;
+
+use crate::cli::OnDevice;
+use crate::commands::train::interruptible;
+use crate::failure::Failure;
+use crate::ui::{Ui, duration, table};
+
+/// What to compare, on what.
+#[derive(Debug, ClapArgs)]
+pub struct Args {
+    /// The recipes, two or more; a recipe is called as its file is
+    #[arg(required = true, num_args = 2.., value_name = "RECIPE")]
+    recipes: Vec<PathBuf>,
+    /// Labelled images to train on
+    #[arg(long, value_name = "PATH")]
+    data: PathBuf,
+    /// Labelled images to measure on, best of classes that are not among the others
+    #[arg(long, value_name = "PATH")]
+    test: PathBuf,
+    /// Runs of each recipe, with the seeds 0, 1, 2 …
+    #[arg(long, default_value = "5", value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    seeds: u64,
+    /// Replaces the epochs of every recipe
+    #[arg(long, value_name = "N")]
+    epochs: Option<usize>,
+    /// Folder for the runs and the table; the same command goes on where it was stopped
+    #[arg(long, value_name = "DIR")]
+    out: PathBuf,
+    #[command(flatten)]
+    device: OnDevice,
+}
+
+pub fn run(args: Args, ui: &Ui) -> Result<(), Failure> {
+    let device = args.device.open()?;
+    let mut contenders: Vec<Contender> = Vec::new();
+    for path in &args.recipes {
+        let mut one = contender(path)?;
+        if contenders.iter().any(|other| other.name == one.name) {
+            return Err(Failure::misuse(format!("two recipes are called {}: rename one", one.name)));
+        }
+        one.recipe.epochs = args.epochs.unwrap_or(one.recipe.epochs);
+        contenders.push(one);
+    }
+    let total = contenders.len() as u64 * args.seeds;
+    let mut done = 0;
+    let mut observer = |name: &str, seed: u64, event: Event<'_>| match event {
+        Event::Warning(text) if seed == 0 => ui.warn(format!("{name}: {text}")),
+        Event::EpochDone(report) if report.epoch == report.epochs => {
+            done += 1;
+            ui.note(format!(
+                "{name}, seed {seed}: loss {:.4}, {}  ({done} of at most {total} runs)",
+                report.loss,
+                duration(report.seconds)
+            ));
+        }
+        _ => {}
+    };
+    let stop: &AtomicBool = &*interruptible()?;
+    let found = compare(
+        &contenders,
+        0..args.seeds,
+        (&args.data, &args.test),
+        &args.out,
+        &device,
+        &mut observer,
+        stop,
+    )?;
+    let Some(scores) = found else {
+        return Err(Failure::interrupted("saved; the same command goes on from there".to_owned()));
+    };
+    show(&contenders, &scores, ui)
+}
+
+fn show(contenders: &[Contender], scores: &[Score], ui: &Ui) -> Result<(), Failure> {
+    for score in scores {
+        ui.print_json(&json!({
+            "name": score.name, "seed": score.seed, "precision_at_1": score.precision_at_1,
+            "r_precision": score.r_precision, "mean_average_precision_at_r": score.mean_average_precision_at_r,
+            "seconds": score.seconds,
+        }));
+    }
+    let of = |figure: fn(&Score) -> f64| {
+        let values: Vec<(&str, Vec<f64>)> = contenders
+            .iter()
+            .map(|contender| {
+                let own = scores.iter().filter(|score| score.name == contender.name);
+                (contender.name.as_str(), own.map(figure).collect())
+            })
+            .collect();
+        let slices: Vec<(&str, &[f64])> = values.iter().map(|(name, v)| (*name, v.as_slice())).collect();
+        compare_methods(&slices)
+    };
+    let (by_map, by_precision, by_seconds) =
+        (of(|s| s.mean_average_precision_at_r)?, of(|s| s.precision_at_1)?, of(|s| s.seconds)?);
+    let named = |all: &[MethodSummary], name: &str| all.iter().find(|one| one.name == name).cloned();
+    let rows = by_map.iter().map(|one| {
+        let precision = named(&by_precision, &one.name).map_or_else(String::new, |p| mean(&p));
+        let seconds = named(&by_seconds, &one.name).map_or(0.0, |s| s.mean);
+        let behind = match &one.behind_best {
+            None => "best".to_owned(),
+            Some(PairedDifference { mean, interval: Some((low, high)) }) => {
+                format!("{mean:.3} ({low:.3} to {high:.3})")
+            }
+            Some(PairedDifference { mean, interval: None }) => format!("{mean:.3}"),
+        };
+        [one.name.clone(), mean(one), behind, precision, duration(seconds)]
+    });
+    let head = ["recipe", "MAP@R", "behind the best", "precision@1", "a run"];
+    ui.print(table(head, rows, &[1, 2, 3, 4]));
+    ui.note("Means over the seeds with 95 % t-intervals; what lies behind the best is paired by seed.");
+    Ok(())
+}
+
+fn mean(of: &MethodSummary) -> String {
+    let half = of.interval.map_or(String::new(), |(low, high)| format!(" ± {:.3}", 0.5 * (high - low)));
+    format!("{:.3}{half}", of.mean)
+}
