@@ -132,7 +132,7 @@ fn a_comparison_goes_on_where_it_stopped_and_keeps_to_its_recipes() {
     write_classes(at("train").as_ref(), &["a", "b", "c"], 8);
     write_classes(at("test").as_ref(), &["d", "e"], 6);
     for name in ["one", "two"] {
-        std::fs::rename(write_recipe(folder.path(), "supcon"), at(&format!("{name}.toml"))).unwrap();
+        fs::rename(write_recipe(folder.path(), "supcon"), at(&format!("{name}.toml"))).unwrap();
     }
     let compare = |seeds: &'static str, epochs: &'static str| {
         let (one, two) = (at("one.toml"), at("two.toml"));

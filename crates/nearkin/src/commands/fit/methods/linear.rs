@@ -242,7 +242,7 @@ impl Nca {
         };
         let (iterations, tolerance) = (self.iterations, self.tolerance);
         match self.stochastic {
-            false => method.descent(classic::Lbfgs { iterations, tolerance }),
+            false => method.descent(Lbfgs { iterations, tolerance }),
             true => {
                 let (epochs, batch, rate) = (self.epochs, self.batch, self.rate);
                 method.stochastic(classic::Stochastic { epochs, batch, rate, seed })
@@ -282,8 +282,7 @@ pub struct Mlkr {
 impl Mlkr {
     fn method(&self) -> classic::Mlkr {
         let (iterations, tolerance) = (self.iterations, self.tolerance);
-        let method =
-            classic::Mlkr::new().start(self.start.into()).descent(classic::Lbfgs { iterations, tolerance });
+        let method = classic::Mlkr::new().start(self.start.into()).descent(Lbfgs { iterations, tolerance });
         match self.dims {
             Some(dims) => method.dims(dims),
             None => method,
@@ -336,7 +335,7 @@ impl Lmnn {
             .push(self.push)
             .start(self.start.into())
             .passes(self.passes)
-            .descent(classic::Lbfgs { iterations, tolerance });
+            .descent(Lbfgs { iterations, tolerance });
         match self.dims {
             Some(dims) => method.dims(dims),
             None => method,
@@ -617,6 +616,7 @@ fn descent(objective: &str, found: &Descent) -> Vec<(String, String)> {
         Stop::Gain => "the last step gained as good as nothing",
         Stop::Iterations => "all steps were made",
         Stop::LineSearch => "no step gained anything more",
+        Stop::Observer => "it was asked to",
     };
     vec![
         (objective.to_owned(), format!("{:.4}", found.objective)),
