@@ -135,7 +135,7 @@ mod tests {
                 channels: 3,
                 size: 16,
                 embedding: Some(12),
-                projector: Some(MlpConfig { hidden: 10, out: 8, layers: 2, batch_norm: true }),
+                projector: Some(MlpConfig::byol(10, 8)),
             }
         })
     }
