@@ -52,11 +52,13 @@ fn main() -> Result<(), Box<dyn Error>> {
             curve("Loss", "loss", &[("train", 4.2, 0.9), ("validation", 4.4, 1.4)]),
             curve("Spread", "spread", &[("train", 0.2, 0.94)]),
         ],
-        map: Some(Map {
+        maps: vec![Map {
+            hint: "The first two principal components.".into(),
             points: pca_2d(learned)?,
             labels: labels.clone(),
             classes: CLASSES.map(str::to_owned).to_vec(),
-        }),
+            ..Map::default()
+        }],
         sheet,
         per_class: found
             .per_class
@@ -73,6 +75,7 @@ fn main() -> Result<(), Box<dyn Error>> {
             "The curves are drawn, not trained.".into(),
         ],
         skipped: vec![("Verification (TAR at FAR)".into(), "the data names no pairs".into())],
+        ..Report::default()
     };
     report.write(path)?;
     Ok(())
