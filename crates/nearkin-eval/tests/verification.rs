@@ -271,7 +271,7 @@ fn the_rate_on_other_classes_lies_where_it_was_predicted() {
         low <= rate && rate <= high
     });
     let kept = kept.count();
-    assert!(kept >= 101, "{kept} of 100");
+    assert!(kept >= 90, "{kept} of 100");
 }
 
 #[test]

@@ -94,7 +94,7 @@ impl Training {
     ) -> Result<Self, TrainError> {
         recipe.check()?;
         Run::check_free(out)?;
-        Self::begin_on(recipe, &Dataset::open(data)?, None, out, device, observer)
+        Self::start(recipe, (&Dataset::open(data)?, data), None, out, device, observer)
     }
 
     /// As [`begin`](Self::begin), on a data set that a program made or read already, and with a graph of kin in place of the
@@ -112,8 +112,19 @@ impl Training {
     ) -> Result<Self, TrainError> {
         recipe.check()?;
         Run::check_free(out)?;
+        Self::start(recipe, (dataset, dataset.path()), graph, out, device, observer)
+    }
+
+    fn start(
+        recipe: Recipe,
+        (dataset, path): (&Dataset, &Path),
+        graph: Option<KinGraph>,
+        out: &Path,
+        device: &Device,
+        observer: &mut dyn FnMut(Event<'_>),
+    ) -> Result<Self, TrainError> {
         let recipe = resolve(recipe, &dataset.describe());
-        let data_path = absolute(dataset.path());
+        let data_path = absolute(path);
         let prepared = prepare(dataset, &recipe, observer)?;
         let file = RunFile {
             nearkin: env!("CARGO_PKG_VERSION").to_owned(),

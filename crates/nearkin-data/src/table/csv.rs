@@ -1,6 +1,6 @@
 //! Separated values.
 
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Cursor, Read};
 use std::path::Path;
 
 use csv::{ErrorKind, ReaderBuilder, StringRecord, Trim};
@@ -13,19 +13,23 @@ use crate::sources::open_maybe_gzip;
 /// What may stand between cells, the most usual first.
 const SEPARATORS: [u8; 3] = [b',', b';', b'\t'];
 /// Bytes of the first line that are looked at.
-const HEADER: usize = 1 << 20;
+const HEADER: u64 = 1 << 20;
 
 pub(super) fn read(path: &Path, options: &TableOptions) -> Result<Table, DataError> {
-    let mut file = BufReader::with_capacity(HEADER, open_maybe_gzip(path)?);
-    let start = file.fill_buf().map_err(|source| DataError::read(path, source))?;
-    let first = start.split(|byte| *byte == b'\n').next().unwrap_or_default();
+    let mut file = BufReader::new(open_maybe_gzip(path)?);
+    let mut first = Vec::new();
+    file.by_ref()
+        .take(HEADER)
+        .read_until(b'\n', &mut first)
+        .map_err(|source| DataError::read(path, source))?;
     if first.iter().all(u8::is_ascii_whitespace) {
         return Err(DataError::table(path, "its first line is empty, wanted the names of the columns"));
     }
     let count = |separator: &u8| first.iter().filter(|byte| *byte == separator).count();
     // The first of the most frequent ones.
     let separator = SEPARATORS.iter().rev().max_by_key(|s| count(s)).copied().unwrap_or(b',');
-    let mut reader = ReaderBuilder::new().delimiter(separator).trim(Trim::All).from_reader(file);
+    let whole = Cursor::new(&first).chain(file);
+    let mut reader = ReaderBuilder::new().delimiter(separator).trim(Trim::All).from_reader(whole);
     let header = reader.headers().map_err(|error| problem(path, &error))?;
     // Spreadsheets put a byte order mark in front of the first name.
     let names: Vec<String> =

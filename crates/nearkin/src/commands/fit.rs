@@ -19,7 +19,7 @@ use serde_json::json;
 pub use self::methods::{Kind, Method};
 use self::methods::{Needs, Samples, WithMethod};
 pub use self::rows::{Colours, Divided, HoldOut, TableArgs, vectors};
-pub use self::scores::{Scores, plane};
+pub use self::scores::{Scores, accuracy, plane};
 use crate::failure::Failure;
 use crate::ui::{Ui, count, table};
 
@@ -95,7 +95,7 @@ pub fn run(args: Args, ui: &Ui) -> Result<(), Failure> {
         label: table.label_name().map(str::to_owned),
         id: table.id_name().map(str::to_owned),
         prepare: args.hold_out.settings(0.0).into_iter().chain(args.table.settings()).collect(),
-        fit: method.settings(),
+        fit: method.settings()?,
     };
     let mut run = Run::create(&args.out, &file)?;
     let model = match &found.map {

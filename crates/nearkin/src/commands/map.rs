@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use nearkin_data::table::Matrix;
 use nearkin_data::{Dataset, Features, PrepareOptions, Table, TableKind, is_manifest};
-use nearkin_eval::{Comparison, Labeled, Map, Report, Weighting, knn_accuracy, neighbourhoods};
+use nearkin_eval::{Comparison, Map, Report, neighbourhoods};
 use nearkin_sweep::{Metric, Vectors};
 use nearkin_train::{FitFile, FitReport, Inputs, Logged, Model, Run, pixels, prepared_side};
 use serde_json::json;
@@ -176,7 +176,7 @@ pub fn run(args: Args, ui: &Ui) -> Result<(), Failure> {
 
     let measured: Vec<Measured> =
         maps.iter().map(|map| measure(map, &rows, &divided, &args)).collect::<Result<_, _>>()?;
-    let file = file(&args, &methods, &rows, &divided);
+    let file = file(&args, &methods, &rows, &divided)?;
     let mut run = Run::create(&args.out, &file)?;
     for (map, found) in maps.iter().zip(&measured) {
         let value = |name: &str, value: Option<f64>| value.map(|value| (name.to_owned(), value, None));
@@ -374,9 +374,7 @@ fn accuracy(
     }
     let (asking, searched) =
         (rows.colours.labels_of(&divided.held_out), rows.colours.labels_of(&divided.train));
-    let queries = Labeled { vectors: unseen, labels: &asking };
-    let references = Labeled { vectors: train, labels: &searched };
-    Ok(Some(knn_accuracy(queries, Some(references), metric, k, Weighting::Uniform)?))
+    Ok(Some(super::fit::accuracy((unseen, &asking), Some((train, &searched)), metric, k)?))
 }
 
 /// The accuracy of the rows as they are.
@@ -462,11 +460,12 @@ fn draw(map: &Mapped, colours: &Colours, divided: &Divided) -> Result<Map, Failu
     })
 }
 
-fn file(args: &Args, methods: &[Method], rows: &Rows, divided: &Divided) -> FitFile {
-    let settings: Vec<toml::Value> = methods.iter().map(|method| method.settings().into()).collect();
+fn file(args: &Args, methods: &[Method], rows: &Rows, divided: &Divided) -> Result<FitFile, Failure> {
+    let settings = methods.iter().map(|method| Ok(method.settings()?.into()));
+    let settings: Vec<toml::Value> = settings.collect::<Result<_, Failure>>()?;
     let models: Vec<toml::Value> =
         args.model.iter().map(|folder| folder.display().to_string().into()).collect();
-    FitFile {
+    Ok(FitFile {
         nearkin: env!("CARGO_PKG_VERSION").to_owned(),
         data: std::path::absolute(&args.data).unwrap_or_else(|_| args.data.clone()),
         fingerprint: rows.fingerprint.clone(),
@@ -477,7 +476,7 @@ fn file(args: &Args, methods: &[Method], rows: &Rows, divided: &Divided) -> FitF
         id: args.table.id.clone(),
         prepare: args.hold_out.settings(HOLD_OUT).into_iter().chain(rows.settings.clone()).collect(),
         fit: toml::Table::from_iter([("methods".into(), settings.into()), ("models".into(), models.into())]),
-    }
+    })
 }
 
 fn say(comparison: &Comparison, ui: &Ui) {

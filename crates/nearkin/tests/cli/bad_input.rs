@@ -159,13 +159,13 @@ fn a_corrupt_checkpoint_is_refused_and_the_one_before_it_offered() {
     let mut steps: Vec<PathBuf> = fs::read_dir(&checkpoints).unwrap().map(|e| e.unwrap().path()).collect();
     steps.sort();
     let [earlier, newest] = &steps[..] else { panic!("two checkpoints: {steps:?}") };
-    let network = newest.join("network.bpk");
+    let network = newest.join("learner.bpk");
     let mut bytes = fs::read(&network).unwrap();
     let middle = bytes.len() / 2;
     bytes[middle] ^= 1;
     fs::write(&network, &bytes).unwrap();
     let advice = format!("remove {}", newest.display());
-    scene.resume().with(1, &["network.bpk", "checksum", &advice]);
+    scene.resume().with(1, &["learner.bpk", "checksum", &advice]);
     // The advice works.
     fs::remove_dir_all(newest).unwrap();
     assert!(earlier.is_dir());

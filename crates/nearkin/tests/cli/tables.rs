@@ -170,7 +170,9 @@ fn every_linear_method_leaves_a_model_and_every_spectral_one_a_map() {
     }
     for method in ["lle", "isomap", "laplacian-eigenmaps", "diffusion-maps", "mds", "smacof"] {
         let scene = Scene::new();
-        let ended = scene.fit(&[method, "--drop", "colour", "--hold-out", "0.3"]).well();
+        // Three classes far apart: few neighbours would not join them, and Isomap refuses a graph in pieces.
+        let near: &[&str] = if method == "isomap" { &["--neighbors", "25"] } else { &[] };
+        let ended = scene.fit(&[&[method, "--drop", "colour", "--hold-out", "0.3"], near].concat()).well();
         assert!(ended.stdout.contains("no model") && !scene.out.join("model").exists(), "{ended:#?}");
         let vectors = scene.out.join("embeddings.parquet");
         let index = scene.at("map.index");
@@ -254,7 +256,6 @@ fn bad_tables_end_with_one_message_and_no_run() {
     refused("a,b,class\n1,2,x\n3,4,y\n", &["nca", "--label", "kind"], 1, &["no column 'kind'"]);
     refused("a,b,class\n1,2,x\n3,4,y\n", &["pca", "--drop", "c"], 1, &["no column 'c'", "--drop"]);
     refused("a,b,class\n1,2,x\n3,4,\n5,6,y\n", &["nca"], 1, &["line 3, column 'class'", "missing"]);
-    refused("a,class\n1,x\n1,y\n", &["pca", "--dims", "1"], 1, &["all samples are the same"]);
     refused("a,class\n1e300,x\n-1e300,y\n", &["pca"], 1, &["'a' spreads from"]);
     refused("a,class\n1e300,x\n1,y\n", &["pca", "--scale", "none"], 1, &["line 2, column 'a'", "beyond"]);
     refused("a,class\n1e999,x\n1,y\n", &["pca"], 1, &["line 2, column 'a'", "1e999"]);

@@ -29,6 +29,13 @@ macro_rules! table {
                     $(Self::$name(method) => Kind::$kind(method),)*
                 }
             }
+
+            /// Its name on the command line.
+            pub fn name(&self) -> String {
+                kebab(match self {
+                    $(Self::$name(_) => stringify!($name),)*
+                })
+            }
         }
     };
 }
@@ -132,17 +139,11 @@ pub struct Mapped {
 }
 
 impl Method {
-    /// Its name on the command line.
-    pub fn name(&self) -> String {
-        match self.settings().get("method") {
-            Some(toml::Value::String(name)) => name.clone(),
-            _ => String::new(),
-        }
-    }
-
     /// Every setting, and under `method` the name.
-    pub fn settings(&self) -> toml::Table {
-        toml::Table::try_from(self).expect("settings are numbers, texts and flags")
+    pub fn settings(&self) -> Result<toml::Table, Failure> {
+        toml::Table::try_from(self).map_err(|e| {
+            Failure::misuse(format!("a setting of {} is too large to be written: {e}", self.name()))
+        })
     }
 
     pub fn needs(&self) -> Needs {
@@ -178,6 +179,18 @@ impl Method {
             })?
             .method)
     }
+}
+
+/// `LaplacianEigenmaps` as it is typed: `laplacian-eigenmaps`.
+fn kebab(name: &str) -> String {
+    let mut typed = String::new();
+    for letter in name.chars() {
+        if letter.is_uppercase() && !typed.is_empty() {
+            typed.push('-');
+        }
+        typed.extend(letter.to_lowercase());
+    }
+    typed
 }
 
 /// `nearkin fit METHOD`: the settings of the method, and what is common to all.
@@ -237,6 +250,17 @@ mod tests {
     fn settings_are_named_as_they_are_typed() {
         let method = Method::parse("laplacian-eigenmaps --neighbors 7").unwrap();
         assert_eq!(method.name(), "laplacian-eigenmaps");
-        assert_eq!(method.settings()["neighbors"].as_integer(), Some(7));
+        let settings = method.settings().unwrap();
+        assert_eq!(settings["neighbors"].as_integer(), Some(7));
+        let all = Method::augment_subcommands(clap::Command::new("methods"));
+        for typed in all.get_subcommands().map(clap::Command::get_name) {
+            let method = Method::parse(typed).unwrap();
+            assert_eq!(method.name(), typed);
+            assert_eq!(method.settings().unwrap()["method"].as_str(), Some(typed));
+        }
+        assert_eq!(
+            Method::parse("isomap --neighbors 18446744073709551615").unwrap().settings().unwrap_err().code,
+            2
+        );
     }
 }

@@ -19,7 +19,7 @@ pub fn report(
     let Given { table, colours, divided, features, all } = given;
     let fact = |name: &str, value: String| (name.to_owned(), value);
     let mut facts: Vec<(String, String)> = method
-        .settings()
+        .settings()?
         .into_iter()
         .map(|(name, value)| (name, value.as_str().map_or_else(|| value.to_string(), str::to_owned)))
         .collect();

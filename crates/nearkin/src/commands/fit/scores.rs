@@ -75,7 +75,12 @@ impl Scores {
                 let (asking, searched) = (colours.labels_of(asked_rows), colours.labels_of(&divided.train));
                 for k in [k.get(), 1] {
                     let found = both(&|queries, references| {
-                        accuracy((queries, &asking), references.map(|r| (r, &searched[..])), k)
+                        accuracy(
+                            (queries, &asking),
+                            references.map(|r| (r, &searched[..])),
+                            Metric::Euclidean,
+                            k,
+                        )
                     })?;
                     rows.push(row(format!("knn_accuracy ({k}-NN)"), found));
                 }
@@ -102,15 +107,16 @@ impl Scores {
     }
 }
 
-/// The share of queries whose class wins the vote of their `k` nearest references, by Euclidean distance.
+/// The share of queries whose class wins the vote of their `k` nearest references.
 pub fn accuracy(
     (queries, labels): (Vectors<'_>, &[u32]),
     references: Option<(Vectors<'_>, &[u32])>,
+    metric: Metric,
     k: usize,
 ) -> Result<f64, Failure> {
     let references = references.map(|(vectors, labels)| Labeled { vectors, labels });
     let queries = Labeled { vectors: queries, labels };
-    Ok(knn_accuracy(queries, references, Metric::Euclidean, k, Weighting::Uniform)?)
+    Ok(knn_accuracy(queries, references, metric, k, Weighting::Uniform)?)
 }
 
 /// Of the mean number of the `k` nearest references.

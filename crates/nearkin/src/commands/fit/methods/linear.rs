@@ -107,8 +107,8 @@ impl Linear for Zca {
 #[serde(rename_all = "kebab-case")]
 pub struct RandomProjection {
     /// Dimensions of the map
-    #[arg(long, value_name = "N", default_value_t = 2)]
-    pub dims: usize,
+    #[arg(long, value_name = "N", default_value_t = 2, value_parser = clap::value_parser!(u16).range(1..))]
+    pub dims: u16,
 }
 
 impl Linear for RandomProjection {
@@ -117,7 +117,7 @@ impl Linear for RandomProjection {
     }
 
     fn fit(&self, samples: &Samples<'_>) -> Found {
-        let method = classic::RandomProjection::new(self.dims).seed(samples.seed);
+        let method = classic::RandomProjection::new(self.dims.into()).seed(samples.seed);
         Ok((method.fit(samples.vectors.dim())?, Vec::new()))
     }
 }
