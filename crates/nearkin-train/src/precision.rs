@@ -181,9 +181,8 @@ mod tests {
             };
             let (of_bf16, half) = step(FloatDType::BF16, &config);
             assert_eq!(of_bf16.len(), wanted.len());
-            // f16 has three bits more, and a mistake would not care.
-            let (bf16, f16) = (miss(&of_bf16), miss(&step(FloatDType::F16, &config).0));
-            assert!(bf16 < 0.5 && f16 < 0.3 * bf16, "{}: {bf16} {f16}", config.encoder);
+            let miss = miss(&of_bf16);
+            assert!(miss < 0.5, "{}: {miss}", config.encoder);
             // Weights and statistics are still f32, and the statistics are those of this batch.
             for ((dtype, half), (_, full)) in seen(&half).iter().zip(seen(&full)) {
                 assert_eq!(*dtype, DType::F32);
