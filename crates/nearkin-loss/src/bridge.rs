@@ -29,6 +29,8 @@ pub struct Evaluated {
 }
 
 /// Where a loss's figures are.
+// A loss is held once a step: boxing the larger variant would save nothing.
+#[allow(clippy::large_enum_variant)]
 #[derive(Debug, Clone)]
 enum Held {
     Here(Figures),

@@ -40,7 +40,7 @@ impl Patches {
             }
             let mut seen = vec![false; count];
             for number in numbers {
-                if !seen.get(*number).is_some_and(|seen| !seen) {
+                if seen.get(*number).is_none_or(|seen| *seen) {
                     return Err(wrong(
                         format!("{numbers:?}"),
                         format!("give different numbers below {count}"),

@@ -7,6 +7,9 @@ use nearkin_data::{Prepared, Table};
 
 use crate::error::TrainError;
 
+/// A class number a sample, and the names of the classes.
+pub type Labels = (Vec<u32>, Vec<String>);
+
 /// Samples that a model can embed, with what is known of them.
 #[derive(Clone)]
 pub enum Inputs {
@@ -71,7 +74,7 @@ impl Inputs {
     ///
     /// # Errors
     /// When some rows of a table's label column have one and others none.
-    pub fn labels(&self) -> Result<Option<(Vec<u32>, Vec<String>)>, TrainError> {
+    pub fn labels(&self) -> Result<Option<Labels>, TrainError> {
         match self {
             Self::Images { prepared, .. } => {
                 Ok(prepared.dataset.labels().map(|labels| (labels, prepared.dataset.classes().to_vec())))

@@ -41,7 +41,7 @@ pub use compare::{Contender, Score, compare, contender};
 pub use devices::{DeviceError, DeviceInfo, device, devices};
 pub use error::TrainError;
 pub use hold_out::split;
-pub use inputs::Inputs;
+pub use inputs::{Inputs, Labels};
 pub use kin_rule::{AxisRule, KinRule};
 pub use methods::{
     BatchAllMethod, BatchHardMethod, BatchKin, ContrastiveMethod, DrLimMethod, FaceNetMethod, Method,

@@ -42,6 +42,8 @@ pub struct Model {
 
 /// What embeds: each takes one kind of data.
 #[derive(Debug)]
+// A model holds one: boxing the larger variant would save nothing.
+#[allow(clippy::large_enum_variant)]
 pub enum Encoder {
     /// Images, by a network.
     Network(NetworkModel),

@@ -213,7 +213,7 @@ fn comparison(found: &Comparison) -> Option<String> {
         .iter()
         .map(|(name, _)| format!("<th scope=\"col\" class=\"num\">{}</th>", escape(name)))
         .collect();
-    let cell = |((value, best), (_, larger)): ((&Option<f64>, &Option<f64>), &(String, bool))| {
+    let cell = |value: &Option<f64>, best: &Option<f64>, larger: &bool| {
         let text = match value {
             None => "–".to_owned(),
             // A size, such as a number of dimensions.
@@ -226,7 +226,9 @@ fn comparison(found: &Comparison) -> Option<String> {
         format!("<td class=\"num\">{marked}</td>")
     };
     let line = |(name, values): &(String, Vec<Option<f64>>)| {
-        let cells: String = values.iter().zip(&best).zip(&found.measures).map(cell).collect();
+        let of_measures = values.iter().zip(&best).zip(&found.measures);
+        let cells: String =
+            of_measures.map(|((value, best), (_, larger))| cell(value, best, larger)).collect();
         format!("<tr><th scope=\"row\">{}</th>{cells}</tr>\n", escape(name))
     };
     let body: String = found.rows.iter().map(line).collect();

@@ -142,6 +142,7 @@ fn leaky(value: f32, slope: f32) -> f32 {
 /// `eˣ` to within 2 units in the last place, from −87 to 88; beyond, the value there. NaN stays NaN.
 ///
 /// `eˣ = 2ⁿ eʳ` with n the nearest whole number to x / ln 2, and the Taylor series of eʳ for |r| ≤ ln 2 / 2.
+#[expect(clippy::eq_op, reason = "x − x is not 0 for NaN")]
 #[inline(always)]
 pub(super) fn exp(x: f32) -> f32 {
     /// 1.5 · 2²³: the sum of this and a small number has the nearest whole number in its last bits.
@@ -189,7 +190,7 @@ fn tanh(x: f32) -> f32 {
     let far = (1.0 - 2.0 / (exp(2.0 * size) + 1.0)).copysign(x);
     let z = x * x;
     let mut sum = -5.704_988_7e-3;
-    for coefficient in [2.063_908_9e-2, -5.373_971_6e-2, 0.133_314_42, -0.333_332_82] {
+    for coefficient in [2.063_909e-2, -5.373_971_6e-2, 0.133_314_42, -0.333_332_8] {
         sum = sum * z + coefficient;
     }
     let near = x + x * z * sum;

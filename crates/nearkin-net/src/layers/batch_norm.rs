@@ -197,8 +197,7 @@ mod tests {
             let (mut means, mut variances) =
                 (Tensor::<1>::zeros([2], &device), Tensor::<1>::zeros([2], &device));
             for group in 0..wanted {
-                let rows: Vec<i32> =
-                    (0..images as i32).filter(|i| i % wanted as i32 == group as i32).collect();
+                let rows: Vec<i32> = (0..images as i32).filter(|i| i % wanted == group).collect();
                 let of =
                     |t: &Tensor<4>| t.clone().detach().select(0, Tensor::from_ints(rows.as_slice(), &device));
                 let alone = layer(2, &device);

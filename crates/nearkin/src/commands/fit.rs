@@ -66,13 +66,17 @@ impl Given {
 }
 
 /// What a method found.
-struct Found {
-    train: Vec<f32>,
-    unseen: Option<Vec<f32>>,
-    dim: usize,
-    map: Option<LinearMap>,
-    facts: Vec<(String, String)>,
-    seconds: f64,
+pub struct Found {
+    /// The places of the rows that it was fitted to.
+    pub train: Vec<f32>,
+    /// Those of the other rows, if the method has any for them.
+    pub unseen: Option<Vec<f32>>,
+    pub dim: usize,
+    /// What a linear method leaves.
+    pub map: Option<LinearMap>,
+    /// What is to be said of how it was found.
+    pub facts: Vec<(String, String)>,
+    pub seconds: f64,
 }
 
 pub fn run(args: Args, ui: &Ui) -> Result<(), Failure> {
@@ -153,7 +157,7 @@ fn plan(args: &Common, method: &Method, given: &Given, ui: &Ui) {
 }
 
 /// Runs a method on the rows to fit to, and places the others.
-fn fit(
+pub fn fit(
     method: &Method,
     all: &Matrix,
     colours: &Colours,
@@ -181,18 +185,6 @@ fn fit(
             Ok(Found { train, unseen, dim, map: None, facts, seconds })
         }
     }
-}
-
-/// The same for other commands: places of the rows fitted and of the others, dimensions, seconds.
-pub fn map_rows(
-    method: &Method,
-    all: &Matrix,
-    colours: &Colours,
-    divided: &Divided,
-    seed: u64,
-) -> Result<(Vec<f32>, Option<Vec<f32>>, usize, f64), Failure> {
-    let found = fit(method, all, colours, divided, seed)?;
-    Ok((found.train, found.unseen, found.dim, found.seconds))
 }
 
 /// Writes the model; returns its hash.

@@ -13,7 +13,7 @@ use nearkin_train::{FitFile, FitReport, Inputs, Logged, Model, Run, pixels, prep
 use serde_json::json;
 
 use super::fit::methods::Needs;
-use super::fit::{Colours, Divided, HoldOut, Kind, Method, TableArgs, map_rows, plane, typed, vectors};
+use super::fit::{Colours, Divided, Found, HoldOut, Kind, Method, TableArgs, fit, plane, typed, vectors};
 use crate::cli::OnDevice;
 use crate::failure::Failure;
 use crate::ui::{Ui, table};
@@ -138,8 +138,8 @@ pub fn run(args: Args, ui: &Ui) -> Result<(), Failure> {
     let (mut maps, mut left_out) = (Vec::new(), Vec::new());
     for (typed, method) in args.methods.iter().zip(&methods) {
         ui.note(format!("mapping by {typed}"));
-        match map_rows(method, &rows.all, &rows.colours, &divided, args.hold_out.seed) {
-            Ok((train, unseen, dim, seconds)) => {
+        match fit(method, &rows.all, &rows.colours, &divided, args.hold_out.seed) {
+            Ok(Found { train, unseen, dim, seconds, .. }) => {
                 let hint = placed(method, !divided.held_out.is_empty());
                 maps.push(Mapped {
                     name: typed.clone(),

@@ -56,7 +56,8 @@ impl Scores {
             }
         };
         let asked_rows = if queries.is_some() { &divided.held_out } else { &divided.train };
-        let both = |measure: &dyn Fn(Vectors<'_>, Option<Vectors<'_>>) -> Result<f64, Failure>| {
+        type Measure<'a> = &'a dyn Fn(Vectors<'_>, Option<Vectors<'_>>) -> Result<f64, Failure>;
+        let both = |measure: Measure<'_>| {
             let (map, features) = (places(train)?, vectors(&seen_features)?);
             Ok::<_, Failure>(match queries {
                 Some((places, raw)) => (measure(places, Some(map))?, measure(raw, Some(features))?),
