@@ -281,7 +281,7 @@ pub fn gru(x: Tensor<3>, weight: Tensor<2>, bias: Tensor<1>) -> Tensor<3> {
             Dispatch::gru_of_sequences(x.into_dispatch(), weight.into_dispatch(), bias.into_dispatch());
         return Tensor::from_dispatch(states);
     }
-    let mut state = Tensor::zeros([n, hidden], &x.device());
+    let mut state = Tensor::zeros([n, hidden], (&x.device(), x.dtype()));
     let mut states = vec![];
     for step in x.split(1, 1) {
         let x = step.reshape([n, 3 * hidden]);
@@ -435,6 +435,26 @@ mod tests {
                     }
                 };
                 check("softmax", run([&x, &g], weigh(false)), run([&x, &g], weigh(true)));
+            }
+        }
+    }
+
+    #[test]
+    fn a_gated_unit_matches_burns_operations_with_and_without_checkpointing() {
+        for device in devices() {
+            let (x, w) = (tensor([3, 4, 6, 1], 1, &device), tensor([6, 2, 1, 1], 2, &device));
+            let bias = Tensor::<1>::from_floats([0.1, -0.2, 0.3, 0.0, 1.0, -1.0], &device);
+            let through = |precision: FloatDType| {
+                let bias = bias.clone();
+                run([&x, &w], move |x, w| {
+                    let (x, w) = (x.squeeze_dim::<3>(3).cast(precision), w.reshape([6, 2]).cast(precision));
+                    let scale = w.clone().sum().reshape([1]).repeat_dim(0, 6);
+                    let states = gru(x, w, bias.clone().cast(precision) * scale);
+                    states.cast(FloatDType::F32).unsqueeze_dim(3)
+                })
+            };
+            for (ours, burns) in through(FloatDType::F32).iter().zip(&through(FloatDType::F64)) {
+                assert_close(&narrow(ours), burns, 2e-6, "states and gradients");
             }
         }
     }
