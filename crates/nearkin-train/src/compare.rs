@@ -9,7 +9,6 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use burn::tensor::Device;
 use nearkin_data::Dataset;
 use nearkin_eval::{Labeled, RetrievalOptions, retrieval};
-use nearkin_loss::LossError;
 use nearkin_sweep::Vectors;
 use serde::{Deserialize, Serialize};
 
@@ -19,7 +18,8 @@ use crate::inputs::Inputs;
 use crate::model::Model;
 use crate::progress::Event;
 use crate::recipe::Recipe;
-use crate::training::Training;
+use crate::run::Run;
+use crate::training::{Training, resolve};
 
 const RESULT: &str = "result.json";
 
@@ -42,8 +42,8 @@ pub struct Score {
     pub seed: u64,
     /// The recipe, so that a result is not taken for that of another.
     pub recipe: Recipe,
-    /// The fingerprint of the data it was measured on.
-    pub test: String,
+    /// The fingerprints of the data that it learned from, and of the data that it was measured on.
+    pub data: [String; 2],
     /// precision@1
     pub precision_at_1: f64,
     /// R-precision
@@ -60,7 +60,7 @@ pub struct Score {
 /// stopped. `None` when `stop` was set on the way.
 ///
 /// # Errors
-/// As training and evaluation; and when `out` holds results of other recipes or data.
+/// As training and evaluation; and when `out` holds runs of other recipes or data.
 pub fn compare(
     contenders: &[Contender],
     seeds: std::ops::Range<u64>,
@@ -70,21 +70,22 @@ pub fn compare(
     observer: &mut dyn FnMut(&str, u64, Event<'_>),
     stop: &AtomicBool,
 ) -> Result<Option<Vec<Score>>, TrainError> {
-    let (fingerprint, mut scores) = (Dataset::open(test)?.fingerprint(), Vec::new());
+    let train = Dataset::open(data)?;
+    let (summary, data_of) = (train.describe(), [train.fingerprint(), Dataset::open(test)?.fingerprint()]);
+    let mut scores = Vec::new();
     // Round by round, so that an early look at the table compares like with like.
     for seed in seeds {
         for Contender { name, recipe } in contenders {
-            let recipe = Recipe { seed, ..recipe.clone() };
+            let recipe = resolve(Recipe { seed, ..recipe.clone() }, &summary);
             let folder = out.join(name).join(format!("seed-{seed}"));
-            if let Some(score) = finished(&folder, &recipe, &fingerprint)? {
+            if let Some(score) = finished(&folder, &recipe, &data_of)? {
                 scores.push(score);
                 continue;
             }
             let mut hear = |event: Event<'_>| observer(name, seed, event);
-            let training = if folder.join("run.toml").is_file() {
-                Training::resume(&folder, device, &mut hear)?
-            } else {
-                Training::begin(recipe.clone(), data, &folder, device, &mut hear)?
+            let training = match begun(&folder, &recipe, &data_of[0])? {
+                true => Training::resume(&folder, device, &mut hear)?,
+                false => Training::begin(recipe.clone(), data, &folder, device, &mut hear)?,
             };
             let outcome = training.run(&mut hear, stop)?;
             if outcome.interrupted || stop.load(Ordering::Relaxed) {
@@ -97,7 +98,7 @@ pub fn compare(
                 name: name.clone(),
                 seed,
                 recipe,
-                test: fingerprint.clone(),
+                data: data_of.clone(),
                 precision_at_1,
                 r_precision,
                 mean_average_precision_at_r,
@@ -114,7 +115,7 @@ pub fn compare(
 }
 
 /// The result of a run that is done.
-fn finished(folder: &Path, recipe: &Recipe, test: &str) -> Result<Option<Score>, TrainError> {
+fn finished(folder: &Path, recipe: &Recipe, data: &[String; 2]) -> Result<Option<Score>, TrainError> {
     let path = folder.join(RESULT);
     let text = match std::fs::read_to_string(&path) {
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(None),
@@ -122,16 +123,29 @@ fn finished(folder: &Path, recipe: &Recipe, test: &str) -> Result<Option<Score>,
     };
     let score: Score = serde_json::from_str(&text)
         .map_err(|e| TrainError::Toml { path: path.clone(), message: e.to_string() })?;
-    if score.recipe != *recipe || score.test != test {
+    if score.recipe != *recipe || score.data != *data {
         return Err(TrainError::OtherComparison(path));
     }
     Ok(Some(score))
 }
 
+/// Whether the run was begun, and is to go on.
+fn begun(folder: &Path, recipe: &Recipe, data: &str) -> Result<bool, TrainError> {
+    let path = folder.join("run.toml");
+    if !path.is_file() {
+        return Ok(false);
+    }
+    let (_, file) = Run::open(folder)?;
+    if file.recipe != *recipe || file.fingerprint != data {
+        return Err(TrainError::OtherComparison(path));
+    }
+    Ok(true)
+}
+
 fn measure(model: &Model, inputs: &Inputs) -> Result<[f64; 3], TrainError> {
     let (labels, _) = inputs.labels()?.ok_or(TrainError::NeedsLabels { method: "compare" })?;
     let vectors = model.embed(inputs, &mut |_, _| {})?;
-    let vectors = Vectors::new(&vectors, model.dimension()).map_err(LossError::from)?;
+    let vectors = Vectors::new(&vectors, model.dimension())?;
     let options = RetrievalOptions { metric: model.metric(), ..RetrievalOptions::default() };
     let found = retrieval(Labeled { vectors, labels: &labels }, None, &options)?;
     Ok([found.precision_at_1, found.r_precision, found.mean_average_precision_at_r])

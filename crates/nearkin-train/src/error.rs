@@ -43,11 +43,8 @@ pub enum TrainError {
         /// The range.
         wanted: String,
     },
-    /// A folder of a comparison that holds another one's result.
-    #[error(
-        "{} is the result of another recipe or other test data: give --out another folder, or remove that run",
-        .0.display()
-    )]
+    /// A folder of a comparison that holds another one's run.
+    #[error("{} is of another recipe or other data: give --out another folder, or remove that run", .0.display())]
     OtherComparison(PathBuf),
     /// A method that needs labels on data without.
     #[error(

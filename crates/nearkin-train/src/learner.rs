@@ -3,7 +3,7 @@
 use burn::module::{Module, Param};
 use burn::optim::ModuleOptimizer;
 use burn::tensor::{Device, Tensor, TensorData};
-use nearkin_net::Network;
+use nearkin_net::{ConfigError, Network, NetworkConfig};
 
 use crate::methods::Method;
 use crate::step::Pulls;
@@ -23,19 +23,23 @@ pub(crate) struct Proxies {
 
 impl Learner {
     /// Initial weights, and class vectors drawn by the same seed.
+    ///
+    /// # Errors
+    /// When a size of the network is out of range.
     pub(crate) fn new(
-        network: Network,
+        network: &NetworkConfig,
         method: &dyn Method,
         classes: usize,
         seed: u64,
         device: &Device,
-    ) -> Self {
+    ) -> Result<Self, ConfigError> {
+        let network = network.init(device, seed)?;
         let dim = network.projection_dim();
         let proxies = method.proxies().map(|init| {
             let values = TensorData::new(init.draw(classes, dim, seed), [classes * init.per_class, dim]);
             Proxies { vectors: Param::from_tensor(Tensor::from_data(values, device)) }
         });
-        Self { network, proxies }
+        Ok(Self { network, proxies })
     }
 
     /// After a step; the class vectors learn at `proxy_rate` times the network's rate.

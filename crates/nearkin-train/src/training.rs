@@ -7,14 +7,14 @@ use std::time::{Duration, Instant};
 
 use burn::module::Module;
 use burn::optim::ModuleOptimizer;
-use burn::tensor::Device;
+use burn::tensor::{Device, Tensor};
 use nearkin_data::{Dataset, KinGraph, Loader, PrepareOptions, Prepared, Sampler, Skipped, Summary, Views};
 use nearkin_eval::{Labeled, RetrievalOptions, retrieval, spectrum};
 use nearkin_loss::miners::Census;
 use nearkin_loss::{Figures, LossError, Sides};
 use nearkin_net::NetworkConfig;
 use nearkin_net::weights::import_backbone;
-use nearkin_sweep::{SameLabel, Vectors};
+use nearkin_sweep::Vectors;
 
 use crate::checkpoint::{Checkpoints, State};
 use crate::device_views::{DeviceViews, MOST_BYTES};
@@ -207,8 +207,8 @@ impl Training {
             false => DeviceViews::load(&data, &train, Arc::clone(&views), device, MOST_BYTES)?.map(Arc::new),
         };
         let device = device.clone().autodiff();
-        let network = network_config.init(&device, recipe.seed)?;
-        let learner = Learner::new(network, method.as_ref(), class_count(&labels), recipe.seed, &device);
+        let (classes, seed) = (class_count(&labels), recipe.seed);
+        let learner = Learner::new(&network_config, method.as_ref(), classes, seed, &device)?;
         let optimizer = recipe.optimizer.build()?;
         let run = run(&file)?;
         Ok(Self {
@@ -267,9 +267,8 @@ impl Training {
     pub fn plan(&self) -> Result<Plan, TrainError> {
         let recipe = &self.file.recipe;
         let config = network_config(recipe);
-        let network = config.init(&self.device, recipe.seed)?;
-        let method = self.method.as_ref();
-        let mut learner = Learner::new(network, method, class_count(&self.labels), recipe.seed, &self.device);
+        let (method, classes) = (self.method.as_ref(), class_count(&self.labels));
+        let mut learner = Learner::new(&config, method, classes, recipe.seed, &self.device)?;
         let mut optimizer = recipe.optimizer.build()?;
         let first = self.batches(0).into_iter().next().unwrap_or_default();
         let samples = first.len();
@@ -279,7 +278,8 @@ impl Training {
         for _ in 0..2 {
             let start = Instant::now();
             if let Some(batch) = feed.next() {
-                let found = self.gradient_of(&learner, batch?)?;
+                let Fed { samples, labels, pixels } = batch?;
+                let found = self.gradient_of(&learner, pixels, &samples, &labels)?;
                 let (lr, proxy_rate) = (recipe.optimizer.lr(), method.proxy_rate());
                 learner = learner.updated(&mut optimizer, lr, proxy_rate, found.gradients);
                 let done = self.device.clone().inner().sync();
@@ -388,23 +388,28 @@ impl Training {
         Ok(Feed::Host { loader, device: self.device.clone() })
     }
 
-    fn gradient_of(&self, learner: &Learner, batch: Fed) -> Result<Gradient, TrainError> {
+    fn gradient_of(
+        &self,
+        learner: &Learner,
+        pixels: Tensor<4>,
+        samples: &[usize],
+        labels: &[u32],
+    ) -> Result<Gradient, TrainError> {
         let (method, recipe) = (self.method.as_ref(), &self.file.recipe);
-        let kin = BatchKin { samples: &batch.samples, labels: &batch.labels, graph: self.graph.as_ref() };
-        gradient(method, learner, batch.pixels, kin, recipe.accumulate, recipe.precision)
+        let batch = BatchKin { samples, labels, graph: self.graph.as_ref() };
+        gradient(method, learner, pixels, batch, recipe.accumulate, recipe.precision)
     }
 
     fn step(
         mut self,
-        batch: Fed,
+        Fed { samples, labels, pixels }: Fed,
         per_epoch: usize,
         pace: &mut Pace,
         observer: &mut dyn FnMut(Event<'_>),
     ) -> Result<Self, TrainError> {
         let steps = per_epoch * self.file.recipe.epochs;
-        let ([views, ..], samples, labels) =
-            (batch.pixels.dims(), batch.samples.clone(), batch.labels.clone());
-        let found = self.gradient_of(&self.learner, batch)?;
+        let [views, ..] = pixels.dims();
+        let found = self.gradient_of(&self.learner, pixels, &samples, &labels)?;
         self.ledger.enter(self.state.step + 1, &samples, found.loss);
         let interval = per_epoch.div_ceil(REPORTS_PER_EPOCH);
         let done = self.state.batch + 1;
@@ -424,12 +429,15 @@ impl Training {
             let [_, dim] = found.encoded.dims();
             let encoded: Vec<f32> =
                 found.encoded.into_data().convert::<f32>().try_to_vec().unwrap_or_default();
-            let encoded = Vectors::new(&encoded, dim).map_err(LossError::from)?;
+            let encoded = Vectors::new(&encoded, dim)?;
             let spectrum = spectrum(encoded)?;
-            let census = |(metric, margin)| {
-                Census::of(&Sides::within(encoded, &SameLabel::within(&labels)), metric, margin)
+            let triplets = match self.method.triplets() {
+                Some((metric, margin)) => {
+                    let batch = BatchKin { samples: &samples, labels: &labels, graph: self.graph.as_ref() };
+                    Some(Census::of(&Sides::within(encoded, &*batch.relation()?), metric, margin)?)
+                }
+                None => None,
             };
-            let triplets = self.method.triplets().map(census).transpose()?;
             let report = StepReport {
                 step: self.state.step,
                 steps,
@@ -506,7 +514,7 @@ impl Training {
         let mut progress = |done, total| observer(Event::Validating { done, total });
         let network = self.learner.network.valid();
         let vectors = embed(&network, &card, &self.device, &self.data, &self.held_out, &mut progress)?;
-        let vectors = Vectors::new(&vectors, card.dimension).map_err(LossError::from)?;
+        let vectors = Vectors::new(&vectors, card.dimension)?;
         let options = RetrievalOptions { metric: card.metric, ..RetrievalOptions::default() };
         let found = retrieval(Labeled { vectors, labels: &labels }, None, &options)?;
         Ok(Some(Validation {
@@ -572,7 +580,7 @@ fn prepare(
 }
 
 /// Fills in what the recipe leaves to the data and the method.
-fn resolve(recipe: Recipe, data: &Summary) -> Recipe {
+pub(crate) fn resolve(recipe: Recipe, data: &Summary) -> Recipe {
     let usual = data.sizes.first().map_or(USUAL_SIZE, |s| s.width.min(s.height));
     let colour = data.channels.iter().any(|c| c.channels == 3);
     let projected = recipe.method.projector().is_some();

@@ -21,7 +21,7 @@ use burn::tensor::Tensor;
 use nearkin_data::{Crop, DataError, Jitter, KinGraph, Sampler, ViewConfig};
 use nearkin_loss::{Evaluated, LossError, ProxyInit};
 use nearkin_net::{MlpConfig, Network};
-use nearkin_sweep::Metric;
+use nearkin_sweep::{Graph, Kin, Metric, SameLabel, SweepError};
 use serde::{Deserialize, Serialize};
 
 pub use batch_all::BatchAllMethod;
@@ -60,6 +60,19 @@ pub struct BatchKin<'a> {
     pub labels: &'a [u32],
     /// Which samples are kin, where the recipe says so in place of labels.
     pub graph: Option<&'a KinGraph>,
+}
+
+impl<'a> BatchKin<'a> {
+    /// The relation among the samples of the batch: that of the graph if there is one, else that of the labels.
+    ///
+    /// # Errors
+    /// When the graph names a sample that the batch does not hold.
+    pub fn relation(&self) -> Result<Box<dyn Kin + 'a>, SweepError> {
+        Ok(match self.graph {
+            Some(graph) => Box::new(Graph::within(self.samples.len(), graph.among(self.samples))?),
+            None => Box::new(SameLabel::within(self.labels)),
+        })
+    }
 }
 
 /// By what the best epoch is chosen.

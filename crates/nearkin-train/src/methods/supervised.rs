@@ -4,15 +4,14 @@ use burn::tensor::Tensor;
 use nearkin_data::{KinPairs, PkSampler, Sampler, ViewConfig};
 use nearkin_loss::{Evaluated, Loss, LossError, ProxyInit, evaluate};
 use nearkin_net::Network;
-use nearkin_sweep::{Graph, Metric, SameLabel};
-use serde::{Deserialize, Serialize};
+use nearkin_sweep::{Metric, SameLabel};
 
 use super::{BatchKin, Method, Selection, TrainSet, same_class_views};
 use crate::error::TrainError;
 
 /// A batch of P classes × K samples; with a graph of kin, of P samples and K − 1 neighbours of each.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Batches {
+#[derive(Clone, Copy)]
+pub(super) struct Batches {
     /// P, fewer where the data has fewer.
     pub classes: usize,
     /// K.
@@ -142,13 +141,7 @@ impl Method for Supervised {
         batch: BatchKin<'_>,
     ) -> Result<Evaluated, LossError> {
         let (Some(vectors), Some(ProxyInit { per_class, .. })) = (proxies, self.proxies()) else {
-            return match batch.graph {
-                Some(graph) => {
-                    let kin = Graph::within(batch.samples.len(), graph.among(batch.samples))?;
-                    evaluate(&self.loss, encoded, None, &kin)
-                }
-                None => evaluate(&self.loss, encoded, None, &SameLabel::within(batch.labels)),
-            };
+            return evaluate(&self.loss, encoded, None, &*batch.relation()?);
         };
         let [rows, _] = vectors.dims();
         let classes: Vec<u32> = (0..rows).map(|row| (row / per_class) as u32).collect();

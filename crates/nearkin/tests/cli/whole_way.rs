@@ -150,6 +150,12 @@ fn a_comparison_goes_on_where_it_stopped_and_keeps_to_its_recipes() {
     assert_eq!(second.len(), 4);
     assert_eq!(second[0], first[0], "a finished run is not repeated");
     compare("2", "3").with(1, &["result.json", "another recipe"]);
+    // A run without its result is one that was stopped: it goes on, but not as another recipe's.
+    let result = at("runs/one/seed-0/result.json");
+    fs::remove_file(&result).unwrap();
+    compare("2", "3").with(1, &["run.toml", "another recipe"]);
+    assert_eq!(compare("2", "2").well().json()[0], first[0]);
+    assert!(fs::exists(&result).unwrap());
     run(["compare", &at("one.toml"), &at("one.toml"), "--data", "x", "--test", "x", "--out", &at("runs")])
         .with(2, &["two recipes are called one"]);
 }
