@@ -100,9 +100,8 @@ fn show(contenders: &[Contender], scores: &[Score], ui: &Ui) -> Result<(), Failu
     };
     let (by_map, by_precision, by_seconds) =
         (of(|s| s.mean_average_precision_at_r)?, of(|s| s.precision_at_1)?, of(|s| s.seconds)?);
-    let named = |all: &[MethodSummary], name: &str| all.iter().find(|one| one.name == name).cloned();
     let rows = by_map.iter().map(|one| {
-        let precision = named(&by_precision, &one.name).map_or_else(String::new, |p| mean(&p));
+        let precision = named(&by_precision, &one.name).map_or_else(String::new, mean);
         let seconds = named(&by_seconds, &one.name).map_or(0.0, |s| s.mean);
         let behind = match &one.behind_best {
             None => "best".to_owned(),
@@ -117,6 +116,10 @@ fn show(contenders: &[Contender], scores: &[Score], ui: &Ui) -> Result<(), Failu
     ui.print(table(head, rows, &[1, 2, 3, 4]));
     ui.note("Means over the seeds with 95 % t-intervals; what lies behind the best is paired by seed.");
     Ok(())
+}
+
+fn named<'a>(all: &'a [MethodSummary], name: &str) -> Option<&'a MethodSummary> {
+    all.iter().find(|one| one.name == name)
 }
 
 fn mean(of: &MethodSummary) -> String {

@@ -114,7 +114,9 @@ pub struct Samples<'a> {
 
 /// A method that finds a linear map.
 pub trait Linear {
-    fn needs(&self) -> Needs;
+    fn needs(&self) -> Needs {
+        Needs::Classes
+    }
 
     /// The map, and what is to be said of how it was found.
     fn fit(&self, samples: &Samples<'_>) -> Result<(LinearMap, Vec<(String, String)>), ClassicError>;

@@ -74,11 +74,7 @@ impl Linear for Whitening {
 
     fn fit(&self, samples: &Samples<'_>) -> Found {
         let method = classic::Whitening::pca();
-        let fitted = match self.dims {
-            Some(dims) => method.dims(dims),
-            None => method,
-        }
-        .fit(samples.vectors)?;
+        let fitted = with(method, self.dims, classic::Whitening::dims).fit(samples.vectors)?;
         Ok((fitted.map, vec![kept(&fitted.how)]))
     }
 }
@@ -98,7 +94,7 @@ impl Linear for Zca {
 
     fn fit(&self, samples: &Samples<'_>) -> Found {
         let method = classic::Whitening::zca();
-        let fitted = self.components.map_or(method, |dims| method.dims(dims)).fit(samples.vectors)?;
+        let fitted = with(method, self.components, classic::Whitening::dims).fit(samples.vectors)?;
         Ok((fitted.map, vec![kept(&fitted.how)]))
     }
 }
@@ -134,17 +130,9 @@ pub struct Lda {
 }
 
 impl Linear for Lda {
-    fn needs(&self) -> Needs {
-        Needs::Classes
-    }
-
     fn fit(&self, samples: &Samples<'_>) -> Found {
         let method = classic::Lda::new().ridge(self.ridge);
-        let fitted = match self.dims {
-            Some(dims) => method.dims(dims),
-            None => method,
-        }
-        .fit(samples.vectors, samples.labels)?;
+        let fitted = with(method, self.dims, classic::Lda::dims).fit(samples.vectors, samples.labels)?;
         Ok((fitted.map, vec![ratios(&fitted.how)]))
     }
 }
@@ -166,18 +154,11 @@ pub struct Lfda {
 impl Lfda {
     fn method(&self) -> classic::LocalFisher {
         let method = classic::LocalFisher::new().neighbours(self.neighbors).ridge(self.ridge);
-        match self.dims {
-            Some(dims) => method.dims(dims),
-            None => method,
-        }
+        with(method, self.dims, classic::LocalFisher::dims)
     }
 }
 
 impl Linear for Lfda {
-    fn needs(&self) -> Needs {
-        Needs::Classes
-    }
-
     fn fit(&self, samples: &Samples<'_>) -> Found {
         let fitted = self.method().fit(samples.vectors, samples.labels)?;
         Ok((fitted.map, vec![ratios(&fitted.how)]))
@@ -193,10 +174,6 @@ pub struct Rca {
 }
 
 impl Linear for Rca {
-    fn needs(&self) -> Needs {
-        Needs::Classes
-    }
-
     fn fit(&self, samples: &Samples<'_>) -> Found {
         // A class is a chunklet.
         let map = classic::Rca::new().ridge(self.ridge).fit(samples.vectors, samples.labels)?;
@@ -236,10 +213,7 @@ pub struct Nca {
 impl Nca {
     fn method(&self, seed: u64) -> classic::Nca {
         let method = classic::Nca::new().start(self.start.into());
-        let method = match self.dims {
-            Some(dims) => method.dims(dims),
-            None => method,
-        };
+        let method = with(method, self.dims, classic::Nca::dims);
         let (iterations, tolerance) = (self.iterations, self.tolerance);
         match self.stochastic {
             false => method.descent(Lbfgs { iterations, tolerance }),
@@ -252,10 +226,6 @@ impl Nca {
 }
 
 impl Linear for Nca {
-    fn needs(&self) -> Needs {
-        Needs::Classes
-    }
-
     fn fit(&self, samples: &Samples<'_>) -> Found {
         let fitted = self.method(samples.seed).fit(samples.vectors, samples.labels)?;
         Ok((fitted.map, descent("expected errors among the rows", &fitted.how)))
@@ -283,10 +253,7 @@ impl Mlkr {
     fn method(&self) -> classic::Mlkr {
         let (iterations, tolerance) = (self.iterations, self.tolerance);
         let method = classic::Mlkr::new().start(self.start.into()).descent(Lbfgs { iterations, tolerance });
-        match self.dims {
-            Some(dims) => method.dims(dims),
-            None => method,
-        }
+        with(method, self.dims, classic::Mlkr::dims)
     }
 }
 
@@ -336,18 +303,11 @@ impl Lmnn {
             .start(self.start.into())
             .passes(self.passes)
             .descent(Lbfgs { iterations, tolerance });
-        match self.dims {
-            Some(dims) => method.dims(dims),
-            None => method,
-        }
+        with(method, self.dims, classic::Lmnn::dims)
     }
 }
 
 impl Linear for Lmnn {
-    fn needs(&self) -> Needs {
-        Needs::Classes
-    }
-
     fn fit(&self, samples: &Samples<'_>) -> Found {
         let fitted = self.method().fit(samples.vectors, samples.labels)?;
         Ok((fitted.map, descent("objective", &fitted.how)))
@@ -378,10 +338,6 @@ impl Itml {
 }
 
 impl Linear for Itml {
-    fn needs(&self) -> Needs {
-        Needs::Classes
-    }
-
     fn fit(&self, samples: &Samples<'_>) -> Found {
         let pairs = self.pairs.unwrap_or_else(|| many(samples.labels));
         let fitted = self.method().fit_labels(samples.vectors, samples.labels, pairs, samples.seed)?;
@@ -409,18 +365,11 @@ pub struct Dca {
 impl Dca {
     fn method(&self) -> classic::Dca {
         let method = classic::Dca::new().ridge(self.ridge);
-        match self.dims {
-            Some(dims) => method.dims(dims),
-            None => method,
-        }
+        with(method, self.dims, classic::Dca::dims)
     }
 }
 
 impl Linear for Dca {
-    fn needs(&self) -> Needs {
-        Needs::Classes
-    }
-
     fn fit(&self, samples: &Samples<'_>) -> Found {
         let fitted = self.method().fit_labels(samples.vectors, samples.labels)?;
         Ok((fitted.map, vec![ratios(&fitted.how)]))
@@ -455,10 +404,6 @@ impl Mmc {
 }
 
 impl Linear for Mmc {
-    fn needs(&self) -> Needs {
-        Needs::Classes
-    }
-
     fn fit(&self, samples: &Samples<'_>) -> Found {
         let pairs = self.pairs.unwrap_or_else(|| many(samples.labels));
         let fitted = self.method().fit_labels(samples.vectors, samples.labels, pairs, samples.seed)?;
@@ -489,18 +434,11 @@ pub struct Sdml {
 impl Sdml {
     fn method(&self) -> classic::Sdml {
         let method = classic::Sdml::new().sparsity(self.sparsity).stop(self.rounds, self.tolerance);
-        match self.balance {
-            Some(balance) => method.balance(balance),
-            None => method,
-        }
+        with(method, self.balance, classic::Sdml::balance)
     }
 }
 
 impl Linear for Sdml {
-    fn needs(&self) -> Needs {
-        Needs::Classes
-    }
-
     fn fit(&self, samples: &Samples<'_>) -> Found {
         let pairs = self.pairs.unwrap_or_else(|| many(samples.labels));
         let fitted = self.method().fit_labels(samples.vectors, samples.labels, pairs, samples.seed)?;
@@ -540,10 +478,6 @@ impl Lsml {
 }
 
 impl Linear for Lsml {
-    fn needs(&self) -> Needs {
-        Needs::Classes
-    }
-
     fn fit(&self, samples: &Samples<'_>) -> Found {
         let count = self.quadruplets.unwrap_or_else(|| many(samples.labels));
         let fitted = self.method().fit_labels(samples.vectors, samples.labels, count, samples.seed)?;
@@ -574,21 +508,22 @@ pub struct Scml {
 impl Scml {
     fn method(&self, seed: u64) -> classic::Scml {
         let method = classic::Scml::new().beta(self.beta).sets(self.sets, self.batch, self.rate).seed(seed);
-        match self.directions {
-            Some(directions) => method.directions(directions),
-            None => method,
-        }
+        with(method, self.directions, classic::Scml::directions)
     }
 }
 
 impl Linear for Scml {
-    fn needs(&self) -> Needs {
-        Needs::Classes
-    }
-
     fn fit(&self, samples: &Samples<'_>) -> Found {
         let fitted = self.method(samples.seed).fit_labels(samples.vectors, samples.labels)?;
         Ok((fitted.map, descent("objective", &fitted.how)))
+    }
+}
+
+/// A method with a setting that may be left to it.
+fn with<M, T>(method: M, value: Option<T>, set: fn(M, T) -> M) -> M {
+    match value {
+        Some(value) => set(method, value),
+        None => method,
     }
 }
 
