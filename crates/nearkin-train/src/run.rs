@@ -25,6 +25,9 @@ pub struct RunFile {
     pub samples: usize,
     /// Its classes.
     pub classes: Vec<String>,
+    /// The fingerprint of the graph of kin, where the recipe has a rule for one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kin: Option<String>,
     /// Every setting.
     pub recipe: Recipe,
 }

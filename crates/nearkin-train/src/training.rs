@@ -22,6 +22,7 @@ use crate::error::TrainError;
 use crate::feed::{DeviceFeed, Fed, Feed};
 use crate::files::restore;
 use crate::hold_out;
+use crate::kin_rule::KinRule;
 use crate::learner::Learner;
 use crate::ledger::{Ledger, Settled};
 use crate::memory;
@@ -94,44 +95,18 @@ impl Training {
     ) -> Result<Self, TrainError> {
         recipe.check()?;
         Run::check_free(out)?;
-        Self::start(recipe, (&Dataset::open(data)?, data), None, out, device, observer)
-    }
-
-    /// As [`begin`](Self::begin), on a data set that a program made or read already, and with a graph of kin in place of the
-    /// recipe's rule. Such a run can be resumed only if its data can be opened by its path.
-    ///
-    /// # Errors
-    /// As [`begin`](Self::begin).
-    pub fn begin_on(
-        recipe: Recipe,
-        dataset: &Dataset,
-        graph: Option<KinGraph>,
-        out: &Path,
-        device: &Device,
-        observer: &mut dyn FnMut(Event<'_>),
-    ) -> Result<Self, TrainError> {
-        recipe.check()?;
-        Run::check_free(out)?;
-        Self::start(recipe, (dataset, dataset.path()), graph, out, device, observer)
-    }
-
-    fn start(
-        recipe: Recipe,
-        (dataset, path): (&Dataset, &Path),
-        graph: Option<KinGraph>,
-        out: &Path,
-        device: &Device,
-        observer: &mut dyn FnMut(Event<'_>),
-    ) -> Result<Self, TrainError> {
+        let dataset = Dataset::open(data)?;
         let recipe = resolve(recipe, &dataset.describe());
-        let data_path = absolute(path);
-        let prepared = prepare(dataset, &recipe, observer)?;
+        let data_path = absolute(data);
+        let prepared = prepare(&dataset, &recipe, observer)?;
+        let graph = kin_graph(&recipe, &prepared)?;
         let file = RunFile {
             nearkin: env!("CARGO_PKG_VERSION").to_owned(),
             data: data_path,
             fingerprint: dataset.fingerprint(),
             samples: prepared.len(),
             classes: prepared.dataset.present_classes(),
+            kin: graph.as_ref().map(KinGraph::fingerprint),
             recipe,
         };
         let mut training = Self::assemble(file, prepared, graph, device, |file| Run::create(out, file))?;
@@ -163,7 +138,17 @@ impl Training {
             return Err(TrainError::DataChanged { path, found, wanted });
         }
         let prepared = prepare(&dataset, &file.recipe, observer)?;
-        let mut training = Self::assemble(file, prepared, None, device, |_| Ok(run))?;
+        let graph = kin_graph(&file.recipe, &prepared)?;
+        let found = graph.as_ref().map(KinGraph::fingerprint);
+        if found != file.kin {
+            let path = match &file.recipe.kin {
+                Some(KinRule::Pairs(path)) => path.clone(),
+                _ => file.data.clone(),
+            };
+            let [found, wanted] = [found, file.kin].map(Option::unwrap_or_default);
+            return Err(TrainError::DataChanged { path, found, wanted });
+        }
+        let mut training = Self::assemble(file, prepared, graph, device, |_| Ok(run))?;
         let Training { learner, optimizer, .. } = training;
         let (state, learner, optimizer) = Checkpoints::of(folder).load(learner, optimizer)?;
         training.run.rewind(state.step)?;
@@ -183,10 +168,6 @@ impl Training {
         recipe.precision.check(device)?;
         let method = recipe.method.build()?;
         let labels = data.dataset.labels();
-        let graph = match (graph, &recipe.kin) {
-            (None, Some(rule)) => Some(rule.graph(&data.dataset)?),
-            (graph, _) => graph,
-        };
         let (train, held_out) = match &labels {
             // The kin of a held-out sample would be without it.
             Some(labels) if method.selection() == Selection::HeldOut && graph.is_none() => {
@@ -579,6 +560,11 @@ fn prepare(
     Ok(Prepared::prepare(dataset, &options, &mut progress)?)
 }
 
+/// The kin of the images, where the recipe says them by a rule.
+fn kin_graph(recipe: &Recipe, data: &Prepared) -> Result<Option<KinGraph>, TrainError> {
+    Ok(recipe.kin.as_ref().map(|rule| rule.graph(&data.dataset)).transpose()?)
+}
+
 /// Fills in what the recipe leaves to the data and the method.
 pub(crate) fn resolve(recipe: Recipe, data: &Summary) -> Recipe {
     let usual = data.sizes.first().map_or(USUAL_SIZE, |s| s.width.min(s.height));
@@ -588,6 +574,10 @@ pub(crate) fn resolve(recipe: Recipe, data: &Summary) -> Recipe {
         size: Some(recipe.size.unwrap_or(usual.clamp(8, USUAL_SIZE))),
         channels: Some(recipe.channels.unwrap_or(if colour { 3 } else { 1 })),
         embedding: Some(recipe.embedding.unwrap_or(if projected { 0 } else { 128 })),
+        kin: recipe.kin.clone().map(|rule| match rule {
+            KinRule::Pairs(path) => KinRule::Pairs(absolute(&path)),
+            rule => rule,
+        }),
         views: recipe.views.clone().or_else(|| recipe.method.build().ok().map(|m| m.default_views())),
         ..recipe
     }

@@ -118,7 +118,8 @@ pub fn run(args: Args, ui: &Ui) -> Result<(), Failure> {
         measures: scores.rows.iter().map(|row| (row.name.clone(), row.learned, row.baseline)).collect(),
     }))?;
     let report = args.out.join("report.html");
-    page::report(&args, &method, &given, &found, &scores, model.as_deref())?.write(&report)?;
+    page::report(&args, &method, &given, &file.fingerprint, &found, &scores, model.as_deref())?
+        .write(&report)?;
     say(&args, &method, divided, &found, &scores, ui);
     Ok(())
 }

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
-use crate::common::{nearkin, run, write_recipe};
+use crate::common::{nearkin, run, write_classes, write_recipe};
 
 const DATA: &str = "data/fashion-mnist#0..500";
 
@@ -104,4 +104,42 @@ fn ctrl_c_saves_the_step_and_says_how_to_go_on() {
     assert!(out.join(format!("checkpoints/step-{stopped:08}")).is_dir());
     resume(&out, 2);
     assert!(outcome(&out) == outcome(&whole));
+}
+
+#[test]
+fn a_graph_of_kin_goes_with_the_run_and_must_not_change() {
+    let scratch = tempfile::tempdir().unwrap();
+    let at = |name: &str| scratch.path().join(name);
+    // Images in one folder have no labels: kin are what the pairs say.
+    write_classes(&at("named"), &["a", "b", "c"], 12);
+    fs::create_dir(at("flat")).unwrap();
+    let mut pairs = "a,b\n".to_owned();
+    for class in ["a", "b", "c"] {
+        for i in 0..12 {
+            fs::copy(at(&format!("named/{class}/{i:03}.png")), at(&format!("flat/{class}{i:03}.png")))
+                .unwrap();
+            pairs += &format!("{class}{i:03}.png,{class}{:03}.png\n", (i + 1) % 12);
+        }
+    }
+    let list = at("pairs.csv");
+    fs::write(&list, &pairs).unwrap();
+    let recipe = at("recipe.toml");
+    let text = format!(
+        "seed = 5\nepochs = 2\nembedding = 2\nkin = {{ pairs = \"{}\" }}\n[method]\nkind = \"drlim\"\nclasses = 12\n",
+        list.display()
+    );
+    fs::write(&recipe, text).unwrap();
+    let (out, flat) = (at("run"), at("flat"));
+    let train = ["train", "--data", flat.to_str().unwrap(), "--recipe", recipe.to_str().unwrap(), "--out"];
+    run([&train[..], &[out.to_str().unwrap()]].concat()).well();
+    let file = fs::read_to_string(out.join("run.toml")).unwrap();
+    assert!(file.contains("\nkin = \"") && file.contains(list.to_str().unwrap()), "{file}");
+    resume(&out, 1);
+    fs::write(&list, pairs.replace("a000.png,a001.png", "a000.png,b001.png")).unwrap();
+    run(["train", "--resume", out.to_str().unwrap()])
+        .with(1, &["pairs.csv", "has changed since the run began"]);
+    // A method without kin among samples refuses the rule.
+    let text = fs::read_to_string(&recipe).unwrap().replace("drlim", "simclr").replace("classes = 12\n", "");
+    fs::write(&recipe, text).unwrap();
+    run([&train[..], &[at("never").to_str().unwrap()]].concat()).with(2, &["kin", "views of one sample"]);
 }

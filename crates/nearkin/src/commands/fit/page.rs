@@ -12,6 +12,7 @@ pub fn report(
     args: &Common,
     method: &Method,
     given: &Given,
+    fingerprint: &str,
     found: &Found,
     scores: &Scores,
     model: Option<&str>,
@@ -25,7 +26,7 @@ pub fn report(
         .collect();
     facts.extend([
         fact("table", args.data.display().to_string()),
-        fact("table fingerprint", table.fingerprint()),
+        fact("table fingerprint", fingerprint.to_owned()),
         fact("label", table.label_name().unwrap_or("none").to_owned()),
         fact("rows fitted to", divided.train.len().to_string()),
         fact("rows held out", divided.held_out.len().to_string()),
