@@ -2,7 +2,7 @@
 //!
 //! References are stored as columns: sixteen vectors side by side, one dimension after the other. A few queries are then
 //! multiplied with sixteen references at a time, in accumulators that never leave the registers: 6 × 16 with AVX2 and NEON,
-//! 14 × 16 with AVX-512, 2 × 16 otherwise. (The scheme is that of K. Goto, R. van de Geijn, "Anatomy of High-Performance Matrix
+//! 16 × 16 with AVX-512, 2 × 16 otherwise. (The scheme is that of K. Goto, R. van de Geijn, "Anatomy of High-Performance Matrix
 //! Multiplication", 2008.)
 //!
 //! Every product is one sum over the dimensions, in their order: its bits depend on the two vectors alone, neither on what is
@@ -16,20 +16,27 @@ use crate::wide::widest;
 
 /// References a panel.
 const WIDTH: usize = 16;
+/// Bytes.
+const CACHE_LINE: usize = 64;
 
 /// Vectors laid out to be multiplied with others.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug)]
 pub(crate) struct Columns {
-    /// Panels of `WIDTH` vectors, each `dim` rows of `WIDTH` values; the last is filled up with zeros.
+    /// From `start` on: panels of `WIDTH` vectors, each `dim` rows of `WIDTH` values; the last is filled up with zeros.
     panels: Vec<f32>,
+    /// Where a cache line begins: rows that lie across two take longer to read.
+    start: usize,
     dim: usize,
 }
 
 impl Columns {
     pub(crate) fn new(vectors: Vectors<'_>) -> Self {
         let dim = vectors.dim();
-        let mut panels = vec![0.0; vectors.len().next_multiple_of(WIDTH) * dim];
-        let of_panels = panels.par_chunks_exact_mut(WIDTH * dim).zip(vectors.data().par_chunks(WIDTH * dim));
+        let values = vectors.len().next_multiple_of(WIDTH) * dim;
+        let mut panels = vec![0.0; values + CACHE_LINE / size_of::<f32>()];
+        let start = panels.as_ptr().align_offset(CACHE_LINE).min(panels.len() - values);
+        let of_panels = panels[start..][..values].par_chunks_exact_mut(WIDTH * dim);
+        let of_panels = of_panels.zip(vectors.data().par_chunks(WIDTH * dim));
         of_panels.for_each(|(panel, vectors)| {
             for (lane, vector) in vectors.chunks_exact(dim).enumerate() {
                 for (value, row) in vector.iter().zip(panel.chunks_exact_mut(WIDTH)) {
@@ -37,7 +44,12 @@ impl Columns {
                 }
             }
         });
-        Self { panels, dim }
+        Self { panels, start, dim }
+    }
+
+    /// The panels from that of vector `first` to that of vector `end - 1`.
+    fn panels(&self, first: usize, end: usize) -> &[f32] {
+        &self.panels[self.start..][first * self.dim..end.next_multiple_of(WIDTH) * self.dim]
     }
 
     /// `out[i, j] = query_i · column_(first + j)`, row-major with rows of `width`. `first` is the beginning of a panel.
@@ -46,7 +58,7 @@ impl Columns {
             first.is_multiple_of(WIDTH) && queries.dim() == self.dim && out.len() == queries.len() * width,
             "products of mismatched shapes"
         );
-        let panels = &self.panels[first * self.dim..(first + width).next_multiple_of(WIDTH) * self.dim];
+        let panels = self.panels(first, first + width);
         widest().dispatch(Tile { queries, panels, width, out });
     }
 }
@@ -66,7 +78,7 @@ impl WithSimd for Tile<'_> {
     fn with_simd<S: Simd>(self, simd: S) {
         // Vectors a panel is wide, and queries whose accumulators then fit in the registers.
         match S::F32_LANES {
-            16 => self.multiply::<S, 1, 14>(simd),
+            16 => self.multiply::<S, 1, 16>(simd),
             8 => self.multiply::<S, 2, 6>(simd),
             4 => self.multiply::<S, 4, 6>(simd),
             _ => self.multiply::<S, WIDTH, 2>(simd),
@@ -144,7 +156,7 @@ mod tests {
         let columns = Columns::new(references);
         let mut out = vec![f32::NAN; queries.len() * references.len()];
         let width = references.len();
-        Tile { queries, panels: &columns.panels, width, out: &mut out }.with_simd(pulp::Scalar::new());
+        Tile { queries, panels: columns.panels(0, width), width, out: &mut out }.with_simd(pulp::Scalar::new());
         out
     }
 

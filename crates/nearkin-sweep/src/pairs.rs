@@ -222,6 +222,7 @@ pub fn pull_pairs<P: PairSprings<SUMS, ENDS>, K: Kin + ?Sized, const SUMS: usize
         let of_columns: [&[f32]; ENDS] =
             std::array::from_fn(|e| &columns[e][first_column..first_column + width]);
         let mut kept = Vec::new();
+        let mut any = false;
         let rows = tile.scores.len() / width;
         for i in 0..rows {
             let (scores, bonds) = tile.row_mut(i);
@@ -229,13 +230,17 @@ pub fn pull_pairs<P: PairSprings<SUMS, ENDS>, K: Kin + ?Sized, const SUMS: usize
                 kept.clear();
                 kept.extend_from_slice(scores);
             }
-            wide(
+            any |= wide(
                 #[inline(always)]
                 || force_row(springs, scores, bonds, ends[first_row + i], of_columns),
             );
             if metric == Metric::Euclidean {
                 per_squared_distance(scores, &kept);
             }
+        }
+        // Where every hinge is at rest there is nothing to add up.
+        if !any {
+            return;
         }
         let vectors = ready.vectors();
         let forces = &tile.scores[..];
@@ -276,7 +281,7 @@ pub fn pull_pairs<P: PairSprings<SUMS, ENDS>, K: Kin + ?Sized, const SUMS: usize
     Ok(gradient)
 }
 
-/// Turns a row of scores into the forces of both ends.
+/// Turns a row of scores into the forces of both ends. Tells whether there are any.
 #[inline(always)]
 fn force_row<P: PairSprings<SUMS, ENDS>, const SUMS: usize, const ENDS: usize>(
     springs: &P,
@@ -284,7 +289,8 @@ fn force_row<P: PairSprings<SUMS, ENDS>, const SUMS: usize, const ENDS: usize>(
     bonds: Bonds<'_>,
     row: [f32; ENDS],
     columns: [&[f32]; ENDS],
-) {
+) -> bool {
+    let mut any = [false; LANES];
     for (chunk, scores) in scores.chunks_mut(LANES).enumerate() {
         let first = chunk * LANES;
         let (kin, stranger) = bonds.chunk(first);
@@ -295,9 +301,11 @@ fn force_row<P: PairSprings<SUMS, ENDS>, const SUMS: usize, const ENDS: usize>(
             let bond = Bond { kin: kin[lane], stranger: stranger[lane] };
             let column: [f32; ENDS] = std::array::from_fn(|e| columns[e][lane]);
             forces[lane] = springs.force(forces[lane], bond, row) + springs.force(forces[lane], bond, column);
+            any[lane] |= forces[lane] != 0.0;
         }
         scores.copy_from_slice(&forces[..scores.len()]);
     }
+    any.contains(&true)
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

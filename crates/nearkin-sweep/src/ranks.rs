@@ -132,6 +132,8 @@ struct Counting {
     depth: usize,
     /// The distance beyond which a stranger comes before no live kin.
     bound: f32,
+    /// Strangers counted since kin were last let go of.
+    fresh: usize,
     not_finite: bool,
     /// Room to work in.
     flags: Vec<u8>,
@@ -150,6 +152,7 @@ impl Counting {
             live,
             depth: live.max(deepest),
             bound: 0.0,
+            fresh: 0,
             not_finite,
             flags: Vec::new(),
             kin,
@@ -163,9 +166,18 @@ impl Counting {
     }
 
     fn stranger(&mut self, seen: Seen) {
+        // The bound may have shrunk since the stranger was found within it.
+        if seen.0 > self.bound {
+            return;
+        }
         let ahead = self.kin[..self.live].partition_point(|kin| !comes_before(seen, *kin));
         if let Some(before) = self.before[..self.live].get_mut(ahead) {
             *before += 1;
+        }
+        self.fresh += 1;
+        // Half as many again as may rank: by then the farthest kin are likely behind.
+        if self.fresh > self.depth + self.depth / 2 {
+            self.prune();
         }
     }
 
@@ -179,6 +191,7 @@ impl Counting {
 
     /// Lets go of kin that have fallen behind.
     fn prune(&mut self) {
+        self.fresh = 0;
         let behind = self.ranks().position(|rank| rank > self.depth);
         if let Some(behind) = behind {
             self.live = behind;
