@@ -1,6 +1,8 @@
 //! Times one case at a time: reads `{"what", "n", "d", "classes"}` a line from standard input, answers with
 //! `{"ms", "value", "extra_bytes"}` a line. `sweep.py` drives it, in turns with the peers.
 
+mod bf16;
+
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::io::{BufRead, Write};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -89,6 +91,7 @@ fn run(case: &Case, x: &[f32], labels: &[u32]) -> Result<(f64, f64, usize), Box<
     let start = Instant::now();
     let (value, output) = match case.what.as_str() {
         "sgemm" => (sgemm(case.n), 0),
+        "f32_tile" | "bf16_tile" => (bf16::rate(case.d, case.what == "bf16_tile").unwrap_or(0.0), 0),
         "knn" => {
             let found = top_k(vectors, vectors, Metric::Dot, case.classes, false)?;
             (found.iter().map(|row| f64::from(row[row.len() - 1].score)).sum(), case.n * case.classes * 16)

@@ -59,13 +59,70 @@ impl Columns {
             "products of mismatched shapes"
         );
         let panels = self.panels(first, first + width);
-        widest().dispatch(Tile { queries, panels, width, out });
+        let queries = Queries::Rows(queries);
+        widest().dispatch(Tile { queries, dim: self.dim, panels, width, out });
+    }
+
+    /// The same where the queries are vectors `query..query + count` of these columns: they need not be laid out again.
+    /// `query` too is the beginning of a panel.
+    pub(crate) fn products_among(
+        &self,
+        (query, count): (usize, usize),
+        first: usize,
+        width: usize,
+        out: &mut [f32],
+    ) {
+        assert!(
+            first.is_multiple_of(WIDTH) && query.is_multiple_of(WIDTH) && out.len() == count * width,
+            "products of mismatched shapes"
+        );
+        let (queries, panels) = (self.panels(query, query + count), self.panels(first, first + width));
+        let queries = Queries::Panels(queries);
+        widest().dispatch(Tile { queries, dim: self.dim, panels, width, out });
+    }
+}
+
+/// The vectors on the left of a product.
+#[derive(Clone, Copy)]
+enum Queries<'a> {
+    Rows(Vectors<'a>),
+    Panels(&'a [f32]),
+}
+
+impl Queries<'_> {
+    /// Lays out queries `first..` dimension by dimension, as many as there are columns of `group`; those beyond the last
+    /// query are left as they are.
+    #[inline(always)]
+    fn lay_out<const QUERIES: usize>(&self, first: usize, dim: usize, group: &mut [[f32; QUERIES]]) {
+        match self {
+            Self::Rows(rows) => {
+                for lane in 0..QUERIES.min(rows.len() - first) {
+                    for (row, value) in group.iter_mut().zip(rows.row(first + lane)) {
+                        row[lane] = *value;
+                    }
+                }
+            }
+            Self::Panels(panels) => {
+                let mut lane = 0;
+                // A group may lie across two panels.
+                while lane < QUERIES {
+                    let (panel, within) = ((first + lane) / WIDTH, (first + lane) % WIDTH);
+                    let Some(panel) = panels.chunks_exact(WIDTH * dim).nth(panel) else { break };
+                    let count = (QUERIES - lane).min(WIDTH - within);
+                    for (row, values) in group.iter_mut().zip(panel.as_chunks::<WIDTH>().0) {
+                        row[lane..lane + count].copy_from_slice(&values[within..within + count]);
+                    }
+                    lane += count;
+                }
+            }
+        }
     }
 }
 
 /// A tile of products.
 struct Tile<'a> {
-    queries: Vectors<'a>,
+    queries: Queries<'a>,
+    dim: usize,
     panels: &'a [f32],
     width: usize,
     out: &'a mut [f32],
@@ -89,18 +146,12 @@ impl WithSimd for Tile<'_> {
 impl Tile<'_> {
     #[inline(always)]
     fn multiply<S: Simd, const VECTORS: usize, const QUERIES: usize>(self, simd: S) {
-        let Self { queries, panels, width, out } = self;
-        let dim = queries.dim();
+        let Self { queries, dim, panels, width, out } = self;
         let mut group = vec![[0.0f32; QUERIES]; dim];
         let mut found = [[0.0f32; WIDTH]; QUERIES];
-        let groups = queries.data().chunks(QUERIES * dim).zip(out.chunks_mut(QUERIES * width));
-        for (queries, out) in groups {
+        for (number, out) in out.chunks_mut(QUERIES * width).enumerate() {
             // What is left in a last, smaller group is multiplied and thrown away.
-            for (lane, query) in queries.chunks_exact(dim).enumerate() {
-                for (row, value) in group.iter_mut().zip(query) {
-                    row[lane] = *value;
-                }
-            }
+            queries.lay_out(number * QUERIES, dim, &mut group);
             for (panel, first) in panels.chunks_exact(WIDTH * dim).zip((0..width).step_by(WIDTH)) {
                 let (panel, _) = S::as_simd_f32s(panel);
                 let sums = products::<S, VECTORS, QUERIES>(simd, &group, panel);
@@ -156,7 +207,14 @@ mod tests {
         let columns = Columns::new(references);
         let mut out = vec![f32::NAN; queries.len() * references.len()];
         let width = references.len();
-        Tile { queries, panels: columns.panels(0, width), width, out: &mut out }.with_simd(pulp::Scalar::new());
+        Tile {
+            queries: Queries::Rows(queries),
+            dim: queries.dim(),
+            panels: columns.panels(0, width),
+            width,
+            out: &mut out,
+        }
+        .with_simd(pulp::Scalar::new());
         out
     }
 
@@ -176,6 +234,13 @@ mod tests {
                     let wanted = Metric::Dot.score(a.row(i), b.row(j));
                     assert!((whole[i * 210 + j] - wanted).abs() < 1e-5 * dim as f32);
                 }
+            }
+            for (query, count) in [(0, 210), (16, 33), (48, 1), (192, 18)] {
+                let mut among = vec![f32::NAN; count * 130];
+                columns.products_among((query, count), 32, 130, &mut among);
+                let mut apart = vec![f32::NAN; count * 130];
+                columns.products(b.block(query, count), 32, 130, &mut apart);
+                assert!(among == apart, "{query}..{} of {dim} dimensions", query + count);
             }
             for n in [1, 2, 5, 6, 7, 13, 60, 90] {
                 for m in [1, 2, 15, 16, 17, 64, 130] {

@@ -230,6 +230,19 @@ pub(crate) fn score_tile(
     from_products(metric, queries, query, references.ready, reference, width, out);
 }
 
+/// The same among all vectors of one set, laid out; `query` too must be a multiple of 16.
+pub(crate) fn score_tile_among(
+    metric: Metric,
+    all: &References<'_>,
+    query: usize,
+    reference: usize,
+    width: usize,
+    out: &mut [f32],
+) {
+    all.columns.products_among((query, out.len() / width), reference, width, out);
+    from_products(metric, all.ready, query, all.ready, reference, width, out);
+}
+
 /// Turns products, in place, into scores.
 pub(crate) fn from_products(
     metric: Metric,

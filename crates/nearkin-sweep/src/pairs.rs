@@ -10,7 +10,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use rayon::prelude::*;
 
 use crate::kin::{Kin, Relation};
-use crate::metric::{Metric, Ready, score_tile};
+use crate::metric::{Metric, Ready, score_tile_among};
 use crate::product::{add_weighted_columns, add_weighted_rows};
 use crate::springs::{Row, chain, per_squared_distance};
 use crate::vectors::{SweepError, Vectors};
@@ -290,7 +290,8 @@ fn force_row<P: PairSprings<SUMS, ENDS>, const SUMS: usize, const ENDS: usize>(
     row: [f32; ENDS],
     columns: [&[f32]; ENDS],
 ) -> bool {
-    let mut any = [false; LANES];
+    // The bits of all forces but their signs, laid over each other: without a comparison a lane.
+    let mut any = [0u32; LANES];
     for (chunk, scores) in scores.chunks_mut(LANES).enumerate() {
         let first = chunk * LANES;
         let (kin, stranger) = bonds.chunk(first);
@@ -301,11 +302,11 @@ fn force_row<P: PairSprings<SUMS, ENDS>, const SUMS: usize, const ENDS: usize>(
             let bond = Bond { kin: kin[lane], stranger: stranger[lane] };
             let column: [f32; ENDS] = std::array::from_fn(|e| columns[e][lane]);
             forces[lane] = springs.force(forces[lane], bond, row) + springs.force(forces[lane], bond, column);
-            any[lane] |= forces[lane] != 0.0;
+            any[lane] |= forces[lane].to_bits() << 1;
         }
         scores.copy_from_slice(&forces[..scores.len()]);
     }
-    any.contains(&true)
+    any.iter().any(|bits| *bits != 0)
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -409,9 +410,9 @@ impl League {
         self.block.min(self.vectors - self.first(block))
     }
 
-    /// Rows a tile.
+    /// Rows a tile: whole panels of the kernel.
     fn rows(&self) -> usize {
-        (TILE / self.block).max(1)
+        TILE / self.block / 16 * 16
     }
 
     /// The meetings, round by round; first each block with itself. Every pair of blocks meets once, the lower one first.
@@ -451,7 +452,7 @@ impl League {
                     let rows = self.rows().min(self.len(row_block) - first_row);
                     let query = self.first(row_block) + first_row;
                     scores.resize(rows * width, 0.0);
-                    score_tile(metric, ready, query, &columns, first, width, scores);
+                    score_tile_among(metric, &columns, query, first, width, scores);
                     let mut weighed = false;
                     if let Some(kin) = kin {
                         relations.resize(rows * width, Relation::default());
