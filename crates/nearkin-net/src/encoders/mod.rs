@@ -245,7 +245,7 @@ fn pooled(features: Tensor<4>) -> Tensor<2> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::kernels::testing::{noise, values};
+    use crate::kernels::testing::{assert_halved_is_near, noise, values};
     use burn::tensor::TensorData;
 
     fn encoder(config: &EncoderConfig, channels: usize, size: usize) -> Encoder {
@@ -275,6 +275,13 @@ mod tests {
             assert_eq!(encoder.feature_dim(), features);
             assert_eq!(config.feature_dim(224), features);
         }
+    }
+
+    #[test]
+    fn in_16_bits_responses_stay_in_16_bits() {
+        let config = InceptionConfig { width: 4, batch_norm: false, ..InceptionConfig::default() };
+        let encoder = encoder(&EncoderConfig::Inception(config), 3, 16);
+        assert_halved_is_near(&encoder, images([2, 3, 16, 16]), Encoder::forward);
     }
 
     #[test]

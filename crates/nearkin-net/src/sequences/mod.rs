@@ -225,7 +225,7 @@ impl SequenceNetwork {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::kernels::testing::{noise, values};
+    use crate::kernels::testing::{assert_halved_is_near, noise, values};
     use crate::parameters::fingerprint;
     use burn::optim::GradientsParams;
     use burn::tensor::TensorData;
@@ -315,6 +315,15 @@ mod tests {
         assert!((sound / 77.0 - 1.0).abs() < 0.02, "{sound}");
         let series = million(SequenceEncoderConfig::Series(StridedConvConfig::default()), 128);
         assert!((series / 3.2 - 1.0).abs() < 0.02, "{series}");
+    }
+
+    #[test]
+    fn in_16_bits_contexts_stay_in_16_bits() {
+        let device = Device::flex();
+        for (config, _) in all() {
+            let Some(context) = config.init(&device, 1).unwrap().context else { continue };
+            assert_halved_is_near(&context, series([2, 6, 8], &device), Context::forward);
+        }
     }
 
     #[test]
