@@ -203,6 +203,17 @@ impl Table {
             }
         }
         table.names = names;
+        for column in &table.columns {
+            if let Values::Numbers(numbers) = &column.values
+                && let Some(row) = numbers.iter().position(|number| number.is_infinite())
+            {
+                let (found, name) = (numbers[row], &column.name);
+                let problem = format!(
+                    "read as '{found}', wanted a finite number: mend the cell, or leave the column out with --drop {name}"
+                );
+                return Err(table.fault(row, name, problem));
+            }
+        }
         Ok(table)
     }
 
