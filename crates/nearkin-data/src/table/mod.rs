@@ -12,19 +12,18 @@ use std::collections::BTreeSet;
 use std::fmt;
 use std::path::{Path, PathBuf};
 
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 
 pub use features::{FeatureColumn, FeatureOptions, Features, Matrix, Missing, Scale, Unknown};
 pub use summary::{ColumnSummary, TableSummary};
 
 use self::plan::Plan;
-use crate::dataset::parse_range;
+use crate::dataset::{parse_range, rows_of};
 use crate::error::DataError;
 use crate::sources::{divide_at_split, without_gz};
 
 /// The column that a part of a table is read from.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum Choice {
     /// By its name, if it has one of the usual ones.
     #[default]
@@ -164,17 +163,13 @@ impl Table {
             TableKind::Arff => arff::read(&path, options),
         }?;
         let Some(choice) = choice else { return Ok(table) };
-        let rows = table.len();
-        let (first, end) = parse_range(&choice).ok_or_else(|| DataError::NoSuchSplit {
+        let range = parse_range(&choice).ok_or_else(|| DataError::NoSuchSplit {
             path: path.clone(),
-            wanted: choice.clone(),
+            wanted: choice,
             available: Vec::new(),
         })?;
-        let last = end.unwrap_or(rows);
-        if first >= last || last > rows {
-            return Err(DataError::NoSuchRange { path, wanted: choice, len: rows });
-        }
-        Ok(table.select(&(first..last).collect::<Vec<_>>()))
+        let rows = rows_of(range, &path, table.len())?;
+        Ok(table.select(&rows.collect::<Vec<_>>()))
     }
 
     /// From columns that a reader has found in so many rows, with the line of each in a text file.
