@@ -64,7 +64,6 @@ pub use samplers::{
     Shuffled, SuperClasses,
 };
 pub use shifted::{DRLIM_SHIFTS, DRLIM_SIDE, shifted};
-pub use sources::is_manifest;
 pub use splits::{Divided, SplitRule};
 pub use summary::{ChannelCount, ClassCount, SizeCount, SplitCount, Summary};
 pub use table::{FeatureOptions, Features, Table, TableKind, TableOptions};

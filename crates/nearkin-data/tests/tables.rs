@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use arrow_array::{ArrayRef, BooleanArray, Float64Array, Int32Array, RecordBatch, StringArray};
 use nearkin_data::table::{Choice, Column, ColumnSummary, FeatureColumn, Missing, Scale, Unknown, Values};
-use nearkin_data::{FeatureOptions, Features, Table, TableKind, TableOptions, is_manifest};
+use nearkin_data::{FeatureOptions, Features, Table, TableKind, TableOptions};
 use parquet::arrow::ArrowWriter;
 
 struct Folder(tempfile::TempDir);
@@ -251,9 +251,13 @@ fn a_range_keeps_row_numbers_and_lines() {
 #[test]
 fn a_manifest_of_images_is_no_table() {
     let folder = Folder::new();
-    assert!(is_manifest(&folder.write("m.csv", "label,\"path\"\nx,a.png\n")).unwrap());
-    assert!(!is_manifest(&folder.write("t.csv", FLOWERS)).unwrap());
-    assert!(!is_manifest(Path::new("not/there.parquet")).unwrap());
+    let kind = |path: &Path| TableKind::at(path).unwrap();
+    let manifest = folder.write("m.csv", "label,\"path\"\nx,a.png\n");
+    assert_eq!((TableKind::of(&manifest), kind(&manifest)), (Some(TableKind::Csv), None));
+    assert_eq!(kind(&folder.write("t.csv", FLOWERS)), Some(TableKind::Csv));
+    assert_eq!(kind(Path::new("not/there.parquet")), Some(TableKind::Parquet));
+    assert_eq!(kind(folder.0.path()), None);
+    assert!(TableKind::at(Path::new("not/there.csv")).is_err());
 }
 
 #[test]

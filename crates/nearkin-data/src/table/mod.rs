@@ -20,7 +20,7 @@ pub use summary::{ColumnSummary, TableSummary};
 use self::plan::Plan;
 use crate::dataset::{parse_range, rows_of};
 use crate::error::DataError;
-use crate::sources::{divide_at_split, without_gz};
+use crate::sources::{divide_at_split, is_manifest, without_gz};
 
 /// The column that a part of a table is read from.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -78,6 +78,17 @@ impl TableKind {
             "npy" => Some(Self::Npy),
             "arff" => Some(Self::Arff),
             _ => None,
+        }
+    }
+
+    /// The kind of the table at a path, as [`of`](Self::of); `None` for a manifest of images too: a CSV file with a column `path`.
+    ///
+    /// # Errors
+    /// [`DataError::Read`] when a CSV file cannot be read.
+    pub fn at(path: &Path) -> Result<Option<Self>, DataError> {
+        match Self::of(path) {
+            Some(Self::Csv) if is_manifest(path)? => Ok(None),
+            kind => Ok(kind),
         }
     }
 }
