@@ -41,7 +41,13 @@ impl DecoderConfig {
     ///
     /// If a size is zero or too large, or the width is no multiple of 4 and of the heads.
     pub fn check(&self, field: &str) -> Result<(), ConfigError> {
-        check_heads(field, self.width, self.depth, self.heads, POSITION_PARTS)
+        check_heads(
+            field,
+            (format!("{field}.width").as_str(), self.width),
+            self.depth,
+            self.heads,
+            POSITION_PARTS,
+        )
     }
 
     /// The decoder of a masked autoencoder whose encoder and images are these.

@@ -42,7 +42,7 @@ impl VitConfig {
                 wanted: format!("give a side that divides the image's {size} pixels"),
             });
         }
-        check_heads("encoder", self.width, self.depth, self.heads, POSITION_PARTS)
+        check_heads("encoder", ("encoder.width", self.width), self.depth, self.heads, POSITION_PARTS)
     }
 
     /// See [`EncoderConfig::multiply_adds`](super::EncoderConfig::multiply_adds).

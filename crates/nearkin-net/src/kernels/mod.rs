@@ -17,6 +17,8 @@ pub mod residual;
 pub mod rows;
 
 use burn::backend::{Dispatch, DispatchDevice};
+use std::sync::LazyLock;
+
 use burn::prelude::*;
 use burn::tensor::activation as burn_activation;
 use burn::tensor::activation::relu as burn_relu;
@@ -27,11 +29,19 @@ use conv::ConvShape;
 use norm::Channels;
 use ops::FlexOps;
 
+/// Found once: looking it up costs more than a short row.
+static WIDEST: LazyLock<pulp::Arch> = LazyLock::new(pulp::Arch::new);
+
+/// The widest instructions that the processor has.
+fn widest() -> pulp::Arch {
+    *WIDEST
+}
+
 /// Runs `work` compiled for the widest instructions that the processor has. Only what is inlined is compiled so: write
 /// `wide(#[inline(always)] || …)`. No operation is fused or reordered, so the bits are the same with all of them.
 #[inline(always)]
 fn wide<R>(work: impl FnOnce() -> R) -> R {
-    pulp::Arch::new().dispatch(work)
+    WIDEST.dispatch(work)
 }
 
 /// Whether a tensor is f32 on the CPU backend, where the kernels of this module apply.

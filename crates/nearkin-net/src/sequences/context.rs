@@ -55,7 +55,7 @@ impl ContextConfig {
         match self {
             Self::Gru { width } => check_size("context.width", *width, MAX_SIZE),
             Self::CausalTransformer(config) => {
-                check_heads("context", frame, config.depth, config.heads, POSITION_PARTS)
+                check_heads("context", ("encoder.width", frame), config.depth, config.heads, POSITION_PARTS)
             }
         }
     }

@@ -380,7 +380,7 @@ mod tests {
         let gru = ContextConfig::Gru { width: 0 };
         assert_eq!(refused(config(series.clone(), 1, Some(gru))), "context.width");
         let uneven = ContextConfig::CausalTransformer(CausalTransformerConfig { heads: 3, ..transformer() });
-        assert_eq!(refused(config(series.clone(), 1, Some(uneven))), "context.width");
+        assert_eq!(refused(config(series.clone(), 1, Some(uneven))), "encoder.width");
         let far = SequenceNetworkConfig { ahead: 1 << 20, ..config(series, 1, None) };
         assert_eq!(refused(far), "ahead");
     }
