@@ -49,6 +49,16 @@ pub(crate) fn setting(
     if ok { Ok(()) } else { Err(ClassicError::Setting { name, found, wanted }) }
 }
 
+/// Refuses a setting that is below 0 or not finite.
+pub(crate) fn not_negative(name: &'static str, found: f64) -> Result<(), ClassicError> {
+    setting(name, found, found >= 0.0 && found.is_finite(), "0 or more, and finite")
+}
+
+/// Refuses a setting that is not above 0, or not finite.
+pub(crate) fn above_zero(name: &'static str, found: f64) -> Result<(), ClassicError> {
+    setting(name, found, found > 0.0 && found.is_finite(), "above 0, and finite")
+}
+
 /// The dimensions asked for, or `most` where none were.
 pub(crate) fn dims(asked: Option<usize>, most: usize, why: &'static str) -> Result<usize, ClassicError> {
     match asked {

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::algebra::dot;
 use crate::error::ClassicError;
-use crate::input::setting;
+use crate::input::{not_negative, setting};
 use crate::observer::Observer;
 
 /// When to stop. Deterministic: the same function gives the same steps.
@@ -61,8 +61,7 @@ const SLOPE: f64 = 0.9;
 impl Lbfgs {
     pub(crate) fn check(&self) -> Result<(), ClassicError> {
         setting("iterations", self.iterations as f64, self.iterations > 0, "1 or more")?;
-        let ok = self.tolerance >= 0.0 && self.tolerance.is_finite();
-        setting("tolerance", self.tolerance, ok, "0 or more, and finite")
+        not_negative("tolerance", self.tolerance)
     }
 
     /// Minimises a function, from `x` to where it leaves it, watched step by step. The function returns its value and its

@@ -258,6 +258,8 @@ struct Draw<'a> {
     labels: &'a [u32],
     /// Classes of two samples or more.
     families: Vec<Vec<usize>>,
+    /// Pairs of samples that are strangers, as a part of all: small where one class is nearly all.
+    strangers: f64,
     rng: ChaCha8Rng,
 }
 
@@ -265,20 +267,24 @@ impl<'a> Draw<'a> {
     fn new(labels: &'a [u32], seed: u64) -> Result<Self, ClassicError> {
         let classes = Classes::new(labels.len(), labels)?;
         classes.check_kin("class")?;
+        let share = |members: &Vec<usize>| members.len() as f64 / labels.len() as f64;
+        let strangers = classes.members.iter().map(|members| share(members) * (1.0 - share(members))).sum();
         let families = classes.members.into_iter().filter(|m| m.len() > 1).collect();
-        Ok(Self { labels, families, rng: stream(seed) })
+        Ok(Self { labels, families, strangers, rng: stream(seed) })
     }
 
     /// Up to `count` different ones.
     fn some<T: Copy + Eq + Hash>(&mut self, count: usize, one: impl Fn(&mut Self) -> Option<T>) -> Vec<T> {
-        let (mut found, mut seen) = (Vec::new(), HashSet::new());
-        // A draw fails when it is none or was there before; so many tries find nearly all there are.
-        for _ in 0..count.saturating_mul(20) {
-            if found.len() == count {
-                break;
-            }
-            if let Some(one) = one(self).filter(|one| seen.insert(*one)) {
-                found.push(one);
+        let (mut found, mut seen, mut failed) = (Vec::new(), HashSet::new(), 0.0);
+        // A draw fails when it is none or was there before. Of the last one missing, one draw in as many as were found, of those that
+        // are any: with so many failures in a row there is hardly one left.
+        while found.len() < count && failed * self.strangers < 20.0 * (found.len() + 1) as f64 {
+            match one(self).filter(|one| seen.insert(*one)) {
+                Some(one) => {
+                    found.push(one);
+                    failed = 0.0;
+                }
+                None => failed += 1.0,
             }
         }
         found
@@ -329,6 +335,15 @@ mod tests {
             assert_eq!(Triplets::of_labels(&LABELS, 30, seed).unwrap() == triplets, same);
             assert_eq!(Quadruplets::of_labels(&LABELS, 30, seed).unwrap() == quadruplets, same);
         }
+    }
+
+    #[test]
+    fn as_many_are_drawn_as_asked_for_where_one_class_is_nearly_all() {
+        let labels: Vec<u32> = (0..1000).map(|i| u32::from(i < 5)).collect();
+        let pairs = Pairs::of_labels(&labels, 1000, 3).unwrap();
+        assert_eq!((pairs.kin.len(), pairs.strangers.len()), (1000, 1000));
+        assert_eq!(Triplets::of_labels(&labels, 1000, 3).unwrap().0.len(), 1000);
+        assert_eq!(Quadruplets::of_labels(&labels, 1000, 3).unwrap().0.len(), 1000);
     }
 
     #[test]

@@ -4,7 +4,7 @@ use nearkin_sweep::Vectors;
 use serde::{Deserialize, Serialize};
 
 use crate::error::ClassicError;
-use crate::input::{check, setting};
+use crate::input::{above_zero, check, setting};
 use crate::mahalanobis::Mahalanobis;
 use crate::supervision::{Pairs, Sides};
 
@@ -47,9 +47,7 @@ impl Mahalanobis {
         check(vectors, 2, "pairs are compared")?;
         match goal {
             Goal::Accuracy => {}
-            Goal::FBeta(beta) => {
-                setting("beta", beta, beta > 0.0 && beta.is_finite(), "above 0, and finite")?
-            }
+            Goal::FBeta(beta) => above_zero("beta", beta)?,
             Goal::AcceptedKin { strangers } => {
                 setting("strangers", strangers, (0.0..=1.0).contains(&strangers), "0 to 1")?;
             }

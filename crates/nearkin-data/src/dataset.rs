@@ -1,6 +1,8 @@
 //! Samples, their classes, and where their pixels are.
 
+use std::collections::BTreeMap;
 use std::fmt;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -149,7 +151,10 @@ impl Dataset {
         let all = Self::of(source);
         match (split, range) {
             (Some(split), _) => all.split(&split),
-            (None, Some((first, end))) => all.range(first, end),
+            (None, Some(range)) => {
+                let rows = rows_of(range, &all.source.path, all.len())?;
+                Ok(Self { rows: all.rows[rows].into(), ..all })
+            }
             (None, None) => Ok(all),
         }
     }
@@ -159,16 +164,6 @@ impl Dataset {
         let attributes = Arc::new(std::mem::take(&mut source.attributes));
         let rows = (0..source.samples.len()).collect();
         Self { source: Arc::new(source), rows, attributes }
-    }
-
-    /// Samples `first` to `end` - 1, or to the last.
-    fn range(&self, first: usize, end: Option<usize>) -> Result<Self, DataError> {
-        let last = end.unwrap_or(self.len());
-        if first >= last || last > self.len() {
-            let wanted = format!("{first}..{}", end.map_or(String::new(), |end| end.to_string()));
-            return Err(DataError::NoSuchRange { path: self.source.path.clone(), wanted, len: self.len() });
-        }
-        Ok(Self { rows: self.rows[first..last].into(), ..self.clone() })
     }
 
     /// The number of samples.
@@ -428,6 +423,29 @@ pub(crate) fn parse_range(text: &str) -> Option<(usize, Option<usize>)> {
     let first = if first.is_empty() { 0 } else { first.parse().ok()? };
     let end = if end.is_empty() { None } else { Some(end.parse().ok()?) };
     Some((first, end))
+}
+
+/// Each name once, with its number in byte order.
+pub(crate) fn numbered<'a>(names: impl IntoIterator<Item = &'a str>) -> BTreeMap<&'a str, u32> {
+    let mut numbers: BTreeMap<&str, u32> = names.into_iter().map(|name| (name, 0)).collect();
+    for (number, slot) in (0..).zip(numbers.values_mut()) {
+        *slot = number;
+    }
+    numbers
+}
+
+/// The rows that [`parse_range`] found, of `len` in a file.
+pub(crate) fn rows_of(
+    (first, end): (usize, Option<usize>),
+    path: &Path,
+    len: usize,
+) -> Result<Range<usize>, DataError> {
+    let last = end.unwrap_or(len);
+    if first >= last || last > len {
+        let wanted = format!("{first}..{}", end.map_or(String::new(), |end| end.to_string()));
+        return Err(DataError::NoSuchRange { path: path.to_owned(), wanted, len });
+    }
+    Ok(first..last)
 }
 
 fn block_image(blocks: &[Block], (block, image): (u32, u32)) -> (&Block, &[u8]) {

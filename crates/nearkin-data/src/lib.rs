@@ -31,6 +31,7 @@ mod attributes;
 mod dataset;
 mod decode;
 mod error;
+mod files;
 mod image;
 pub mod kin;
 mod loader;
@@ -52,6 +53,7 @@ pub use attributes::Attributes;
 pub use dataset::{Dataset, Kind, Sample};
 pub use decode::{DecodeError, Limits, decode, read_image};
 pub use error::DataError;
+pub use files::write_whole;
 pub use image::Image;
 pub use kin::KinGraph;
 pub use loader::{Batch, Loader, draw_batch, labels};
@@ -62,7 +64,6 @@ pub use samplers::{
     Shuffled, SuperClasses,
 };
 pub use shifted::{DRLIM_SHIFTS, DRLIM_SIDE, shifted};
-pub use sources::is_manifest;
 pub use splits::{Divided, SplitRule};
 pub use summary::{ChannelCount, ClassCount, SizeCount, SplitCount, Summary};
 pub use table::{FeatureOptions, Features, Table, TableKind, TableOptions};

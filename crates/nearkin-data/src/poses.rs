@@ -8,8 +8,7 @@
 mod airplane;
 mod raster;
 
-use std::fs::{self, File};
-use std::io::{BufWriter, Write};
+use std::fs;
 use std::path::Path;
 
 use image::codecs::png::PngEncoder;
@@ -20,6 +19,7 @@ use self::airplane::{Triangle, airplane};
 use crate::attributes::Attributes;
 use crate::dataset::{Dataset, Sample};
 use crate::error::DataError;
+use crate::files::write_whole;
 use crate::image::Image;
 
 /// The file beside the images that names the pose of each.
@@ -111,14 +111,6 @@ impl PoseSet {
     }
 
     /// Draws one pose, in grey.
-    ///
-    /// # Errors
-    /// [`DataError::Setting`] when the size or a count is out of its range.
-    pub fn image(&self, pose: Pose) -> Result<Image, DataError> {
-        self.check()?;
-        Ok(self.draw(&airplane(), pose))
-    }
-
     fn draw(&self, triangles: &[Triangle], pose: Pose) -> Image {
         let lamp = 360.0 * pose.lighting as f64 / self.lightings as f64 + 180.0 / self.lightings as f64;
         let view = raster::View {
@@ -230,12 +222,6 @@ fn write_png(path: &Path, image: &Image) -> std::io::Result<()> {
         .write_image(&image.pixels, image.width as u32, image.height as u32, ExtendedColorType::L8)
         .map_err(std::io::Error::other)?;
     write_whole(path, &png)
-}
-
-fn write_whole(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
-    let mut file = BufWriter::new(File::create(path)?);
-    file.write_all(bytes)?;
-    file.into_inner().map_err(|error| error.into_error())?.sync_all()
 }
 
 #[cfg(test)]

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use arrow_array::{ArrayRef, BooleanArray, Float64Array, Int32Array, RecordBatch, StringArray};
 use nearkin_data::table::{Choice, Column, ColumnSummary, FeatureColumn, Missing, Scale, Unknown, Values};
-use nearkin_data::{FeatureOptions, Features, Table, TableKind, TableOptions, is_manifest};
+use nearkin_data::{FeatureOptions, Features, Table, TableKind, TableOptions};
 use parquet::arrow::ArrowWriter;
 
 struct Folder(tempfile::TempDir);
@@ -135,7 +135,13 @@ fn an_array_has_numbered_columns_in_either_order() {
         &["cut.npy", "not a whole array"],
     );
     let infinite = [header("False", "<f8"), floats([1.0, 2.0, 3.0, 4.0, f64::INFINITY, 6.0])].concat();
-    refused(&folder.write("inf.npy", infinite), &any, &["row 1 (from 0), column 'f1'", "finite"]);
+    let infinite = folder.write("inf.npy", infinite);
+    refused(&infinite, &any, &["row 1 (from 0), column 'f1'", "'inf'", "finite", "--drop f1"]);
+    // A column that is left out is not looked at.
+    let dropped = TableOptions { drop: vec!["f1".into()], ..TableOptions::default() };
+    assert_eq!(Table::open(&infinite, &dropped).unwrap().columns().len(), 2);
+    let only = TableOptions { only: Some(vec!["f0".into()]), ..TableOptions::default() };
+    assert_eq!(Table::open(&infinite, &only).unwrap().columns().len(), 1);
     refused(&folder.write("text.npy", "not an array"), &any, &["text.npy", "not a NumPy array"]);
     let complex = [header("False", "<c16"), vec![0; 96]].concat();
     refused(&folder.write("complex.npy", complex), &any, &["complex.npy", "wanted float32"]);
@@ -166,6 +172,14 @@ fn parquet_types_are_numbers_or_text_or_refused() {
     refused(&path, &TableOptions::default(), &["l.parquet", "'vector'", "--drop vector"]);
     let dropped = TableOptions { drop: vec!["vector".into()], ..TableOptions::default() };
     assert_eq!(Table::open(&path, &dropped).unwrap().columns().len(), 2);
+    let infinite: Vec<(&str, ArrayRef)> = vec![
+        ("a", Arc::new(Float64Array::from(vec![1.0, 2.0, f64::NEG_INFINITY]))),
+        ("b", Arc::new(Float64Array::from(vec![1.0, 2.0, 3.0]))),
+    ];
+    let path = write_parquet(&folder, "i.parquet", infinite);
+    refused(&path, &TableOptions::default(), &["row 2 (from 0), column 'a'", "'-inf'", "finite"]);
+    let dropped = TableOptions { drop: vec!["a".into()], ..TableOptions::default() };
+    assert_eq!(numbers(&Table::open(&path, &dropped).unwrap(), "b"), [1.0, 2.0, 3.0]);
     refused(&folder.write("no.parquet", "PAR1"), &TableOptions::default(), &["no.parquet", "Parquet"]);
 }
 
@@ -184,7 +198,11 @@ fn bad_tables_are_refused_with_file_line_and_column() {
     refused(&csv("a,,class\n1,2,3\n"), &any, &["column 2 of 3 has no name"]);
     refused(&csv("1,2.5,3\n4,5,6\n"), &any, &["first line holds numbers only", "header"]);
     refused(&csv("a,class\n1,x\ninf,y\n"), &any, &["line 3, column 'a'", "'inf'"]);
-    refused(&csv("a,class\n1,x\n1e999,y\n"), &any, &["line 3, column 'a'", "1e999"]);
+    refused(&csv("a,class\n1,x\n-1e999,y\n"), &any, &["line 3, column 'a'", "'-inf'", "--drop a"]);
+    // Where another cell makes a column text, it is a word like any other.
+    let words = open(&csv("a,class\ninf,x\nsup,y\n")).unwrap();
+    let text = |word: &str| Some(word.to_owned());
+    assert_eq!(words.columns()[0].values, Values::Text(vec![text("inf"), text("sup")]));
     refused(&folder.write("t.csv", b"a,class\n1,caf\xe9\n"), &any, &["t.csv: line 2", "not UTF-8"]);
     let flowers = csv(FLOWERS);
     let named = |label: &str| TableOptions { label: Choice::Named(label.into()), ..TableOptions::default() };
@@ -210,6 +228,7 @@ fn bad_tables_are_refused_with_file_line_and_column() {
         &["line 4", "1 cells", "2 attributes"],
     );
     refused(&arff("@attribute a numeric\n@data\n{0 1}\n"), &any, &["line 3", "sparse"]);
+    refused(&arff("@attribute a numeric\n@data\n1\nInf\n"), &any, &["line 4, column 'a'", "'inf'"]);
     refused(&arff("@attribute 'a numeric\n@data\n1\n"), &any, &["line 1", "does not end"]);
     refused(&arff("nothing\n"), &any, &["line 1", "'nothing'"]);
     refused(&arff("@relation r\n"), &any, &["no line @data"]);
@@ -232,9 +251,13 @@ fn a_range_keeps_row_numbers_and_lines() {
 #[test]
 fn a_manifest_of_images_is_no_table() {
     let folder = Folder::new();
-    assert!(is_manifest(&folder.write("m.csv", "label,\"path\"\nx,a.png\n")).unwrap());
-    assert!(!is_manifest(&folder.write("t.csv", FLOWERS)).unwrap());
-    assert!(!is_manifest(Path::new("not/there.parquet")).unwrap());
+    let kind = |path: &Path| TableKind::at(path).unwrap();
+    let manifest = folder.write("m.csv", "label,\"path\"\nx,a.png\n");
+    assert_eq!((TableKind::of(&manifest), kind(&manifest)), (Some(TableKind::Csv), None));
+    assert_eq!(kind(&folder.write("t.csv", FLOWERS)), Some(TableKind::Csv));
+    assert_eq!(kind(Path::new("not/there.parquet")), Some(TableKind::Parquet));
+    assert_eq!(kind(folder.0.path()), None);
+    assert!(TableKind::at(Path::new("not/there.csv")).is_err());
 }
 
 #[test]

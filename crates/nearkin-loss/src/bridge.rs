@@ -586,6 +586,48 @@ mod tests {
     }
 
     #[test]
+    fn on_a_device_ties_have_the_springs_gradient() {
+        let device = other_device().autodiff();
+        // Whole numbers on a grid: the kin is often as far as the stranger, and several are as far as each other.
+        let grid: Vec<f32> = (0..36).flat_map(|i| [(i % 6) as f32, (i / 6) as f32]).collect();
+        let x = Tensor::<2>::from_data(TensorData::new(grid, [36, 2]), &device);
+        let labels: Vec<u32> = (0..36).map(|i| i * 5 % 7).collect();
+        let kin = SameLabel::within(&labels);
+        for metric in [Metric::Euclidean, Metric::SquaredEuclidean, Metric::Dot] {
+            let loss = TripletMargin::new(metric, Margin::Soft).unwrap();
+            let loss = Mined { miner: BatchHardMiner { metric }, loss };
+            let [(here, springs), (there, tensors)] = both(&loss, [&x, &x], &kin);
+            assert_eq!((here.terms, here.active), (there.terms, there.active), "{metric}");
+            for (a, b) in springs[0].iter().zip(&tensors[0]) {
+                assert!((a - b).abs() <= 1e-5, "{metric}: {a} {b}");
+            }
+        }
+    }
+
+    #[test]
+    fn on_a_device_a_stranger_as_near_as_the_kin_is_pulled_by_half() {
+        let device = other_device().autodiff();
+        // Anchor 0 has its kin at 1 and its stranger at −1; all others have their stranger farther than their kin, or no kin.
+        let x = Tensor::<2>::from_data(TensorData::new(vec![0.0f32, 1.0, -1.0], [3, 1]), &device);
+        let metric = Metric::Euclidean;
+        let loss = TripletMargin::new(metric, Margin::Soft).unwrap();
+        let loss = crate::Reduced {
+            loss: Mined { miner: BatchHardMiner { metric }, loss },
+            reducer: crate::Reducer::Sum,
+        };
+        let [_, (figures, gradient)] = both(&loss, [&x, &x], &SameLabel::within(&[0, 0, 1]));
+        // Anchor 0's distances are both 1, anchor 1's are 1 and 2: ln 2 + ln(1 + e^−1), twice over in `both`'s gradient.
+        let other = (1.0 + (-1.0f32).exp()).ln();
+        assert!((figures.value as f32 - 2f32.ln() - other).abs() < 1e-6, "{figures:?}");
+        assert_eq!((figures.terms, figures.active), (2, 1));
+        let slope = 1.0 / (1.0 + 1.0f32.exp());
+        let wanted = [-1.0 - slope, 0.5, 0.5 + slope].map(|g| 2.0 * g);
+        for (found, wanted) in gradient[0].iter().zip(wanted) {
+            assert!((found - wanted).abs() < 1e-6, "{gradient:?} for {wanted}");
+        }
+    }
+
+    #[test]
     fn on_a_device_what_is_not_a_number_is_seen() {
         let device = other_device();
         let mut points = random([12, 4], 5).try_to_vec::<f32>().unwrap();

@@ -6,6 +6,8 @@
 //! by the tape neither: value and gradient are taken together, and go on the tape as one node. The kin relation must be that
 //! of labels ([`Kin::same_label`](nearkin_sweep::Kin::same_label)).
 
+use std::f32::consts::LN_2;
+
 use burn::tensor::{Bool, Device, Int, Tensor, TensorData};
 use nearkin_sweep::{Metric, SameLabel};
 
@@ -154,8 +156,7 @@ pub fn pull_cosine_panels(
         let [kin, strangers] = sides.relations(first, count);
         let scores = panel.clone().matmul(references.vectors.clone().transpose());
         let pull = springs(Panel { scores, kin, strangers });
-        let active = above_zero(pull.energies.clone()) * pull.terms.clone();
-        sums = sums + sums_of(pull.energies, pull.terms, active);
+        sums = sums + sums_of(pull.energies, pull.terms, None);
         at_queries.push(pull.forces.clone().matmul(references.vectors.clone()));
         at_references = at_references + pull.forces.transpose().matmul(panel);
     }
@@ -171,7 +172,8 @@ pub fn pull_cosine_panels(
     Some(DevicePull { figures, query_gradient, reference_gradient })
 }
 
-/// Each query's hardest kin and hardest stranger. Among equals a device may choose any.
+/// Each query's hardest kin and hardest stranger, among equals the first; but scores that are equal on the CPU may be rounded
+/// apart on a device.
 pub(crate) fn hardest_triplets(metric: Metric, sides: &DeviceSides<'_>) -> DeviceTriplets {
     let unit = |vectors: Tensor<2>| match metric {
         Metric::Cosine => Unit::of(vectors).vectors,
@@ -226,7 +228,7 @@ pub(crate) fn pull_device_triplets(
     let [energies, active] = energies(near, far);
     let energies = energies.mask_fill(Tensor::from_inner(missing.clone()), 0.0);
     let active = active.inner().mask_fill(missing, 0.0);
-    let sums = sums_of(energies.clone().inner(), triplets.valid.clone(), active);
+    let sums = sums_of(energies.clone().inner(), triplets.valid.clone(), Some(active));
     let (figures, scale) = reduced(sums, reducer);
     let gradients = energies.sum().backward();
     let gradient = |side: &Tensor<2>| {
@@ -296,10 +298,11 @@ fn reduces_here(reducer: &Reducer) -> bool {
     matches!(reducer, Reducer::Mean | Reducer::MeanActive | Reducer::Sum)
 }
 
-/// `[4]`: energy, terms, terms above zero, active terms.
-fn sums_of<const D: usize>(energies: Tensor<D>, terms: Tensor<D>, active: Tensor<D>) -> Tensor<1> {
-    let above = above_zero(energies.clone()) * terms.clone();
-    Tensor::cat(vec![energies.sum(), terms.sum(), above.sum(), active.sum()], 0)
+/// `[4]`: energy, terms, terms above zero, active terms, which are those above zero unless told otherwise.
+fn sums_of<const D: usize>(energies: Tensor<D>, terms: Tensor<D>, active: Option<Tensor<D>>) -> Tensor<1> {
+    let above = (above_zero(energies.clone()) * terms.clone()).sum();
+    let active = active.map_or_else(|| above.clone(), Tensor::sum);
+    Tensor::cat(vec![energies.sum(), terms.sum(), above, active], 0)
 }
 
 /// 1 where a value is above zero or is not a number, which is to be seen; else 0.
@@ -332,5 +335,8 @@ pub(crate) fn panel_exps(x: Tensor<2>, these: Tensor<2>) -> [Tensor<2>; 3] {
 
 /// `ln(1 + e^x)` without overflow.
 pub(crate) fn softplus<const D: usize>(x: Tensor<D>) -> Tensor<D> {
-    x.clone().clamp_min(0.0) + (-x.abs()).exp().log1p()
+    let sum = x.clone().clamp_min(0.0) + (-x.clone().abs()).exp().log1p();
+    // At 0 both parts have a kink, and a tape finds a slope of 0 or 1; the tangent there has the function's, 1/2.
+    let tangent = x.clone() / 2.0 + LN_2;
+    sum.mask_where(x.equal_elem(0.0), tangent)
 }

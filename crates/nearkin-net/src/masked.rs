@@ -41,7 +41,13 @@ impl DecoderConfig {
     ///
     /// If a size is zero or too large, or the width is no multiple of 4 and of the heads.
     pub fn check(&self, field: &str) -> Result<(), ConfigError> {
-        check_heads(field, self.width, self.depth, self.heads, POSITION_PARTS)
+        check_heads(
+            field,
+            (format!("{field}.width").as_str(), self.width),
+            self.depth,
+            self.heads,
+            POSITION_PARTS,
+        )
     }
 
     /// The decoder of a masked autoencoder whose encoder and images are these.
@@ -137,7 +143,8 @@ impl MaskedDecoder {
         }
         let device = rows.device();
         let tokens = rows.select(0, indices(places.into_iter(), &device)).reshape([n, count, width]);
-        let tokens = tokens + grid_positions(kept.grid(), width, &device).unsqueeze();
+        let positions = grid_positions(kept.grid(), width, (&device, tokens.dtype()));
+        let tokens = tokens + positions.unsqueeze();
         let tokens = tokens.reshape([n * count, width]);
         let tokens = self.decoder_blocks.iter().fold(tokens, |x, block| block.forward(x, n));
         let pixels = self.decoder_pred.forward(self.decoder_norm.forward(tokens));
@@ -180,9 +187,10 @@ impl PatchPredictor {
         assert_eq!((n, each), (context.images(), context.each()), "images and their tokens");
         assert_eq!((n, context.grid()), (targets.images(), targets.grid()), "images and grid of the targets");
         let device = tokens.device();
+        let kind = (&device, tokens.dtype());
         let seen = self.predictor_embed.forward(tokens.reshape([n * each, inputs]));
-        let seen = seen.reshape([n, each, width]) + positions_of(context, width, &device);
-        let asked = self.mask_token.val() + positions_of(targets, width, &device);
+        let seen = seen.reshape([n, each, width]) + positions_of(context, width, kind);
+        let asked = self.mask_token.val() + positions_of(targets, width, kind);
         let count = each + targets.each();
         let all = Tensor::cat(vec![seen, asked], 1).reshape([n * count, width]);
         let all = self.predictor_blocks.iter().fold(all, |x, block| block.forward(x, n));
@@ -196,7 +204,7 @@ impl PatchPredictor {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::kernels::testing::{assert_close, noise, values};
+    use crate::kernels::testing::{assert_close, assert_halved_is_near, noise, values};
     use crate::parameters::param_count;
     use burn::tensor::TensorData;
 
@@ -235,6 +243,16 @@ mod tests {
         let found = values(found);
         assert!(found.iter().all(|v| v.is_finite()));
         assert_ne!(found[..8], found[8..16]);
+    }
+
+    #[test]
+    fn in_16_bits_tokens_stay_in_16_bits() {
+        let decoder = SMALL.masked_decoder(&ENCODER, 1, &Device::flex(), 1).unwrap();
+        let predictor = SMALL.patch_predictor(&ENCODER, &Device::flex(), 1).unwrap();
+        let context = Patches::new(&[vec![4, 1], vec![0, 3]], [2, 3]).unwrap();
+        let targets = Patches::new(&[vec![5, 2, 0], vec![5, 4, 1]], [2, 3]).unwrap();
+        assert_halved_is_near(&decoder, tokens(2), |decoder, x| decoder.forward(x, &context));
+        assert_halved_is_near(&predictor, tokens(2), |predictor, x| predictor.forward(x, &context, &targets));
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! Images as grids of patches, and which patches of an image are seen.
 
 use burn::prelude::*;
-use burn::tensor::TensorData;
+use burn::tensor::{DType, TensorData};
 
 use crate::error::ConfigError;
 
@@ -156,16 +156,16 @@ pub(crate) fn line_position(position: usize, width: usize) -> impl Iterator<Item
 /// Positions of a grid's patches, row after row: half the width for the column, half for the row.
 ///
 /// Chen, Xie and He, "An empirical study of training self-supervised vision transformers", 2021, as masked autoencoders have
-/// it. `width` is a multiple of 4.
+/// it. `width` is a multiple of 4. They are in the precision of what they are added to.
 ///
 /// # Shapes
 ///
 /// - output: `[rows · columns, width]`
-pub(crate) fn grid_positions([rows, columns]: [usize; 2], width: usize, device: &Device) -> Tensor<2> {
+pub(crate) fn grid_positions([rows, columns]: [usize; 2], width: usize, kind: (&Device, DType)) -> Tensor<2> {
     let place =
         |at: usize| line_position(at % columns, width / 2).chain(line_position(at / columns, width / 2));
     let values: Vec<f32> = (0..rows * columns).flat_map(place).collect();
-    Tensor::from_data(TensorData::new(values, [rows * columns, width]), device)
+    Tensor::from_data(TensorData::new(values, [rows * columns, width]), kind)
 }
 
 #[cfg(test)]
@@ -212,7 +212,7 @@ mod tests {
 
     #[test]
     fn positions_are_sines_and_cosines_of_column_and_row() {
-        let found = values(grid_positions([2, 3], 8, &Device::flex()).narrow(0, 5, 1));
+        let found = values(grid_positions([2, 3], 8, (&Device::flex(), DType::F32)).narrow(0, 5, 1));
         let angles = [2.0f64, 0.02, 1.0, 0.01];
         let wanted = [
             angles[0].sin(),

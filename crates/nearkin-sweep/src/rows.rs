@@ -49,6 +49,10 @@ pub(crate) fn fold_ready<F: RowFold>(
     fold: &F,
 ) -> Vec<F::Row> {
     let mut rows: Vec<F::Row> = (0..queries.len()).map(|q| fold.start(q)).collect();
+    if rows.is_empty() {
+        // The references need not be laid out.
+        return rows;
+    }
     let band = (BAND / queries.vectors().dim()).next_multiple_of(TILE);
     for first_of_band in (0..references.len()).step_by(band) {
         let end = (first_of_band + band).min(references.len());

@@ -130,7 +130,7 @@ pub enum TrainError {
         samples: String,
     },
     /// Data of a kind that the model does not take.
-    #[error("{} is other data than the model is for: it is {takes}", path.display())]
+    #[error("{} is other data than the model was made for: the model is {takes}", path.display())]
     OtherKind {
         /// The data.
         path: PathBuf,

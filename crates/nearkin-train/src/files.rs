@@ -1,22 +1,13 @@
 //! Files that are there whole or not at all.
 
 use std::fs::{self, File};
-use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use crate::error::TrainError;
 
 /// Writes `bytes` beside `path`, flushes them to the disk and renames: a reader sees the old file or the new one.
 pub(crate) fn write_whole(path: &Path, bytes: &[u8]) -> Result<(), TrainError> {
-    let beside = beside(path);
-    let written = File::create(&beside).and_then(|mut file| {
-        file.write_all(bytes)?;
-        file.sync_all()
-    });
-    written.and_then(|()| fs::rename(&beside, path)).map_err(|source| {
-        let _ = fs::remove_file(&beside);
-        TrainError::Io { action: "write", path: path.to_owned(), source }
-    })
+    nearkin_data::write_whole(path, bytes).map_err(TrainError::io("write", path))
 }
 
 /// Fills a folder beside `path` and renames it into place, replacing what was there.

@@ -22,20 +22,9 @@ pub enum KinRule {
     /// Samples with the same value of an attribute.
     Same(String),
     /// Samples a step apart on one axis and equal on the others.
-    Adjacent(Vec<AxisRule>),
+    Adjacent(Vec<Axis>),
     /// A file of pairs.
     Pairs(PathBuf),
-}
-
-/// An axis of [`KinRule::Adjacent`].
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case", deny_unknown_fields)]
-pub struct AxisRule {
-    /// A numeric attribute.
-    pub attribute: String,
-    /// Whether its last value is next to its first, as with angles.
-    #[serde(default)]
-    pub wraps: bool,
 }
 
 impl KinRule {
@@ -47,10 +36,7 @@ impl KinRule {
         match self {
             Self::Neighbours(k) => KinGraph::nearest_pixels(dataset, *k),
             Self::Same(attribute) => KinGraph::same(dataset, attribute),
-            Self::Adjacent(axes) => {
-                let axis = |rule: &AxisRule| Axis { attribute: rule.attribute.clone(), wraps: rule.wraps };
-                KinGraph::adjacent(dataset, &axes.iter().map(axis).collect::<Vec<_>>(), true)
-            }
+            Self::Adjacent(axes) => KinGraph::adjacent(dataset, axes, true),
             Self::Pairs(path) => KinGraph::read_pairs(dataset, path),
         }
     }

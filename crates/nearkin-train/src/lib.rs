@@ -42,7 +42,7 @@ pub use devices::{DeviceError, DeviceInfo, device, devices};
 pub use error::TrainError;
 pub use hold_out::split;
 pub use inputs::{Inputs, Labels};
-pub use kin_rule::{AxisRule, KinRule};
+pub use kin_rule::KinRule;
 pub use methods::{
     BatchAllMethod, BatchHardMethod, BatchKin, ContrastiveMethod, DrLimMethod, FaceNetMethod, Method,
     MethodCard, MethodConfig, MultiSimilarityMethod, NPairMethod, NcaMethod, NtXentMethod, ProxyAnchorMethod,

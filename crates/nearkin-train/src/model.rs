@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use burn::tensor::Device;
 use nearkin_data::table::Matrix;
-use nearkin_data::{Dataset, Prepared, Table, TableKind};
+use nearkin_data::{DataError, Dataset, Prepared, Table, TableKind};
 use nearkin_sweep::Metric;
 use serde::{Deserialize, Serialize};
 
@@ -145,11 +145,11 @@ impl Model {
         let other = |takes: String| TrainError::OtherKind { path: path.to_owned(), takes };
         match &self.encoder {
             Encoder::Network(model) => {
-                // A CSV file may be a manifest of images.
-                if matches!(TableKind::of(path), Some(TableKind::Parquet | TableKind::Npy | TableKind::Arff))
-                {
+                if TableKind::at(path)?.is_some() {
                     return Err(other(
-                        "a network and takes images: a folder, IDX, CIFAR or a manifest".into(),
+                        "a network and takes images: a folder, ZIP, IDX, CIFAR or a manifest, which is a CSV file with a \
+                         column path"
+                            .into(),
                     ));
                 }
                 let dataset = Dataset::open(path)?;
@@ -157,13 +157,23 @@ impl Model {
                 Ok(Inputs::Images { fingerprint: dataset.fingerprint(), prepared: prepared.into() })
             }
             Encoder::Linear(model) => {
-                let columns = model.card.features.columns.len();
-                if TableKind::of(path).is_none() && path.exists() {
-                    return Err(other(format!(
-                        "a linear map of {columns} columns and takes a table: .csv, .parquet, .npy or .arff"
-                    )));
+                let columns = &model.card.features.columns;
+                let takes = || {
+                    let count = columns.len();
+                    format!(
+                        "a linear map of {count} columns and takes a table: .csv, .parquet, .npy or .arff"
+                    )
+                };
+                let table = match Table::open(path, &model.table_options()) {
+                    Err(DataError::NotATable { .. }) => return Err(other(takes())),
+                    table => table?,
+                };
+                // A table may have a column path; a manifest of images has none of the model's.
+                let has_any = columns.iter().any(|column| table.column(column.name()).is_some());
+                if !has_any && TableKind::at(path)?.is_none() {
+                    return Err(other(takes()));
                 }
-                Ok(Inputs::Table(Table::open(path, &model.table_options())?))
+                Ok(Inputs::Table(table))
             }
         }
     }

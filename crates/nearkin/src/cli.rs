@@ -11,6 +11,8 @@ Examples:
   nearkin data photos/                                           what nearkin sees in a folder of images
   nearkin train --data photos/ --method batch-hard --out runs/a  learn from a folder per class
   nearkin train --data photos/ --method simclr --out runs/b      learn without labels
+  nearkin compare a.toml b.toml --data photos/ --test test/ --out runs/c
+                                                                 train recipes with several seeds, into one table
   nearkin eval runs/a --data test/                               measure it on other photos, write runs/a/report.html
   nearkin embed runs/a --data photos/ --out photos.parquet       turn photos into vectors
   nearkin index photos.parquet --out photos.index                make them searchable

@@ -31,7 +31,7 @@ use nearkin_sweep::Vectors;
 
 use crate::algebra::{Eigen, Matrix, add, mean, point, scatter};
 use crate::error::ClassicError;
-use crate::input::{Classes, check, dims, gather, setting};
+use crate::input::{Classes, check, dims, gather, not_negative};
 use crate::linear::{Fitted, LinearMap, Spectrum};
 
 /// Settings of DCA.
@@ -88,7 +88,7 @@ impl Dca {
         apart: &[(u32, u32)],
     ) -> Result<Fitted<Spectrum>, ClassicError> {
         check(vectors, 2, "a chunklet has two samples")?;
-        setting("ridge", self.ridge, self.ridge >= 0.0 && self.ridge.is_finite(), "0 or more, and finite")?;
+        not_negative("ridge", self.ridge)?;
         let groups = Classes::of_chunklets(vectors.len(), chunklets, "chunklets")?;
         groups.check_kin("chunklet")?;
         let d = vectors.dim();

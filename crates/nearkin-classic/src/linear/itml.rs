@@ -38,7 +38,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::algebra::{Matrix, dot, mean};
 use crate::error::ClassicError;
-use crate::input::{check, check_labels, positive_definite, setting};
+use crate::input::{above_zero, check, check_labels, positive_definite, setting};
 use crate::linear::{Fitted, LinearMap};
 use crate::mahalanobis::Mahalanobis;
 use crate::observer::Observer;
@@ -179,12 +179,7 @@ struct Constraint {
 impl State {
     fn new(settings: &Itml, vectors: Vectors<'_>, pairs: &Pairs) -> Result<Self, ClassicError> {
         check(vectors, 2, "pairs are compared")?;
-        setting(
-            "gamma",
-            settings.gamma,
-            settings.gamma > 0.0 && settings.gamma.is_finite(),
-            "above 0, and finite",
-        )?;
+        above_zero("gamma", settings.gamma)?;
         setting("rounds", settings.rounds as f64, settings.rounds > 0, "1 or more")?;
         setting("tolerance", settings.tolerance, settings.tolerance >= 0.0, "0 or more")?;
         let d = vectors.dim();
@@ -209,8 +204,8 @@ impl State {
         let mut state = Self { metric, bounds: (0.0, 0.0), constraints, image: vec![0.0; d] };
         state.bounds = settings.bounds.unwrap_or_else(|| state.spread());
         let (u, l) = state.bounds;
-        setting("u", u, u > 0.0 && u.is_finite(), "above 0, and finite")?;
-        setting("l", l, l > 0.0 && l.is_finite(), "above 0, and finite")?;
+        above_zero("u", u)?;
+        above_zero("l", l)?;
         for constraint in &mut state.constraints {
             constraint.bound = if constraint.delta > 0.0 { u } else { l };
         }

@@ -28,7 +28,7 @@ use nearkin_sweep::Vectors;
 
 use crate::algebra::{Eigen, Matrix, mean, point, scatter};
 use crate::error::ClassicError;
-use crate::input::{Classes, check, dims, gather, setting};
+use crate::input::{Classes, check, dims, gather, not_negative};
 use crate::linear::{Fitted, LinearMap, Spectrum};
 
 /// Settings of LDA.
@@ -108,7 +108,7 @@ pub(crate) struct Fisher<'a> {
 impl Fisher<'_> {
     /// Solves `S_b a = λ S_w a` where the samples vary: λ in descending order, and each `a` with `aᵀ S_w a = 1`.
     pub(crate) fn solve(&self, ridge: f64, what: &'static str) -> Result<Eigen, ClassicError> {
-        setting("ridge", ridge, ridge >= 0.0 && ridge.is_finite(), "0 or more, and finite")?;
+        not_negative("ridge", ridge)?;
         let spanned = Eigen::new(self.total)?;
         let rank = spanned.rank();
         if rank == 0 {

@@ -16,6 +16,8 @@
 //!
 //! Directions are scaled by `√λ`, as the paper's program does: the more telling, the longer.
 //!
+//! Cost: `4 d Σ_c n_c² + 4 n d² + O(d³)`; memory d × d.
+//!
 //! When to use it: classes are labelled, and some are several clusters.
 //!
 //! ```

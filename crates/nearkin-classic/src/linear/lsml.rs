@@ -31,7 +31,7 @@ use nearkin_sweep::Vectors;
 
 use crate::algebra::{Eigen, Matrix, mean, project, pull_back};
 use crate::error::ClassicError;
-use crate::input::{check, check_labels, positive_definite, setting};
+use crate::input::{above_zero, check, check_labels, positive_definite};
 use crate::lbfgs::{Descent, Lbfgs};
 use crate::linear::{Fitted, LinearMap};
 use crate::observer::Observer;
@@ -111,7 +111,7 @@ impl Lsml {
     ) -> Result<Fitted<Descent>, ClassicError> {
         check(vectors, 2, "pairs are compared")?;
         self.descent.check()?;
-        setting("weight", self.weight, self.weight > 0.0 && self.weight.is_finite(), "above 0, and finite")?;
+        above_zero("weight", self.weight)?;
         quadruplets.check(vectors.len())?;
         let d = vectors.dim();
         let prior = match &self.prior {

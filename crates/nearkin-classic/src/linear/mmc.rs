@@ -37,7 +37,7 @@ use nearkin_sweep::Vectors;
 
 use crate::algebra::{Eigen, Matrix, add, dot, mean, project, pull_back, scatter};
 use crate::error::ClassicError;
-use crate::input::{check, check_labels, setting};
+use crate::input::{check, check_labels, not_negative};
 use crate::lbfgs::{Descent, Lbfgs};
 use crate::linear::{Fitted, LinearMap};
 use crate::mahalanobis::Mahalanobis;
@@ -108,7 +108,7 @@ impl Mmc {
     pub fn fit(&self, vectors: Vectors<'_>, pairs: &Pairs) -> Result<Fitted<Descent>, ClassicError> {
         check(vectors, 2, "pairs are compared")?;
         self.descent.check()?;
-        setting("ridge", self.ridge, self.ridge >= 0.0 && self.ridge.is_finite(), "0 or more, and finite")?;
+        not_negative("ridge", self.ridge)?;
         let problem = Problem::new(self, vectors, pairs)?;
         let d = vectors.dim();
         let start = problem.start();

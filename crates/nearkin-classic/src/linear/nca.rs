@@ -31,7 +31,7 @@ use nearkin_sweep::{Row, RowSprings, Vectors, sum, wide};
 
 use crate::algebra::{Matrix, mean};
 use crate::error::ClassicError;
-use crate::input::{Classes, check, dims, gather, setting};
+use crate::input::{Classes, above_zero, check, dims, gather, setting};
 use crate::lbfgs::{Descent, Lbfgs, Stop};
 use crate::linear::neighbours::{probabilities, pull};
 use crate::linear::start::Start;
@@ -189,11 +189,11 @@ impl<'a> Sorted<'a> {
         let (n, d) = (self.samples.len(), self.samples.dim());
         setting("epochs", settings.epochs as f64, settings.epochs > 0, "1 or more")?;
         setting("batch", settings.batch as f64, settings.batch > 1, "2 or more")?;
-        let ok = settings.rate > 0.0 && settings.rate.is_finite();
-        setting("rate", settings.rate, ok, "above 0, and finite")?;
+        above_zero("rate", settings.rate)?;
         let mut rng = stream(settings.seed);
         let mut order: Vec<usize> = (0..n).collect();
-        let sets = n.div_ceil(settings.batch);
+        // A sample alone has no neighbours: no set is of one.
+        let sets = n.div_ceil(settings.batch).min(n / 2);
         let size = matrix.data().iter().map(|a| a * a).sum::<f64>() / matrix.data().len() as f64;
         let mut adam = Adam::new(settings.rate * size.sqrt(), settings.epochs * sets, matrix.data().len());
         let (mut errors, mut steps, mut stop) = (0.0, 0, Stop::Iterations);
@@ -361,6 +361,15 @@ mod tests {
             let telling = fitted.map.telling_columns();
             assert!(telling[2].1 < 0.5 * telling[1].1 && telling[0].0 < 2 && telling[1].0 < 2, "{telling:?}");
         }
+    }
+
+    #[test]
+    fn no_set_is_of_one_sample() {
+        // Five samples in sets of two: a set of two and one of three.
+        let samples = [0.0, 0.1, 0.2, 1.0, 1.1];
+        let pairs = Stochastic { epochs: 3, batch: 2, ..Stochastic::default() };
+        let fitted = Nca::new().stochastic(pairs).fit(Vectors::new(&samples, 1).unwrap(), &[0, 0, 0, 1, 1]);
+        assert_eq!(fitted.unwrap().how.iterations, 3 * 2);
     }
 
     #[test]

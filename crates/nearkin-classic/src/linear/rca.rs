@@ -29,7 +29,7 @@ use nearkin_sweep::Vectors;
 
 use crate::algebra::{Eigen, Matrix, mean, scatter};
 use crate::error::ClassicError;
-use crate::input::{Classes, check, setting};
+use crate::input::{Classes, check, not_negative};
 use crate::linear::LinearMap;
 use crate::linear::lda::scatter_within;
 
@@ -59,7 +59,7 @@ impl Rca {
     /// Values that are not finite; no chunklet of two; a direction in which no chunklet varies, with no ridge.
     pub fn fit(&self, vectors: Vectors<'_>, chunklets: &[u32]) -> Result<LinearMap, ClassicError> {
         check(vectors, 2, "a chunklet has two samples")?;
-        setting("ridge", self.ridge, self.ridge >= 0.0 && self.ridge.is_finite(), "0 or more, and finite")?;
+        not_negative("ridge", self.ridge)?;
         let mut groups = Classes::of_chunklets(vectors.len(), chunklets, "chunklets")?;
         groups.check_kin("chunklet")?;
         groups.members.retain(|members| members.len() > 1);

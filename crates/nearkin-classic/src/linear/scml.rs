@@ -42,7 +42,7 @@ use rayon::prelude::*;
 
 use crate::algebra::{Matrix, add, dot, mean, norm, project};
 use crate::error::ClassicError;
-use crate::input::{Classes, check, check_labels, gather, setting};
+use crate::input::{Classes, above_zero, check, check_labels, gather, not_negative, setting};
 use crate::lbfgs::{Descent, Stop};
 use crate::linear::lda::{Fisher, Lda};
 use crate::linear::{Fitted, LinearMap};
@@ -166,8 +166,8 @@ impl Scml {
     }
 
     fn check(&self) -> Result<(), ClassicError> {
-        setting("beta", self.beta, self.beta >= 0.0 && self.beta.is_finite(), "0 or more, and finite")?;
-        setting("rate", self.rate, self.rate > 0.0 && self.rate.is_finite(), "above 0, and finite")?;
+        not_negative("beta", self.beta)?;
+        above_zero("rate", self.rate)?;
         setting("sets", self.sets as f64, self.sets > 0, "1 or more")?;
         setting("batch", self.batch as f64, self.batch > 0, "1 or more")?;
         let directions = self.directions.unwrap_or(1);

@@ -34,7 +34,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::algebra::{Eigen, Matrix, add, mean};
 use crate::error::ClassicError;
-use crate::input::{check, check_labels, positive_definite, setting};
+use crate::input::{check, check_labels, not_negative, positive_definite, setting};
 use crate::linear::graphical_lasso::graphical_lasso;
 use crate::linear::{Fitted, LinearMap};
 use crate::mahalanobis::Mahalanobis;
@@ -145,12 +145,9 @@ impl Sdml {
     /// The sparse `M` itself.
     fn metric(&self, vectors: Vectors<'_>, pairs: &Pairs) -> Result<(Matrix, Certified), ClassicError> {
         check(vectors, 2, "pairs are compared")?;
-        let finite = |name, value: f64| {
-            setting(name, value, value >= 0.0 && value.is_finite(), "0 or more, and finite")
-        };
-        finite("balance", self.balance.unwrap_or(0.0))?;
-        finite("sparsity", self.sparsity)?;
-        finite("tolerance", self.tolerance)?;
+        not_negative("balance", self.balance.unwrap_or(0.0))?;
+        not_negative("sparsity", self.sparsity)?;
+        not_negative("tolerance", self.tolerance)?;
         setting("rounds", self.rounds as f64, self.rounds > 0, "1 or more")?;
         pairs.check(
             vectors.len(),

@@ -34,7 +34,7 @@ use serde::{Deserialize, Serialize};
 
 use super::graph::NeighborGraph;
 use crate::error::ClassicError;
-use crate::input::{check, setting};
+use crate::input::{above_zero, check, setting};
 use crate::linear::pca::Pca;
 
 /// Settings of t-SNE. The map has two dimensions.
@@ -80,7 +80,7 @@ impl Tsne {
         let ok = self.perplexity >= 1.0 && self.perplexity <= most;
         setting("perplexity", self.perplexity, ok, "1 to a third of the other points")?;
         setting("epochs", self.epochs as f64, self.epochs > 0, "1 or more")?;
-        setting("angle", self.angle, self.angle > 0.0 && self.angle.is_finite(), "above 0, and finite")?;
+        above_zero("angle", self.angle)?;
         let graph = NeighborGraph::directed(points, (3.0 * self.perplexity) as usize)?;
         let neighbors: Vec<Vec<bhtsne::Neighbor<f64>>> = (0..points.len())
             .map(|i| {

@@ -39,7 +39,7 @@ use super::graph::NeighborGraph;
 use super::markov::walk;
 use super::sparse::Sparse;
 use crate::error::ClassicError;
-use crate::input::{check_dims, setting};
+use crate::input::{above_zero, check_dims, setting};
 use crate::lbfgs::Lbfgs;
 use crate::linear::pca::Pca;
 use crate::observer::Observer;
@@ -105,7 +105,7 @@ impl Umap {
     /// When a value is not finite or a setting out of range, or all points are the same.
     pub fn fit(&self, points: Vectors<'_>) -> Result<FittedUmap, ClassicError> {
         setting("neighbors", self.neighbors as f64, self.neighbors > 1, "2 or more")?;
-        setting("spread", self.spread, self.spread > 0.0 && self.spread.is_finite(), "above 0, and finite")?;
+        above_zero("spread", self.spread)?;
         let near = self.min_distance >= 0.0 && self.min_distance < self.spread;
         setting("min_distance", self.min_distance, near, "0 or more, and below the spread")?;
         let n = points.len();

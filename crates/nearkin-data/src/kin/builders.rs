@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
 
 use nearkin_sweep::{Metric, Vectors, top_k};
+use serde::{Deserialize, Serialize};
 
 use super::KinGraph;
 use crate::dataset::Dataset;
@@ -11,11 +12,13 @@ use crate::error::DataError;
 use crate::sources::{csv_problem, open_maybe_gzip};
 
 /// One direction of a grid of samples.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub struct Axis {
     /// A numeric attribute. Its different values in ascending order are the steps.
     pub attribute: String,
-    /// Whether the last value is next to the first, as with angles around the circle.
+    /// Whether the last value is next to the first, as with angles around the circle (default false).
+    #[serde(default)]
     pub wraps: bool,
 }
 

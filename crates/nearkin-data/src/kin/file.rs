@@ -4,12 +4,12 @@
 //! starts (u64, samples + 1), the neighbours (u32), and the BLAKE3 of all that (32 bytes).
 
 use std::fs;
-use std::io::Write;
 use std::path::Path;
 
 use super::KinGraph;
 use crate::dataset::Dataset;
 use crate::error::DataError;
+use crate::files::write_whole;
 
 const MAGIC: &[u8; 16] = b"nearkin-kin-1\0\0\0";
 const FINGERPRINT: usize = 64;
@@ -57,13 +57,7 @@ impl KinGraph {
         self.body(&mut |part| bytes.extend_from_slice(part));
         let checksum = blake3::hash(&bytes);
         bytes.extend_from_slice(checksum.as_bytes());
-        let written = |source| DataError::write(path, source);
-        let folder = path.parent().filter(|folder| *folder != Path::new("")).unwrap_or(Path::new("."));
-        let mut file = tempfile::NamedTempFile::new_in(folder).map_err(written)?;
-        file.write_all(&bytes).map_err(written)?;
-        file.as_file().sync_all().map_err(written)?;
-        file.persist(path).map_err(|error| written(error.error))?;
-        Ok(())
+        write_whole(path, &bytes).map_err(|source| DataError::write(path, source))
     }
 
     /// Reads the graph of a data set.

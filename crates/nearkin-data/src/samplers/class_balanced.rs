@@ -1,8 +1,6 @@
 //! Every class as often as every other, however many samples it has.
 
-use std::collections::BTreeMap;
-
-use super::{Sampler, check_sizes};
+use super::{Sampler, by_class, check_sizes};
 use crate::error::DataError;
 use crate::random::{Purpose, shuffle, stream};
 
@@ -34,11 +32,7 @@ impl ClassBalanced {
     /// [`DataError::Setting`] if there are no samples or `batch` is 0.
     pub fn new(labels: &[u32], batch: usize) -> Result<Self, DataError> {
         check_sizes(labels.len(), batch)?;
-        let mut by_class: BTreeMap<u32, Vec<usize>> = BTreeMap::new();
-        for (i, &label) in labels.iter().enumerate() {
-            by_class.entry(label).or_default().push(i);
-        }
-        Ok(Self { classes: by_class.into_values().collect(), len: labels.len(), batch })
+        Ok(Self { classes: by_class(labels).into_values().collect(), len: labels.len(), batch })
     }
 }
 

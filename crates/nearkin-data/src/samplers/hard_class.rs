@@ -1,11 +1,9 @@
 //! Classes that lie near each other in one batch: the hard negative class mining of Sohn 2016, "Improved Deep Metric Learning with
 //! Multi-class N-pair Loss Objective", section 3.2.3.
 
-use std::collections::BTreeMap;
-
-use super::Sampler;
 use super::pk::{PkSampler, without_singletons};
 use super::plan::by_chance;
+use super::{Sampler, by_class};
 use crate::error::DataError;
 use crate::random::{Purpose, stream};
 
@@ -63,11 +61,7 @@ impl HardClass {
     /// As [`PkSampler::new`].
     pub fn new(labels: &[u32], p: usize, k: usize) -> Result<Self, DataError> {
         let pk = PkSampler::new(labels, p, k)?;
-        let mut by_class: BTreeMap<u32, Vec<usize>> = BTreeMap::new();
-        for (i, &label) in labels.iter().enumerate() {
-            by_class.entry(label).or_default().push(i);
-        }
-        let (labels, _) = without_singletons(by_class);
+        let (labels, _) = without_singletons(by_class(labels));
         Ok(Self { pk, labels, nearness: ClassNearness::default() })
     }
 

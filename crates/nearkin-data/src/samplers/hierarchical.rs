@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::Sampler;
 use super::pk::{PkSampler, without_singletons};
 use super::plan::{Plan, batches_for, by_chance};
-use crate::dataset::Dataset;
+use crate::dataset::{Dataset, numbered};
 use crate::error::DataError;
 use crate::random::{Purpose, stream};
 
@@ -43,9 +43,8 @@ impl SuperClasses {
                 .collect(),
             Self::Attribute(name) => dataset.attribute(name)?,
         };
-        let mut numbers: BTreeMap<&str, u32> = BTreeMap::new();
         for (i, name) in names.iter().enumerate() {
-            let Some(name) = name else {
+            if name.is_none() {
                 let sample = dataset.sample(i);
                 let class = sample.label.map_or("none", |label| &dataset.classes()[label as usize]);
                 let (found, wanted) = match self {
@@ -59,12 +58,9 @@ impl SuperClasses {
                     ),
                 };
                 return Err(DataError::Setting { field: "super-classes", found, wanted });
-            };
-            numbers.insert(name, 0);
+            }
         }
-        for (number, (_, slot)) in (0..).zip(numbers.iter_mut()) {
-            *slot = number;
-        }
+        let numbers = numbered(names.iter().copied().flatten());
         let found = names.iter().flatten().map(|name| numbers[name]).collect();
         Ok((found, numbers.into_keys().map(str::to_owned).collect()))
     }

@@ -41,12 +41,6 @@ impl KinPairs {
         Ok(Self { graph, leaders, groups, kin })
     }
 
-    /// The graph.
-    #[must_use]
-    pub fn graph(&self) -> &KinGraph {
-        &self.graph
-    }
-
     /// How many samples have no kin and are left out.
     #[must_use]
     pub fn without_kin(&self) -> usize {

@@ -17,6 +17,8 @@ pub use pk::PkSampler;
 pub use sequential::Sequential;
 pub use shuffled::Shuffled;
 
+use std::collections::BTreeMap;
+
 use crate::error::DataError;
 
 /// Orders a data set into the batches of an epoch.
@@ -27,6 +29,15 @@ pub trait Sampler: Send + Sync {
 
     /// The number of batches of every epoch.
     fn batches_per_epoch(&self) -> usize;
+}
+
+/// The samples of each class.
+fn by_class(labels: &[u32]) -> BTreeMap<u32, Vec<usize>> {
+    let mut by_class: BTreeMap<u32, Vec<usize>> = BTreeMap::new();
+    for (i, &label) in labels.iter().enumerate() {
+        by_class.entry(label).or_default().push(i);
+    }
+    by_class
 }
 
 fn check_sizes(len: usize, batch: usize) -> Result<(), DataError> {

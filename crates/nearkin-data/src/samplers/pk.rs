@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 
 use rand::Rng;
 
-use super::Sampler;
 use super::plan::{Plan, batches_for, by_chance};
+use super::{Sampler, by_class};
 use crate::error::DataError;
 use crate::random::{Purpose, shuffle, stream};
 
@@ -17,6 +17,9 @@ use crate::random::{Purpose, shuffle, stream};
 /// as the class has `k` of them, and repeat otherwise. Every sample is visited at least once. There
 /// are as many batches as that needs: max(⌈groups/p⌉, groups of the largest class). Where classes are
 /// so unequal that fewer than `p` have groups left, other classes come again.
+///
+/// `k = 2` makes the batches of Sohn 2016, "Improved Deep Metric Learning with Multi-class N-pair Loss Objective": one pair of each
+/// of `p` classes; the first of a pair stands at an even place, the second behind it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PkSampler {
     /// The sample indices of every class that has at least two.
@@ -49,10 +52,7 @@ impl PkSampler {
                 "at least 2: a sample alone has no kin to learn from",
             ));
         }
-        let mut by_class: BTreeMap<u32, Vec<usize>> = BTreeMap::new();
-        for (i, &label) in labels.iter().enumerate() {
-            by_class.entry(label).or_default().push(i);
-        }
+        let by_class = by_class(labels);
         let found = by_class.len();
         let (_, classes) = without_singletons(by_class);
         let singletons = found - classes.len();
@@ -68,16 +68,6 @@ impl PkSampler {
             ));
         }
         Ok(Self { classes, p, k, singletons })
-    }
-
-    /// Batches of Sohn 2016, "Improved Deep Metric Learning with Multi-class N-pair Loss Objective": one pair of each of `n`
-    /// classes, so 2 n samples; the first of a pair stands at an even place, the second behind it. Every sample is visited at
-    /// least once an epoch.
-    ///
-    /// # Errors
-    /// As [`new`](Self::new) with `p = n` and `k = 2`.
-    pub fn n_pairs(labels: &[u32], n: usize) -> Result<Self, DataError> {
-        Self::new(labels, n, 2)
     }
 
     /// Batches over classes that are checked already: each has two samples, and there are at least `p`.
@@ -173,9 +163,9 @@ mod tests {
     }
 
     #[test]
-    fn n_pairs_are_pairs_of_different_classes_and_visit_all() {
+    fn two_samples_a_class_are_pairs_of_different_classes_and_visit_all() {
         let labels: Vec<u32> = (0..35).map(|i| i % 7).collect();
-        let batches = PkSampler::n_pairs(&labels, 5).unwrap().batches(3, 1);
+        let batches = PkSampler::new(&labels, 5, 2).unwrap().batches(3, 1);
         for batch in &batches {
             assert_eq!(batch.len(), 10);
             let classes: BTreeSet<u32> = batch.iter().step_by(2).map(|&i| labels[i]).collect();

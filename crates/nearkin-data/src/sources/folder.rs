@@ -1,12 +1,12 @@
 //! A folder of image files, one sub-folder a class.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::path::Path;
 
 use walkdir::WalkDir;
 
 use crate::attributes::Attributes;
-use crate::dataset::{Kind, Pixels, Sample, Source};
+use crate::dataset::{Kind, Pixels, Sample, Source, numbered};
 use crate::error::DataError;
 
 const EXTENSIONS: [&str; 8] = ["jpg", "jpeg", "jpe", "jfif", "png", "webp", "bmp", "gif"];
@@ -142,10 +142,7 @@ pub(super) fn sort<P>(root: &Path, listing: Listing<P>) -> Result<Sorted<P>, Dat
 
 /// Gives every sample the number of its class, in byte order of the names; returns the names.
 pub(super) fn number_classes(samples: &mut [Sample], names: &[Option<String>]) -> Vec<String> {
-    let mut numbers: BTreeMap<&str, u32> = names.iter().flatten().map(|n| (n.as_str(), 0)).collect();
-    for (number, (_, slot)) in (0..).zip(numbers.iter_mut()) {
-        *slot = number;
-    }
+    let numbers = numbered(names.iter().flatten().map(String::as_str));
     for (sample, name) in samples.iter_mut().zip(names) {
         sample.label = name.as_deref().map(|name| numbers[name]);
     }

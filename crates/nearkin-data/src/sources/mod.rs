@@ -67,7 +67,7 @@ pub(crate) fn open(path: &Path, split: Option<&str>) -> Result<Source, DataError
 ///
 /// # Errors
 /// [`DataError::Read`] when the file cannot be read.
-pub fn is_manifest(path: &Path) -> Result<bool, DataError> {
+pub(crate) fn is_manifest(path: &Path) -> Result<bool, DataError> {
     let (path, _) = divide_at_split(path);
     let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
     if !without_gz(&name).ends_with(".csv") {

@@ -70,14 +70,12 @@ pub(super) fn read(path: &Path, options: &TableOptions) -> Result<Table, DataErr
         for (((values, cell), name), numeric) in values.iter_mut().zip(&cells).zip(&plan.names).zip(&numeric)
         {
             let Some(values) = values else { continue };
-            let at = |problem| {
-                let place = Some(format!("line {number}, column '{name}'"));
-                DataError::Table { path: path.to_owned(), place, problem }
-            };
             let was_number = matches!(values, Values::Numbers(_));
-            push(values, cell).map_err(at)?;
+            push(values, cell);
             if *numeric && was_number && matches!(values, Values::Text(_)) {
-                return Err(at(format!("'{cell}' in an attribute declared numeric")));
+                let place = Some(format!("line {number}, column '{name}'"));
+                let problem = format!("'{cell}' in an attribute declared numeric");
+                return Err(DataError::Table { path: path.to_owned(), place, problem });
             }
         }
         lines.push(number);

@@ -44,12 +44,10 @@ pub(super) fn read(path: &Path, options: &TableOptions) -> Result<Table, DataErr
     let (mut lines, mut record) = (Vec::new(), StringRecord::new());
     while reader.read_record(&mut record).map_err(|error| problem(path, &error))? {
         let line = record.position().map_or(0, csv::Position::line);
-        for ((values, cell), name) in values.iter_mut().zip(&record).zip(&plan.names) {
-            let Some(values) = values else { continue };
-            push(values, cell).map_err(|problem| {
-                let place = Some(format!("line {line}, column '{name}'"));
-                DataError::Table { path: path.to_owned(), place, problem }
-            })?;
+        for (values, cell) in values.iter_mut().zip(&record) {
+            if let Some(values) = values {
+                push(values, cell);
+            }
         }
         lines.push(line);
     }

@@ -12,19 +12,18 @@ use std::collections::BTreeSet;
 use std::fmt;
 use std::path::{Path, PathBuf};
 
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 
 pub use features::{FeatureColumn, FeatureOptions, Features, Matrix, Missing, Scale, Unknown};
 pub use summary::{ColumnSummary, TableSummary};
 
 use self::plan::Plan;
-use crate::dataset::parse_range;
+use crate::dataset::{parse_range, rows_of};
 use crate::error::DataError;
-use crate::sources::{divide_at_split, without_gz};
+use crate::sources::{divide_at_split, is_manifest, without_gz};
 
 /// The column that a part of a table is read from.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum Choice {
     /// By its name, if it has one of the usual ones.
     #[default]
@@ -79,6 +78,17 @@ impl TableKind {
             "npy" => Some(Self::Npy),
             "arff" => Some(Self::Arff),
             _ => None,
+        }
+    }
+
+    /// The kind of the table at a path, as [`of`](Self::of); `None` for a manifest of images too: a CSV file with a column `path`.
+    ///
+    /// # Errors
+    /// [`DataError::Read`] when a CSV file cannot be read.
+    pub fn at(path: &Path) -> Result<Option<Self>, DataError> {
+        match Self::of(path) {
+            Some(Self::Csv) if is_manifest(path)? => Ok(None),
+            kind => Ok(kind),
         }
     }
 }
@@ -164,17 +174,13 @@ impl Table {
             TableKind::Arff => arff::read(&path, options),
         }?;
         let Some(choice) = choice else { return Ok(table) };
-        let rows = table.len();
-        let (first, end) = parse_range(&choice).ok_or_else(|| DataError::NoSuchSplit {
+        let range = parse_range(&choice).ok_or_else(|| DataError::NoSuchSplit {
             path: path.clone(),
-            wanted: choice.clone(),
+            wanted: choice,
             available: Vec::new(),
         })?;
-        let last = end.unwrap_or(rows);
-        if first >= last || last > rows {
-            return Err(DataError::NoSuchRange { path, wanted: choice, len: rows });
-        }
-        Ok(table.select(&(first..last).collect::<Vec<_>>()))
+        let rows = rows_of(range, &path, table.len())?;
+        Ok(table.select(&rows.collect::<Vec<_>>()))
     }
 
     /// From columns that a reader has found in so many rows, with the line of each in a text file.
@@ -203,6 +209,17 @@ impl Table {
             }
         }
         table.names = names;
+        for column in &table.columns {
+            if let Values::Numbers(numbers) = &column.values
+                && let Some(row) = numbers.iter().position(|number| number.is_infinite())
+            {
+                let (found, name) = (numbers[row], &column.name);
+                let problem = format!(
+                    "read as '{found}', wanted a finite number: mend the cell, or leave the column out with --drop {name}"
+                );
+                return Err(table.fault(row, name, problem));
+            }
+        }
         Ok(table)
     }
 

@@ -62,11 +62,6 @@ pub(super) fn read(path: &Path, options: &TableOptions) -> Result<Table, DataErr
     let mut read = Vec::with_capacity(columns);
     for (column, reading) in plan.readings.iter().enumerate() {
         let numbers = (0..rows).map(|row| at(row, column));
-        if let Some(row) = numbers.clone().position(f64::is_infinite) {
-            let place = Some(format!("row {row} (from 0), column 'f{column}'"));
-            let problem = format!("{}, wanted a finite number", at(row, column));
-            return Err(DataError::Table { path: path.to_owned(), place, problem });
-        }
         read.push(match reading {
             Reading::Skip => None,
             Reading::Numbers => Some(Values::Numbers(numbers.collect())),

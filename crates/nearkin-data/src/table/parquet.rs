@@ -43,8 +43,8 @@ fn read_table(path: &Path, options: &TableOptions) -> Result<Table, DataError> {
     let wanted: Vec<usize> = (0..plan.names.len()).filter(kept).collect();
     let mask = ProjectionMask::roots(builder.parquet_schema(), wanted.iter().copied());
     let (mut values, mut rows) = (plan.room(), 0);
-    for (&at, (field, _)) in wanted.iter().zip(wanted.iter().map(|&at| (schema.field(at), ()))) {
-        if is_text(field.data_type()) {
+    for &at in &wanted {
+        if is_text(schema.field(at).data_type()) {
             values[at] = Some(Values::Text(Vec::new()));
         }
     }
@@ -53,13 +53,6 @@ fn read_table(path: &Path, options: &TableOptions) -> Result<Table, DataError> {
         for (&at, column) in wanted.iter().zip(batch.columns()) {
             let Some(values) = &mut values[at] else { continue };
             extend(values, column).map_err(|e| unreadable(&e))?;
-            if let Values::Numbers(numbers) = values
-                && let Some(row) = numbers[rows..].iter().position(|n| n.is_infinite())
-            {
-                let place = Some(format!("row {} (from 0), column '{}'", rows + row, plan.names[at]));
-                let problem = format!("{}, wanted a finite number", numbers[rows + row]);
-                return Err(DataError::Table { path: path.to_owned(), place, problem });
-            }
         }
         rows += batch.num_rows();
     }
@@ -81,10 +74,6 @@ fn is_text(found: &DataType) -> bool {
 fn extend(values: &mut Values, column: &ArrayRef) -> Result<(), arrow_schema::ArrowError> {
     match values {
         Values::Numbers(numbers) => numbers.extend(numbers_of(column)?),
-        Values::Text(cells) if is_text(column.data_type()) => {
-            let texts = cast(column, &DataType::Utf8)?;
-            cells.extend(texts.as_string::<i32>().iter().map(|text| text.map(str::to_owned)));
-        }
         // As text files have it: 1, whether it was an integer or a float.
         Values::Text(cells) if column.data_type().is_floating() => {
             cells.extend(numbers_of(column)?.map(|n| Some(n.to_string()).filter(|_| !n.is_nan())));

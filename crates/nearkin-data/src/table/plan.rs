@@ -116,15 +116,14 @@ pub(super) fn listed(names: &[String]) -> String {
 }
 
 /// Adds a cell of a text file to a column. A column of numbers becomes text at the first cell that is none.
-pub(super) fn push(values: &mut Values, cell: &str) -> Result<(), String> {
+pub(super) fn push(values: &mut Values, cell: &str) {
     match values {
         Values::Text(cells) => {
             cells.push(Some(cell).filter(|cell| !is_missing_text(cell)).map(str::to_owned))
         }
         Values::Numbers(numbers) => match cell.parse::<f64>() {
             _ if is_missing_number(cell) => numbers.push(f64::NAN),
-            Ok(number) if number.is_finite() => numbers.push(number),
-            Ok(_) => return Err(format!("'{cell}' is beyond the largest number, wanted a finite one")),
+            Ok(number) => numbers.push(number),
             Err(_) => {
                 let before = numbers.iter().map(|n| Some(n.to_string()).filter(|_| !n.is_nan()));
                 let before = before.chain([Some(cell.to_owned())]).collect();
@@ -132,7 +131,6 @@ pub(super) fn push(values: &mut Values, cell: &str) -> Result<(), String> {
             }
         },
     }
-    Ok(())
 }
 
 fn is_missing_text(cell: &str) -> bool {

@@ -331,7 +331,7 @@ fn root_mean_square(x: Tensor<4>) -> Tensor<4> {
 /// networks", 2012, as in PyTorch.
 fn local_response_norm(x: Tensor<4>) -> Tensor<4> {
     let [n, channels, h, w] = x.dims();
-    let around = Tensor::zeros([n, NEIGHBOURS / 2, h, w], &x.device());
+    let around = Tensor::zeros([n, NEIGHBOURS / 2, h, w], (&x.device(), x.dtype()));
     let squares = Tensor::cat(vec![around.clone(), x.clone().square(), around], 1);
     let shifted = (0..NEIGHBOURS).map(|shift| squares.clone().narrow(1, shift, channels));
     let sum = shifted.reduce(|sum, squares| sum + squares).unwrap_or_else(|| squares.clone());

@@ -2,6 +2,7 @@ use burn::module::Param;
 use burn::nn::pool::AvgPool2dConfig;
 use burn::prelude::*;
 
+use crate::error::{ConfigError, check_size};
 use crate::init::Init;
 use crate::kernels::activate;
 use crate::kernels::activation::Activation;
@@ -15,6 +16,9 @@ const SUBSAMPLING: usize = 3;
 const SECOND: (usize, usize) = (30, 9);
 /// Smaller images are framed with zeros to this side, at which the last maps are single values.
 const SMALLEST: usize = 32;
+
+/// Largest side of an image: its features are four million.
+const LARGEST: usize = 1150;
 
 /// The convolutional net of DrLIM up to its last maps, for images of any one size.
 ///
@@ -52,6 +56,10 @@ impl LeNet {
         let c1 = convolution(channels, FIRST, frame(size), init);
         let s2 = Subsampling { weight: init.constant([FIRST.0], 1.0), bias: init.constant([FIRST.0], 0.0) };
         Self { c1, s2, c3: convolution(FIRST.0, SECOND, 0, init), size }
+    }
+
+    pub(super) fn check(size: usize) -> Result<(), ConfigError> {
+        check_size("size", size, LARGEST)
     }
 
     /// Features of an image: values of the last maps.

@@ -13,6 +13,10 @@ use crate::layers::{BatchNorm, Conv2d};
 const SLOPE: f32 = 0.3;
 /// Widest net: its weights alone are gigabytes.
 const MAX_WIDTH: usize = 1 << 11;
+/// Most weights of the linear layer at its end: 8 GiB.
+const MAX_WEIGHTS: usize = 1 << 31;
+/// Pixels along a side for each place of the last maps: the poolings halve it so often.
+const REDUCED: usize = 1 << (BLOCKS.len() - 1);
 /// Widths are given in quarters.
 const QUARTERS: usize = 4;
 /// Blocks between two poolings: inner and outer channels, in quarters of the net's width.
@@ -40,7 +44,7 @@ impl Default for LuNetConfig {
 }
 
 impl LuNetConfig {
-    pub(super) fn check(&self) -> Result<(), ConfigError> {
+    pub(super) fn check(&self, size: usize) -> Result<(), ConfigError> {
         check_size("encoder.width", self.width, MAX_WIDTH)?;
         if !self.width.is_multiple_of(QUARTERS) {
             return Err(ConfigError {
@@ -49,7 +53,8 @@ impl LuNetConfig {
                 wanted: format!("give a multiple of {QUARTERS}"),
             });
         }
-        Ok(())
+        let most_places = MAX_WEIGHTS / (self.width * self.feature_dim());
+        check_size("size", size, REDUCED * most_places.isqrt())
     }
 
     pub(super) fn feature_dim(&self) -> usize {

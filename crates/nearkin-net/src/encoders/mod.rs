@@ -137,9 +137,10 @@ impl EncoderConfig {
     pub(crate) fn check(&self, channels: usize, size: usize) -> Result<(), ConfigError> {
         match self {
             Self::SmallConv { width } => check_size("encoder.width", *width, MAX_WIDTH),
-            Self::Resnet18(_) | Self::Resnet34(_) | Self::Resnet50(_) | Self::LeNet {} => Ok(()),
+            Self::Resnet18(_) | Self::Resnet34(_) | Self::Resnet50(_) => Ok(()),
+            Self::LeNet {} => LeNet::check(size),
             Self::Mlp(config) => config.check(channels, size),
-            Self::LuNet(config) => config.check(),
+            Self::LuNet(config) => config.check(size),
             Self::Inception(config) => config.check(),
             Self::Vit(config) => config.check(size),
         }
@@ -245,7 +246,7 @@ fn pooled(features: Tensor<4>) -> Tensor<2> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::kernels::testing::{noise, values};
+    use crate::kernels::testing::{assert_halved_is_near, noise, values};
     use burn::tensor::TensorData;
 
     fn encoder(config: &EncoderConfig, channels: usize, size: usize) -> Encoder {
@@ -275,6 +276,32 @@ mod tests {
             assert_eq!(encoder.feature_dim(), features);
             assert_eq!(config.feature_dim(224), features);
         }
+    }
+
+    #[test]
+    fn sizes_beyond_what_a_machine_holds_are_refused_with_the_largest() {
+        let message = |config: EncoderConfig, size| config.check(3, size).unwrap_err().to_string();
+        assert!(
+            EncoderConfig::LeNet {}.check(3, 1150).is_ok() && EncoderConfig::LeNet {}.check(3, 1).is_ok()
+        );
+        assert!(LeNet::features_of(1150) < 1 << 22 && LeNet::features_of(1151) > 1 << 22);
+        assert_eq!(
+            message(EncoderConfig::LeNet {}, 1151),
+            "size is 1151; give a whole number from 1 to 1150"
+        );
+        // At the paper's width 181 × 181 places of 128 values, 512 features of each.
+        let published = EncoderConfig::LuNet(LuNetConfig { width: 128 });
+        assert!(published.check(3, 32 * 181).is_ok() && published.check(3, 1).is_ok());
+        assert_eq!(message(published, 5793), "size is 5793; give a whole number from 1 to 5792");
+        let widest = EncoderConfig::LuNet(LuNetConfig { width: MAX_WIDTH });
+        assert_eq!(message(widest, 1024), "size is 1024; give a whole number from 1 to 352");
+    }
+
+    #[test]
+    fn in_16_bits_responses_stay_in_16_bits() {
+        let config = InceptionConfig { width: 4, batch_norm: false, ..InceptionConfig::default() };
+        let encoder = encoder(&EncoderConfig::Inception(config), 3, 16);
+        assert_halved_is_near(&encoder, images([2, 3, 16, 16]), Encoder::forward);
     }
 
     #[test]

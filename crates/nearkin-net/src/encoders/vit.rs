@@ -1,4 +1,5 @@
 use burn::prelude::*;
+use burn::tensor::DType;
 use serde::{Deserialize, Serialize};
 
 use crate::error::{ConfigError, check_size};
@@ -41,7 +42,7 @@ impl VitConfig {
                 wanted: format!("give a side that divides the image's {size} pixels"),
             });
         }
-        check_heads("encoder", self.width, self.depth, self.heads, POSITION_PARTS)
+        check_heads("encoder", ("encoder.width", self.width), self.depth, self.heads, POSITION_PARTS)
     }
 
     /// See [`EncoderConfig::multiply_adds`](super::EncoderConfig::multiply_adds).
@@ -131,7 +132,7 @@ impl Vit {
     /// If the patch does not divide the images' sides.
     pub fn forward_patches(&self, input: Tensor<4>) -> Tensor<3> {
         let grid = self.grid(&input);
-        let positions = grid_positions(grid, self.width(), &input.device());
+        let positions = grid_positions(grid, self.width(), (&input.device(), input.dtype()));
         self.encode(patchify(input, self.patch()), positions.unsqueeze())
     }
 
@@ -147,7 +148,7 @@ impl Vit {
     /// If the patch does not divide the images' sides, or `kept` is of other images or another grid.
     pub fn forward_kept(&self, input: Tensor<4>, kept: &Patches) -> Tensor<3> {
         assert_eq!(self.grid(&input), kept.grid(), "rows and columns of patches");
-        let positions = positions_of(kept, self.width(), &input.device());
+        let positions = positions_of(kept, self.width(), (&input.device(), input.dtype()));
         self.encode(kept.pick(patchify(input, self.patch())), positions)
     }
 
@@ -172,16 +173,16 @@ impl Vit {
 }
 
 /// Positions of some patches, `[n, each, width]`.
-pub(crate) fn positions_of(patches: &Patches, width: usize, device: &Device) -> Tensor<3> {
-    let all = grid_positions(patches.grid(), width, device);
-    let rows = crate::patches::indices(patches.numbers().iter().copied(), device);
+pub(crate) fn positions_of(patches: &Patches, width: usize, kind: (&Device, DType)) -> Tensor<3> {
+    let all = grid_positions(patches.grid(), width, kind);
+    let rows = crate::patches::indices(patches.numbers().iter().copied(), kind.0);
     all.select(0, rows).reshape([patches.images(), patches.each(), width])
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::kernels::testing::{assert_close, noise, values};
+    use crate::kernels::testing::{assert_close, assert_halved_is_near, noise, values};
     use burn::tensor::TensorData;
 
     fn net() -> Vit {
@@ -195,6 +196,13 @@ mod tests {
 
     fn wide(values: Vec<f32>) -> Vec<f64> {
         values.into_iter().map(f64::from).collect()
+    }
+
+    #[test]
+    fn in_16_bits_tokens_stay_in_16_bits() {
+        let kept = Patches::new(&[vec![5, 0], vec![2, 3]], [2, 3]).unwrap();
+        assert_halved_is_near(&net(), images(), Vit::forward_patches);
+        assert_halved_is_near(&net(), images(), |net, x| net.forward_kept(x, &kept));
     }
 
     #[test]

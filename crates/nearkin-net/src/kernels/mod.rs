@@ -17,6 +17,8 @@ pub mod residual;
 pub mod rows;
 
 use burn::backend::{Dispatch, DispatchDevice};
+use std::sync::LazyLock;
+
 use burn::prelude::*;
 use burn::tensor::activation as burn_activation;
 use burn::tensor::activation::relu as burn_relu;
@@ -27,11 +29,19 @@ use conv::ConvShape;
 use norm::Channels;
 use ops::FlexOps;
 
+/// Found once: looking it up costs more than a short row.
+static WIDEST: LazyLock<pulp::Arch> = LazyLock::new(pulp::Arch::new);
+
+/// The widest instructions that the processor has.
+fn widest() -> pulp::Arch {
+    *WIDEST
+}
+
 /// Runs `work` compiled for the widest instructions that the processor has. Only what is inlined is compiled so: write
 /// `wide(#[inline(always)] || …)`. No operation is fused or reordered, so the bits are the same with all of them.
 #[inline(always)]
 fn wide<R>(work: impl FnOnce() -> R) -> R {
-    pulp::Arch::new().dispatch(work)
+    WIDEST.dispatch(work)
 }
 
 /// Whether a tensor is f32 on the CPU backend, where the kernels of this module apply.
@@ -534,6 +544,8 @@ mod tests {
 pub(crate) mod testing {
     //! What the tests of this crate share.
 
+    use burn::module::{Module, ModuleMapper, Param};
+    use burn::tensor::{DType, FloatDType, Tensor};
     use rand::{RngExt, SeedableRng};
     use rand_chacha::ChaCha8Rng;
 
@@ -560,8 +572,34 @@ pub(crate) mod testing {
         }
     }
 
+    /// Casts weights.
+    struct Cast(FloatDType);
+
+    impl ModuleMapper for Cast {
+        fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
+            param.map(|weights| weights.cast(self.0))
+        }
+    }
+
+    /// Panics unless `forward` of weights and input in 16 bits is in 16 bits, and what it is in f32 but for rounding.
+    pub fn assert_halved_is_near<M: Module, const D: usize, const E: usize>(
+        module: &M,
+        input: Tensor<D>,
+        forward: impl Fn(&M, Tensor<D>) -> Tensor<E>,
+    ) {
+        for (float, dtype, tolerance) in
+            [(FloatDType::BF16, DType::BF16, 4e-2), (FloatDType::F16, DType::F16, 5e-3)]
+        {
+            let found = forward(&module.clone().map(&mut Cast(float)), input.clone().cast(float));
+            assert_eq!(found.dtype(), dtype);
+            let wanted: Vec<f64> =
+                values(forward(module, input.clone())).into_iter().map(f64::from).collect();
+            assert_close(&values(found.cast(FloatDType::F32)), &wanted, tolerance, "in 16 bits");
+        }
+    }
+
     /// The values of a tensor, row after row.
-    pub fn values<const D: usize>(tensor: burn::Tensor<D>) -> Vec<f32> {
+    pub fn values<const D: usize>(tensor: Tensor<D>) -> Vec<f32> {
         tensor.into_data().try_to_vec().expect("f32 values")
     }
 }

@@ -8,7 +8,7 @@ use pulp::{Simd, WithSimd};
 use rayon::prelude::*;
 
 use super::residual::rectified;
-use super::wide;
+use super::{wide, widest};
 
 /// Independent partial sums, so that the compiler can use vector registers.
 const LANES: usize = 16;
@@ -97,7 +97,7 @@ pub fn statistics(x: &[f32], shape: &Channels) -> Statistics {
             let mut sums = vec![[0.0f64; 2]; mean.len()];
             shape.planes(first, mean.len(), |channel, at| {
                 let x = &x[at..][..shape.plane];
-                let part = pulp::Arch::new().dispatch(Sums(x, x, Moments { anchor: anchors[channel] }));
+                let part = widest().dispatch(Sums(x, x, Moments { anchor: anchors[channel] }));
                 sums[channel][0] += part[0];
                 sums[channel][1] += part[1];
             });
@@ -262,7 +262,7 @@ fn gradients_with<const RELU: bool>(
             let mut sums = vec![[0.0f64; 2]; gamma.len()];
             shape.planes(first, gamma.len(), |channel, at| {
                 let (x, dy) = (&x[at..][..shape.plane], &dy[at..][..shape.plane]);
-                let part = pulp::Arch::new().dispatch(Sums(x, dy, Pulls::<RELU>(maps[first + channel])));
+                let part = widest().dispatch(Sums(x, dy, Pulls::<RELU>(maps[first + channel])));
                 sums[channel][0] += part[0];
                 sums[channel][1] += part[1];
             });
@@ -287,7 +287,7 @@ fn gradients_with<const RELU: bool>(
             .chunks_exact_mut(shape.plane)
             .zip(x.chunks_exact(shape.plane).zip(dy.chunks_exact(shape.plane)));
         for ((dx, (x, dy)), &(map, offset, slope)) in planes.zip(terms.iter().cycle()) {
-            pulp::Arch::new().dispatch(Pulled::<RELU> { dx, x, dy, map, offset, slope });
+            widest().dispatch(Pulled::<RELU> { dx, x, dy, map, offset, slope });
         }
     });
     Gradients { x: dx, gamma, beta }

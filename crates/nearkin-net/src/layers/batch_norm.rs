@@ -96,17 +96,22 @@ impl BatchNorm {
         let groups =
             (1..=self.groups.clamp(1, images.max(1))).rev().find(|g| images.is_multiple_of(*g)).unwrap_or(1);
         let values = input.shape().num_elements() / (groups * channels);
+        // One value has no unbiased variance; its biased one, zero, is kept.
+        let unbiased = values as f64 / (values.max(2) - 1) as f64;
+        if groups == 1 {
+            let result = batch_norm_train(input, gamma, beta, self.epsilon, relu);
+            self.follow(&self.running_mean, result.mean);
+            self.follow(&self.running_var, result.variance.mul_scalar(unbiased));
+            return result.output;
+        }
         // Rows of `groups` images are images with so many times the channels.
         let (shape, mut split) = (input.dims(), input.dims());
         split[0] /= groups;
         split[1] *= groups;
-        let [gamma, beta] =
-            [gamma, beta].map(|values| if groups > 1 { values.repeat_dim(0, groups) } else { values });
+        let [gamma, beta] = [gamma, beta].map(|values| values.repeat_dim(0, groups));
         let result = batch_norm_train(input.reshape(split), gamma, beta, self.epsilon, relu);
         let mean =
             |statistic: Tensor<1>| statistic.reshape([groups, channels]).mean_dim(0).reshape([channels]);
-        // One value has no unbiased variance; its biased one, zero, is kept.
-        let unbiased = values as f64 / (values.max(2) - 1) as f64;
         self.follow(&self.running_mean, mean(result.mean));
         self.follow(&self.running_var, mean(result.variance).mul_scalar(unbiased));
         result.output.reshape(shape)

@@ -111,21 +111,22 @@ pub(crate) fn block_multiply_adds(width: usize, tokens: usize) -> usize {
     (4 + 2 * EXPANSION) * width * width * tokens + 2 * width * tokens * tokens
 }
 
-/// Refuses a stack of blocks that cannot be built: `parts` is what the heads and the positions divide the width into.
+/// Refuses a stack of blocks that cannot be built: `width` is what the setting `width_field` says, and `parts` is what the positions
+/// divide it into, as the heads do.
 pub(crate) fn check_heads(
     field: &str,
-    width: usize,
+    (width_field, width): (&str, usize),
     depth: usize,
     heads: usize,
     parts: usize,
 ) -> Result<(), ConfigError> {
-    check_size(&format!("{field}.width"), width, MAX_SIZE)?;
+    check_size(width_field, width, MAX_SIZE)?;
     check_size(&format!("{field}.depth"), depth, MAX_DEPTH)?;
     check_size(&format!("{field}.heads"), heads, width)?;
     for (by, why) in [(heads, "heads"), (parts, "parts of a position")] {
         if !width.is_multiple_of(by) {
             return Err(ConfigError {
-                field: format!("{field}.width"),
+                field: width_field.to_owned(),
                 found: width.to_string(),
                 wanted: format!("give a multiple of {by}, for so many {why}"),
             });

@@ -55,7 +55,7 @@ impl ContextConfig {
         match self {
             Self::Gru { width } => check_size("context.width", *width, MAX_SIZE),
             Self::CausalTransformer(config) => {
-                check_heads("context", frame, config.depth, config.heads, POSITION_PARTS)
+                check_heads("context", ("encoder.width", frame), config.depth, config.heads, POSITION_PARTS)
             }
         }
     }
@@ -119,7 +119,8 @@ impl CausalTransformer {
     pub fn forward(&self, frames: Tensor<3>) -> Tensor<3> {
         let [n, count, width] = frames.dims();
         let positions: Vec<f32> = (0..count).flat_map(|position| line_position(position, width)).collect();
-        let positions = Tensor::from_data(TensorData::new(positions, [1, count, width]), &frames.device());
+        let kind = (&frames.device(), frames.dtype());
+        let positions = Tensor::from_data(TensorData::new(positions, [1, count, width]), kind);
         let tokens = (frames + positions).reshape([n * count, width]);
         let tokens = self.blocks.iter().fold(tokens, |x, block| block.forward(x, n));
         self.norm.forward(tokens).reshape([n, count, width])

@@ -225,7 +225,7 @@ impl SequenceNetwork {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::kernels::testing::{noise, values};
+    use crate::kernels::testing::{assert_halved_is_near, noise, values};
     use crate::parameters::fingerprint;
     use burn::optim::GradientsParams;
     use burn::tensor::TensorData;
@@ -318,6 +318,15 @@ mod tests {
     }
 
     #[test]
+    fn in_16_bits_contexts_stay_in_16_bits() {
+        let device = Device::flex();
+        for (config, _) in all() {
+            let Some(context) = config.init(&device, 1).unwrap().context else { continue };
+            assert_halved_is_near(&context, series([2, 6, 8], &device), Context::forward);
+        }
+    }
+
+    #[test]
     fn contexts_do_not_see_what_follows() {
         let device = Device::flex();
         for (config, _) in all().into_iter().filter(|(config, _)| config.context.is_some()) {
@@ -371,7 +380,7 @@ mod tests {
         let gru = ContextConfig::Gru { width: 0 };
         assert_eq!(refused(config(series.clone(), 1, Some(gru))), "context.width");
         let uneven = ContextConfig::CausalTransformer(CausalTransformerConfig { heads: 3, ..transformer() });
-        assert_eq!(refused(config(series.clone(), 1, Some(uneven))), "context.width");
+        assert_eq!(refused(config(series.clone(), 1, Some(uneven))), "encoder.width");
         let far = SequenceNetworkConfig { ahead: 1 << 20, ..config(series, 1, None) };
         assert_eq!(refused(far), "ahead");
     }

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use nearkin_data::table::ColumnSummary;
-use nearkin_data::{Dataset, Table, TableKind, is_manifest};
+use nearkin_data::{Dataset, Table, TableKind};
 
 use super::fit::TableArgs;
 use crate::failure::Failure;
@@ -17,14 +17,14 @@ const LISTED_COLUMNS: usize = 60;
 #[derive(Debug, clap::Args)]
 #[command(after_help = super::train::DATA_HELP)]
 pub struct Args {
-    /// A folder per class, an IDX or CIFAR file or folder, a CSV manifest, or a table; `PATH#SPLIT` for one split
+    /// A folder per class or a ZIP of one, an IDX or CIFAR file or folder, a CSV manifest, or a table; `PATH#SPLIT` for one split
     path: PathBuf,
     #[command(flatten)]
     table: TableArgs,
 }
 
 pub fn run(args: Args, ui: &Ui) -> Result<(), Failure> {
-    if TableKind::of(&args.path).is_some() && !is_manifest(&args.path)? {
+    if TableKind::at(&args.path)?.is_some() {
         return show_table(&args, ui);
     }
     let summary = Dataset::open(&args.path)?.describe();

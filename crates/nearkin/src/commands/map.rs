@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use nearkin_data::table::Matrix;
-use nearkin_data::{Dataset, Features, PrepareOptions, Table, TableKind, is_manifest};
+use nearkin_data::{Dataset, Features, PrepareOptions, Table, TableKind};
 use nearkin_eval::{Comparison, Map, Report, neighbourhoods};
 use nearkin_sweep::{Metric, Vectors};
 use nearkin_train::{FitFile, FitReport, Inputs, Logged, Model, Run, pixels, prepared_side};
@@ -261,7 +261,7 @@ fn placed(method: &Method, wanted: bool) -> String {
 /// Reads a table or images, with what their labels say and the data's fingerprint.
 fn read(args: &Args, methods: &[Method], ui: &Ui) -> Result<(Source, Colours, String), Failure> {
     let needs = methods.iter().map(Method::needs).find(|needs| *needs != Needs::Nothing);
-    if TableKind::of(&args.data).is_some() && !is_manifest(&args.data)? {
+    if TableKind::at(&args.data)?.is_some() {
         let table = Table::open(&args.data, &args.table.options())?;
         let colours = Colours::of(&table, needs.unwrap_or(Needs::Nothing))?;
         let fingerprint = table.fingerprint();

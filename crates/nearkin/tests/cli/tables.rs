@@ -258,7 +258,7 @@ fn bad_tables_end_with_one_message_and_no_run() {
     refused("a,b,class\n1,2,x\n3,4,\n5,6,y\n", &["nca"], 1, &["line 3, column 'class'", "missing"]);
     refused("a,class\n1e300,x\n-1e300,y\n", &["pca"], 1, &["'a' spreads from"]);
     refused("a,class\n1e300,x\n1,y\n", &["pca", "--scale", "none"], 1, &["line 2, column 'a'", "beyond"]);
-    refused("a,class\n1e999,x\n1,y\n", &["pca"], 1, &["line 2, column 'a'", "1e999"]);
+    refused("a,class\n1e999,x\n1,y\n", &["pca"], 1, &["line 2, column 'a'", "'inf'", "--drop a"]);
     refused("1,2\n3,4\n", &["pca"], 1, &["numbers only", "header"]);
     refused("a,b,class\n1,2,x\n3,4,y\n", &["nca"], 1, &["no class has two samples"]);
     refused(
@@ -305,6 +305,14 @@ fn a_model_refuses_data_of_the_other_kind() {
     let run_folder = scene.out.to_str().unwrap();
     run(["embed", run_folder, "--data", "data/fashion-mnist", "--out", &scene.at("v.npy")])
         .with(2, &["fashion-mnist", "a linear map of 4 columns", ".csv"]);
+    let manifest = scene.at("manifest.csv");
+    fs::write(&manifest, "path,label\na.png,x\n").unwrap();
+    for images in ["data/fashion-mnist#0..9", manifest.as_str()] {
+        run(["embed", run_folder, "--data", images, "--out", &scene.at("v.npy")])
+            .with(2, &["a linear map of 4 columns", "takes a table"]);
+    }
+    run(["embed", run_folder, "--data", &scene.at("no.csv"), "--out", &scene.at("v.npy")])
+        .with(1, &["no.csv", "cannot read"]);
     let weights = scene.out.join("model/model.safetensors");
     let bytes = fs::read(&weights).unwrap();
     fs::write(&weights, &bytes[..bytes.len() - 8]).unwrap();

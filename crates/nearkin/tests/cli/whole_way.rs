@@ -55,6 +55,11 @@ fn the_whole_way_from_images_to_a_search_result() {
         "the page needs nothing from elsewhere"
     );
 
+    let rows = at("rows.csv");
+    fs::write(&rows, "a,b,class\n1,2,x\n").unwrap();
+    run(["embed", &at("run"), "--data", &rows, "--out", &at("rows.npy")])
+        .with(2, &["rows.csv", "a network and takes images", "column path"]);
+
     for name in ["v.parquet", "v.npy", "v.safetensors"] {
         let (vectors, index) = (at(name), at(&format!("{name}.index")));
         run(["embed", &at("run"), "--data", &photos, "--out", &vectors]).well();

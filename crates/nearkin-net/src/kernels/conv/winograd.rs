@@ -21,10 +21,11 @@ use std::cell::Cell;
 use std::marker::PhantomData;
 use std::ops::Range;
 
-use pulp::{Arch, Simd, WithSimd};
+use pulp::{Simd, WithSimd};
 use rayon::prelude::*;
 
 use super::{ConvShape, resized};
+use crate::kernels::widest;
 
 /// Channels of a block.
 const LANES: usize = 16;
@@ -120,7 +121,7 @@ trait Scheme<const SIDE: usize>: Sized + Sync {
 
     fn weight_gradient(x: &[f32], dy: &[f32], shape: &ConvShape) -> Vec<f32> {
         let points = SIDE * SIDE;
-        let arch = Arch::new();
+        let arch = widest();
         let (blocks_in, blocks_out) = (shape.in_channels.div_ceil(LANES), shape.out_channels.div_ceil(LANES));
         let width = blocks_in * LANES;
         // [block of outputs][point][16 outputs][inputs]
@@ -332,7 +333,7 @@ fn through<const SIDE: usize>(
     from_points: FromPoints,
 ) -> Vec<f32> {
     let points = SIDE * SIDE;
-    let arch = Arch::new();
+    let arch = widest();
     let (blocks_from, blocks_to) = (channels_from.div_ceil(LANES), channels_to.div_ceil(LANES));
     let together = images_together(shape, TASK);
     let mut to = vec![0.0; shape.images * image_to];
@@ -500,7 +501,7 @@ fn transform_inputs<K: Scheme<SIDE>, const SIDE: usize>(
         let corner = input_corner(part, K::STEP, shape);
         gather(x, (shape.height, shape.width), block, corner, width, grid.as_chunks_mut().0);
         let tiles = Tiles::new(part, image, K::STEP, width, grid, values, SIDE * SIDE);
-        Arch::new().dispatch(Inputs::<K, SIDE>(tiles, PhantomData));
+        widest().dispatch(Inputs::<K, SIDE>(tiles, PhantomData));
     }
 }
 
@@ -519,7 +520,7 @@ fn transform_output_gradients<K: Scheme<SIDE>, const SIDE: usize>(
         let corner = (2 * part.rows.start as isize, 0);
         gather(dy, (shape.out_height, shape.out_width), block, corner, width, grid.as_chunks_mut().0);
         let tiles = Tiles::new(part, image, 2, width, grid, values, SIDE * SIDE);
-        Arch::new().dispatch(OutputGradients::<K, SIDE>(tiles, PhantomData));
+        widest().dispatch(OutputGradients::<K, SIDE>(tiles, PhantomData));
     }
 }
 
@@ -536,7 +537,7 @@ fn transform_outputs<K: Scheme<SIDE>, const SIDE: usize>(
     let grid = resized(grid, height * width * LANES);
     for (image, y) in y.chunks_exact_mut(shape.output_image()).enumerate() {
         let tiles = Tiles::new(part, image, 2, width, grid, values, SIDE * SIDE);
-        Arch::new().dispatch(Outputs::<K, SIDE>(tiles, PhantomData));
+        widest().dispatch(Outputs::<K, SIDE>(tiles, PhantomData));
         let corner = (2 * part.rows.start as isize, 0);
         let size = (shape.out_height, shape.out_width);
         scatter::<false>(grid.as_chunks().0, width, y, size, block, corner);
@@ -557,7 +558,7 @@ fn transform_input_gradients<K: Scheme<SIDE>, const SIDE: usize>(
     for (image, dx) in dx.chunks_exact_mut(shape.input_image()).enumerate() {
         grid.fill(0.0);
         let tiles = Tiles::new(part, image, K::STEP, width, grid, values, SIDE * SIDE);
-        Arch::new().dispatch(InputGradients::<K, SIDE>(tiles, PhantomData));
+        widest().dispatch(InputGradients::<K, SIDE>(tiles, PhantomData));
         let corner = input_corner(part, K::STEP, shape);
         scatter::<true>(grid.as_chunks().0, width, dx, (shape.height, shape.width), block, corner);
     }
