@@ -13,7 +13,8 @@
 //! - [`spectrum`] tells a healthy embedding from a collapsed one; [`pca_2d`] draws it on a plane.
 //! - [`neighbourhoods`] tells whether a map shows near what was near: trustworthiness and continuity.
 //! - [`class_overlap`] finds classes that sit on both sides of a class-disjoint split.
-//! - [`Report`] writes it all to one HTML file; [`contact_sheet`] draws queries and their hits as a picture.
+//! - [`Report`] writes it all to one HTML file; [`contact_sheet`] draws queries and their hits as a picture, [`Figure`] maps and
+//!   curves.
 //!
 //! Every result has the same bits on any number of threads.
 
@@ -28,6 +29,7 @@ mod error;
 mod expected_accuracy;
 mod factors;
 mod few_shot;
+mod figure;
 mod knn;
 mod labeled;
 mod neighbourhoods;
@@ -50,6 +52,7 @@ pub use error::{EvalError, Side};
 pub use expected_accuracy::{ExpectedAccuracy, expected_accuracy};
 pub use factors::{FactorEffect, variance_explained};
 pub use few_shot::{FewShot, FewShotClassifier, FewShotOptions, few_shot};
+pub use figure::{Figure, Layer, PALETTE, Panel, Shape, hue, pale};
 pub use knn::{Weighting, knn_accuracy};
 pub use labeled::Labeled;
 pub use neighbourhoods::{Neighbourhoods, neighbourhoods};
@@ -59,7 +62,9 @@ pub use pooling::{Pooled, Pooling, pool};
 pub use reidentification::{
     Reidentification, ReidentificationOptions, Reranking, Sightings, reidentification,
 };
-pub use report::{Bars, ClassRow, Comparison, Curve, Map, MetricRow, Report, Series};
+pub use report::{
+    Bars, ClassRow, Comparison, Curve, Map, MetricRow, Report, Series, SpringFilm, SpringMoment,
+};
 pub use retrieval::{ClassRetrieval, Retrieval, RetrievalOptions, retrieval};
 pub use sheet::{Hit, Picture, QueryRow, contact_sheet};
 pub use spectrum::{Spectrum, spectrum};

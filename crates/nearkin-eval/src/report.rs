@@ -4,6 +4,7 @@ mod chart;
 mod html;
 mod map;
 mod sections;
+mod springs;
 
 use std::fs::{self, File};
 use std::io::Write;
@@ -11,6 +12,9 @@ use std::path::{Path, PathBuf};
 
 use crate::error::EvalError;
 use crate::sheet::QueryRow;
+
+pub(crate) use chart::Axis;
+pub(crate) use html::escape;
 
 /// Everything a report shows. Sections without content are left out.
 ///
@@ -36,6 +40,8 @@ pub struct Report {
     pub comparison: Option<Comparison>,
     /// The embeddings on a plane: one map, or several beside each other.
     pub maps: Vec<Map>,
+    /// A map on its way through training.
+    pub springs: Option<SpringFilm>,
     /// Shares of a whole, such as of what a metric weighs.
     pub bars: Vec<Bars>,
     /// Queries and what was found for them.
@@ -101,6 +107,36 @@ pub struct Map {
     pub unseen: Vec<bool>,
 }
 
+/// A map on a plane on its way through training, with the forces at its points.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct SpringFilm {
+    /// What a reader must know to read it.
+    pub hint: String,
+    /// The class of each point; empty: all are alike.
+    pub labels: Vec<u32>,
+    /// Name of class `label`; a label beyond the list is shown by its number.
+    pub classes: Vec<String>,
+    /// What names each point.
+    pub names: Vec<String>,
+    /// The moments in their order, each with the same points.
+    pub moments: Vec<SpringMoment>,
+}
+
+/// One moment of a [`SpringFilm`].
+#[derive(Debug, Clone, PartialEq)]
+pub struct SpringMoment {
+    /// Steps done.
+    pub step: usize,
+    /// Where each point is.
+    pub points: Vec<[f32; 2]>,
+    /// Springs that attract and springs that repel: two points by number, and the size of the force.
+    pub springs: [Vec<(u16, u16, f32)>; 2],
+    /// Mean force that attracts, over all pairs.
+    pub attraction: f64,
+    /// Mean force that repels.
+    pub repulsion: f64,
+}
+
 /// Methods, and their values of some measures.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Comparison {
@@ -137,8 +173,8 @@ pub struct ClassRow {
 }
 
 impl Report {
-    /// The report as one HTML page. It loads nothing, needs no script, and follows the reader's light or dark
-    /// preference.
+    /// The report as one HTML page. It loads nothing, follows the reader's light or dark preference, and needs no
+    /// script but to move springs.
     pub fn to_html(&self) -> String {
         sections::page(self)
     }

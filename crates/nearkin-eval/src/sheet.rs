@@ -220,7 +220,7 @@ impl Layout {
     }
 }
 
-fn glyph(letter: char) -> [u8; 8] {
+pub(crate) fn glyph(letter: char) -> [u8; 8] {
     /// First letter of the font's second table.
     const LATIN_START: usize = 0xA0;
     let code = letter as usize;

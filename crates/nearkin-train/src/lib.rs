@@ -31,6 +31,7 @@ mod progress;
 mod recipe;
 mod run;
 mod schedule;
+mod springs;
 mod step;
 mod training;
 
@@ -57,4 +58,5 @@ pub use progress::{EpochReport, Event, Plan, StepReport, Validation};
 pub use recipe::Recipe;
 pub use run::{FitFile, FitReport, Logged, Run, RunFile};
 pub use schedule::Schedule;
+pub use springs::{Cast, Forces, Moment, Spring, SpringRecord};
 pub use training::{Outcome, Training};

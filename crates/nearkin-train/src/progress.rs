@@ -5,6 +5,8 @@ use std::path::PathBuf;
 use nearkin_loss::miners::Census;
 use serde::{Deserialize, Serialize};
 
+use crate::springs::Forces;
+
 /// Something that happened.
 #[derive(Debug)]
 pub enum Event<'a> {
@@ -113,6 +115,9 @@ pub struct StepReport {
     /// The triplets of the batch by difficulty, for methods of triplets.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub triplets: Option<Census>,
+    /// What the loss does to the batch, for losses of pairs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub forces: Option<Forces>,
     /// Images (views) a second since the last report.
     pub images_per_second: f64,
     /// Seconds until the end at that rate.

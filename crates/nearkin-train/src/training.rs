@@ -31,6 +31,7 @@ use crate::model::{NetworkCard, NetworkModel, embed, prepared_side};
 use crate::progress::{EpochReport, Event, Plan, StepReport, Validation};
 use crate::recipe::Recipe;
 use crate::run::{Logged, Run, RunFile};
+use crate::springs::{Cast, Moment, Recorder, springs};
 use crate::step::{Gradient, gradient};
 
 /// Batches that the loader makes ahead of the step.
@@ -63,6 +64,8 @@ pub struct Training {
     state: State,
     /// Losses that are not in `state` yet.
     ledger: Ledger,
+    /// Shows a map on a plane on its way, for losses of pairs.
+    recorder: Option<Recorder>,
     device: Device,
 }
 
@@ -96,13 +99,40 @@ impl Training {
         recipe.check()?;
         Run::check_free(out)?;
         let dataset = Dataset::open(data)?;
+        Self::begin_with(recipe, &dataset, absolute(data), out, device, observer)
+    }
+
+    /// Begins a run on a data set that is open: one that a program made, or a part of another. Such a run cannot be resumed unless
+    /// the data set's path alone opens it again.
+    ///
+    /// # Errors
+    /// As [`begin`](Self::begin).
+    pub fn begin_on(
+        recipe: Recipe,
+        dataset: &Dataset,
+        out: &Path,
+        device: &Device,
+        observer: &mut dyn FnMut(Event<'_>),
+    ) -> Result<Self, TrainError> {
+        recipe.check()?;
+        Run::check_free(out)?;
+        Self::begin_with(recipe, dataset, dataset.path().to_owned(), out, device, observer)
+    }
+
+    fn begin_with(
+        recipe: Recipe,
+        dataset: &Dataset,
+        path: PathBuf,
+        out: &Path,
+        device: &Device,
+        observer: &mut dyn FnMut(Event<'_>),
+    ) -> Result<Self, TrainError> {
         let recipe = resolve(recipe, &dataset.describe());
-        let data_path = absolute(data);
-        let prepared = prepare(&dataset, &recipe, observer)?;
+        let prepared = prepare(dataset, &recipe, observer)?;
         let graph = kin_graph(&recipe, &prepared)?;
         let file = RunFile {
             nearkin: env!("CARGO_PKG_VERSION").to_owned(),
-            data: data_path,
+            data: path,
             fingerprint: dataset.fingerprint(),
             samples: prepared.len(),
             classes: prepared.dataset.present_classes(),
@@ -116,6 +146,10 @@ impl Training {
         // From here on a run that is killed can be resumed.
         let Training { run, state, learner, optimizer, .. } = &training;
         Checkpoints::of(run.folder()).save(state, learner, optimizer)?;
+        if let Some(recorder) = &training.recorder {
+            recorder.begin(&training.cast(&recorder.samples))?;
+        }
+        training.record_springs()?;
         training.warn(observer);
         Ok(training)
     }
@@ -152,6 +186,9 @@ impl Training {
         let Training { learner, optimizer, .. } = training;
         let (state, learner, optimizer) = Checkpoints::of(folder).load(learner, optimizer)?;
         training.run.rewind(state.step)?;
+        if let Some(recorder) = &training.recorder {
+            recorder.rewind(folder, state.step)?;
+        }
         (training.state, training.learner, training.optimizer) = (state, learner, optimizer);
         training.warn(observer);
         Ok(training)
@@ -192,6 +229,12 @@ impl Training {
         let learner = Learner::new(&network_config, method.as_ref(), classes, seed, &device)?;
         let optimizer = recipe.optimizer.build()?;
         let run = run(&file)?;
+        let on_a_plane = method.force(0.0, true).is_some() && network_config.embedding_dim() == 2;
+        let recorder = on_a_plane.then(|| {
+            let first = sampler.batches(seed, 0).into_iter().next().unwrap_or_default();
+            let first: Vec<usize> = first.into_iter().map(|i| train[i]).collect();
+            Recorder::new(run.folder(), &first, sampler.batches_per_epoch() * file.recipe.epochs)
+        });
         Ok(Self {
             run,
             method,
@@ -207,6 +250,7 @@ impl Training {
             optimizer,
             state: State::default(),
             ledger: Ledger::default(),
+            recorder,
             device,
             file,
         })
@@ -403,6 +447,7 @@ impl Training {
         self.learner = self.learner.updated(&mut self.optimizer, lr, proxy_rate, found.gradients);
         self.state.step += 1;
         self.state.batch = done;
+        self.record_springs()?;
         pace.views += views;
         if let Some(latest) = latest.filter(|_| report) {
             let rate = pace.lap();
@@ -412,13 +457,15 @@ impl Training {
                 found.encoded.into_data().convert::<f32>().try_to_vec().unwrap_or_default();
             let encoded = Vectors::new(&encoded, dim)?;
             let spectrum = spectrum(encoded)?;
+            let batch = BatchKin { samples: &samples, labels: &labels, graph: self.graph.as_ref() };
             let triplets = match self.method.triplets() {
                 Some((metric, margin)) => {
-                    let batch = BatchKin { samples: &samples, labels: &labels, graph: self.graph.as_ref() };
                     Some(Census::of(&Sides::within(encoded, &*batch.relation()?), metric, margin)?)
                 }
                 None => None,
             };
+            let found = springs(self.method.as_ref(), encoded.data(), dim, &*batch.relation()?);
+            let forces = found.map(|(forces, ..)| forces);
             let report = StepReport {
                 step: self.state.step,
                 steps,
@@ -429,6 +476,7 @@ impl Training {
                 spread: spectrum.spread,
                 effective_rank: spectrum.effective_rank,
                 triplets,
+                forces,
                 images_per_second: rate,
                 seconds_left: views_left as f64 / rate,
             };
@@ -436,6 +484,36 @@ impl Training {
             self.run.log(&Logged::Step(report))?;
         }
         Ok(self)
+    }
+
+    /// Where the cast stands after this step and what pulls at it, if this is a moment to be recorded.
+    fn record_springs(&self) -> Result<(), TrainError> {
+        let Some(recorder) = self.recorder.as_ref().filter(|recorder| recorder.is_due(self.state.step))
+        else {
+            return Ok(());
+        };
+        let (network, card) = (self.learner.network.valid(), self.card(0));
+        let places = embed(&network, &card, &self.device, &self.data, &recorder.samples, &mut |_, _| {})?;
+        let labels: Vec<u32> = match &self.labels {
+            Some(labels) => recorder.samples.iter().map(|&i| labels[i]).collect(),
+            None => vec![u32::MAX; recorder.samples.len()],
+        };
+        let cast = BatchKin { samples: &recorder.samples, labels: &labels, graph: self.graph.as_ref() };
+        let found = springs(self.method.as_ref(), &places, card.dimension, &*cast.relation()?);
+        let Some((forces, attracting, repelling)) = found else { return Ok(()) };
+        recorder.record(&Moment {
+            step: self.state.step,
+            places: places.chunks_exact(2).map(|place| [place[0], place[1]]).collect(),
+            forces,
+            attracting,
+            repelling,
+        })
+    }
+
+    fn cast(&self, samples: &[usize]) -> Cast {
+        let ids = samples.iter().map(|&i| self.data.dataset.sample(i).id.clone()).collect();
+        let labels = self.labels.as_ref().map_or(Vec::new(), |all| samples.iter().map(|&i| all[i]).collect());
+        Cast { ids, labels, classes: self.data.dataset.classes().to_vec() }
     }
 
     /// Reads the losses of all steps so far into the epoch's sums; the latest, if there was any to read.

@@ -2,7 +2,9 @@
 
 use clap::{Args, Parser, Subcommand};
 
-use crate::commands::{bench, compare, data, embed, eval, fit, index, map, quickstart, search, train};
+use crate::commands::{
+    bench, compare, data, embed, eval, fit, index, map, quickstart, reproduce, search, train,
+};
 use crate::failure::Failure;
 
 const EXAMPLES: &str = "\
@@ -76,6 +78,8 @@ pub enum Command {
     Fit(fit::Args),
     /// Map the same rows by several methods, and unseen rows where a method can, into one report
     Map(map::Args),
+    /// Repeat an experiment of a paper, and check what it found
+    Reproduce(reproduce::Args),
     /// Measure a model on labelled images or rows, beside raw pixels or features, and write a report
     Eval(eval::Args),
     /// Turn images or rows of a table into vectors with a model

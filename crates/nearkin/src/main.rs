@@ -6,6 +6,7 @@ mod cli;
 mod commands;
 mod failure;
 mod pictures;
+mod springs;
 mod ui;
 
 use std::process::ExitCode;
@@ -37,6 +38,7 @@ fn run(cli: Cli, ui: &Ui) -> Result<(), Failure> {
         Command::Fit(args) => commands::fit::run(args, ui),
         Command::Map(args) => commands::map::run(args, ui),
         Command::Compare(args) => commands::compare::run(args, ui),
+        Command::Reproduce(args) => commands::reproduce::run(args, ui),
         Command::Eval(args) => commands::eval::run(args, ui),
         Command::Embed(args) => commands::embed::run(args, ui),
         Command::Index(args) => commands::index::run(args, ui),

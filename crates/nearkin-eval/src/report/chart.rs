@@ -142,7 +142,7 @@ fn thin(run: &[(f64, f64)]) -> Vec<(f64, f64)> {
 }
 
 /// A linear axis with round ticks.
-struct Axis {
+pub(crate) struct Axis {
     low: f64,
     high: f64,
     step: f64,
@@ -150,7 +150,7 @@ struct Axis {
 
 impl Axis {
     /// Holds all values; `None` without any.
-    fn around(values: impl Iterator<Item = f64>) -> Option<Self> {
+    pub(crate) fn around(values: impl Iterator<Item = f64>) -> Option<Self> {
         let (low, high) =
             values.fold((f64::INFINITY, f64::NEG_INFINITY), |(low, high), v| (low.min(v), high.max(v)));
         if low > high {
@@ -167,15 +167,15 @@ impl Axis {
         })
     }
 
-    fn share(&self, value: f64) -> f64 {
+    pub(crate) fn share(&self, value: f64) -> f64 {
         (value - self.low) / (self.high - self.low)
     }
 
-    fn ticks(&self) -> impl Iterator<Item = f64> + '_ {
+    pub(crate) fn ticks(&self) -> impl Iterator<Item = f64> + '_ {
         (0..=((self.high - self.low) / self.step).round() as usize).map(|i| self.low + i as f64 * self.step)
     }
 
-    fn name(&self, tick: f64) -> String {
+    pub(crate) fn name(&self, tick: f64) -> String {
         // Nothing but rounding is left of 0.
         let tick = if tick.abs() < self.step * 1e-6 { 0.0 } else { tick };
         let largest = self.low.abs().max(self.high.abs());

@@ -4,7 +4,7 @@ use std::fmt::Write;
 
 /// `text` for element content and for quoted attributes. Control characters, which HTML forbids, become
 /// spaces.
-pub(super) fn escape(text: &str) -> String {
+pub(crate) fn escape(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for c in text.chars() {
         match c {

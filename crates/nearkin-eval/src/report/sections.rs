@@ -6,7 +6,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 
 use super::html::{count, escape, number, signed};
-use super::{Bars, ClassRow, Comparison, Map, MetricRow, Report, chart, map};
+use super::{Bars, ClassRow, Comparison, Map, MetricRow, Report, chart, map, springs};
 use crate::sheet::{Hit, Picture, QueryRow};
 
 const STYLE: &str = include_str!("style.css");
@@ -19,12 +19,18 @@ const ROWS_SHOWN: usize = 20;
 
 pub(super) fn page(report: &Report) -> String {
     let title = escape(&report.title);
+    let film = report.springs.as_ref().and_then(springs::film);
+    let script = match film {
+        Some(_) => format!("<script>\n{}</script>\n", springs::SCRIPT),
+        None => String::new(),
+    };
     let sections: String = [
         header(report),
         metrics(report),
         section("Curves", "curves", curves(report)),
         section("Methods beside each other", "comparison", report.comparison.as_ref().and_then(comparison)),
         section(if report.maps.len() > 1 { "Maps" } else { "Map" }, "map", maps(&report.maps)),
+        section("Springs", "springs", film),
         bars(&report.bars),
         section("Nearest neighbours", "neighbours", sheet(&report.sheet)),
         section("By class", "classes", classes(&report.per_class)),
@@ -42,7 +48,7 @@ pub(super) fn page(report: &Report) -> String {
          <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n\
          <meta name=\"color-scheme\" content=\"light dark\">\n\
          <title>{title}</title>\n<style>\n{STYLE}</style>\n</head>\n<body>\n<main>\n{sections}</main>\n\
-         <footer>Written by nearkin. This page is one file: it loads nothing and can be sent as it is.</footer>\n</body>\n</html>\n"
+         <footer>Written by nearkin. This page is one file: it loads nothing and can be sent as it is.</footer>\n{script}</body>\n</html>\n"
     )
 }
 

@@ -31,6 +31,13 @@ impl DrLim {
         Ok(Self { margin: check("margin", margin, |m| m > 0.0, "above zero, and finite")? })
     }
 
+    /// The force of one pair at this distance, before terms are reduced: `d` between kin, which draws them together;
+    /// `−max(0, m − d)` between strangers, which pushes them apart.
+    pub fn force(&self, distance: f32, kin: bool) -> f32 {
+        let bond = if kin { Bond { kin: 1.0, stranger: 0.0 } } else { Bond { kin: 0.0, stranger: 1.0 } };
+        self.spring(distance, bond).1
+    }
+
     /// Energy and force of a pair.
     #[inline(always)]
     fn spring(&self, distance: f32, bond: Bond) -> (f32, f32) {
@@ -102,6 +109,10 @@ mod tests {
         let energy = [2.0, 0.125, 0.0];
         assert!((found.loss - energy.iter().sum::<f64>() / 3.0).abs() < 1e-6);
         assert_eq!((found.terms, found.active), (6, 4));
+        // Kin attract at any distance; strangers repel within the margin only.
+        let loss = DrLim::new(1.5).unwrap();
+        let forces = [(2.0, true), (1.0, false), (3.0, false)].map(|(d, kin)| loss.force(d, kin));
+        assert_eq!(forces, [2.0, -0.5, 0.0]);
         // Forces at the points: the kin spring pulls 2 each way, the strangers' pushes ½; each pair counts twice among 6.
         for (found, wanted) in found.query_gradient.iter().zip([-2.0, 2.5, -0.5]) {
             assert!((found - wanted / 3.0).abs() < 1e-6, "{found}");

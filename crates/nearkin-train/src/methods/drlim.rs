@@ -43,6 +43,6 @@ impl Configured for DrLimMethod {
         let batches = Batches { classes: self.classes, per_class: self.per_class };
         let loss = DrLim::new(self.margin)?;
         let method = Supervised::new(Self::CARD.name, batches, loss, Metric::Euclidean)?;
-        Ok(Box::new(method.without_augmentation()))
+        Ok(Box::new(method.without_augmentation().with_force(move |distance, kin| loss.force(distance, kin))))
     }
 }

@@ -117,6 +117,12 @@ pub trait Method: Send + Sync {
         None
     }
 
+    /// The force between two samples at this distance, for losses of pairs in which it depends on nothing else: positive draws
+    /// together, negative pushes apart.
+    fn force(&self, _distance: f32, _kin: bool) -> Option<f32> {
+        None
+    }
+
     /// The loss of a whole batch of encoded views, with the class vectors as they are, if there are any.
     ///
     /// # Errors

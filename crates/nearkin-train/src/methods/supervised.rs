@@ -47,8 +47,12 @@ pub(super) struct Supervised {
     metric: Metric,
     proxy_rate: f64,
     triplets: Option<(Metric, f32)>,
+    force: Option<Force>,
     views: ViewConfig,
 }
+
+/// The force of a pair by its distance and whether it is kin.
+type Force = Box<dyn Fn(f32, bool) -> f32 + Send + Sync>;
 
 impl Supervised {
     /// # Errors
@@ -75,6 +79,7 @@ impl Supervised {
             metric,
             proxy_rate: 1.0,
             triplets: None,
+            force: None,
             views: same_class_views(),
         })
     }
@@ -93,6 +98,11 @@ impl Supervised {
     /// On samples as they are, unless a recipe says otherwise.
     pub(super) fn without_augmentation(self) -> Self {
         Self { views: ViewConfig::default(), ..self }
+    }
+
+    /// Of pairs, whose forces can be shown.
+    pub(super) fn with_force(self, force: impl Fn(f32, bool) -> f32 + Send + Sync + 'static) -> Self {
+        Self { force: Some(Box::new(force)), ..self }
     }
 
     /// Of triplets, which are easy, semi-hard or hard by this metric and margin.
@@ -132,6 +142,10 @@ impl Method for Supervised {
 
     fn triplets(&self) -> Option<(Metric, f32)> {
         self.triplets
+    }
+
+    fn force(&self, distance: f32, kin: bool) -> Option<f32> {
+        self.force.as_ref().map(|force| force(distance, kin))
     }
 
     fn loss(

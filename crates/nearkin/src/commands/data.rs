@@ -1,9 +1,11 @@
 //! `nearkin data`
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
+use nearkin_data::poses::{ANNOTATIONS, PoseSet};
 use nearkin_data::table::ColumnSummary;
 use nearkin_data::{Dataset, Table, TableKind};
+use serde_json::json;
 
 use super::fit::TableArgs;
 use crate::failure::Failure;
@@ -15,19 +17,61 @@ const LISTED: usize = 20;
 const LISTED_COLUMNS: usize = 60;
 
 #[derive(Debug, clap::Args)]
-#[command(after_help = super::train::DATA_HELP)]
+#[command(
+    after_help = super::train::DATA_HELP,
+    args_conflicts_with_subcommands = true,
+    subcommand_negates_reqs = true,
+    subcommand_help_heading = "Data that nearkin makes"
+)]
 pub struct Args {
+    #[command(subcommand)]
+    make: Option<Make>,
+    #[command(flatten)]
+    show: Show,
+}
+
+#[derive(Debug, clap::Args)]
+struct Show {
     /// A folder per class or a ZIP of one, an IDX or CIFAR file or folder, a CSV manifest, or a table; `PATH#SPLIT` for one split
-    path: PathBuf,
+    #[arg(required = true)]
+    path: Option<PathBuf>,
     #[command(flatten)]
     table: TableArgs,
 }
 
+#[derive(Debug, clap::Subcommand)]
+enum Make {
+    /// Draw an airplane in 18 azimuths, 9 elevations and 6 lightings, with a manifest of the poses
+    RenderPoses {
+        /// The folder to make
+        out: PathBuf,
+        /// Side of the square images, in pixels
+        #[arg(long, value_name = "N", default_value_t = PoseSet::default().size)]
+        size: usize,
+    },
+}
+
 pub fn run(args: Args, ui: &Ui) -> Result<(), Failure> {
-    if TableKind::at(&args.path)?.is_some() {
-        return show_table(&args, ui);
+    match args {
+        Args { make: Some(Make::RenderPoses { out, size }), .. } => {
+            let images = PoseSet { size, ..PoseSet::default() }.write(&out)?;
+            let manifest = out.join(ANNOTATIONS);
+            ui.print_json(
+                &json!({ "event": "rendered", "images": images, "out": out, "manifest": manifest }),
+            );
+            ui.print(format!("drew {} images; their poses are in {}", count(images), manifest.display()));
+            Ok(())
+        }
+        Args { show: Show { path: Some(path), table }, .. } => show(&path, &table, ui),
+        Args { .. } => Err(Failure::misuse("give the path of a data set")),
     }
-    let summary = Dataset::open(&args.path)?.describe();
+}
+
+fn show(path: &Path, columns: &TableArgs, ui: &Ui) -> Result<(), Failure> {
+    if TableKind::at(path)?.is_some() {
+        return show_table(path, columns, ui);
+    }
+    let summary = Dataset::open(path)?.describe();
     ui.print_json(&summary);
     let sizes =
         summary.sizes.iter().take(4).map(|s| format!("{} × {} ({})", s.width, s.height, count(s.count)));
@@ -71,8 +115,8 @@ pub fn run(args: Args, ui: &Ui) -> Result<(), Failure> {
     Ok(())
 }
 
-fn show_table(args: &Args, ui: &Ui) -> Result<(), Failure> {
-    let summary = Table::open(&args.path, &args.table.options())?.describe();
+fn show_table(path: &Path, columns: &TableArgs, ui: &Ui) -> Result<(), Failure> {
+    let summary = Table::open(path, &columns.options())?.describe();
     ui.print_json(&summary);
     let named =
         |name: &Option<String>, none: &str| name.as_ref().map_or(none.to_owned(), |name| format!("'{name}'"));
@@ -97,7 +141,7 @@ fn show_table(args: &Args, ui: &Ui) -> Result<(), Failure> {
             [name.clone(), "number".into(), blank(missing), number(least), number(mean), number(greatest)]
         }
         ColumnSummary::Text { name, missing, different, first } => {
-            let kind = if args.table.categorical.contains(name) { "category" } else { "text" };
+            let kind = if columns.categorical.contains(name) { "category" } else { "text" };
             let different = format!("{} different", count(*different));
             [name.clone(), kind.into(), blank(missing), first.clone(), different, String::new()]
         }
@@ -107,7 +151,7 @@ fn show_table(args: &Args, ui: &Ui) -> Result<(), Failure> {
     if let Some(more) = summary.columns.len().checked_sub(LISTED_COLUMNS).filter(|n| *n > 0) {
         ui.print(format!("  … and {more} more columns"));
     }
-    let text = |column: &&ColumnSummary| matches!(column, ColumnSummary::Text { name, .. } if !args.table.categorical.contains(name));
+    let text = |column: &&ColumnSummary| matches!(column, ColumnSummary::Text { name, .. } if !columns.categorical.contains(name));
     let texts = summary.columns.iter().filter(text).count();
     if texts > 0 {
         ui.warn(format!(

@@ -9,6 +9,7 @@ use nearkin_train::{Encoder, Model};
 use serde_json::json;
 
 use self::measures::{Set, measure};
+pub use self::page::curves;
 use crate::cli::OnDevice;
 use crate::failure::Failure;
 use crate::ui::{Ui, table};

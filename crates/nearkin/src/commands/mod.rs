@@ -11,6 +11,7 @@ pub mod index;
 pub mod map;
 pub mod methods;
 pub mod quickstart;
+pub mod reproduce;
 pub mod search;
 pub mod train;
 

@@ -2,6 +2,7 @@
 
 mod bad_input;
 mod common;
+mod reproduce;
 #[cfg(unix)]
 mod resume;
 mod tables;

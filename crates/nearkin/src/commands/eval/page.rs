@@ -1,5 +1,7 @@
 //! The report of an evaluation.
 
+use std::path::Path;
+
 use nearkin_eval::{ClassRow, Curve, Hit, Map, QueryRow, Report, Series, pca_2d};
 use nearkin_sweep::{Metric, Neighbor, Vectors, top_k};
 use nearkin_train::{Encoder, Logged, Model, Run};
@@ -8,6 +10,7 @@ use super::Args;
 use super::measures::{Found, Set};
 use crate::failure::Failure;
 use crate::pictures::picture;
+use crate::springs::film;
 
 /// Queries shown with their neighbours: half of them with a right nearest neighbour, half with a wrong one.
 const SHOWN: usize = 12;
@@ -64,8 +67,9 @@ pub fn report(
         ],
         metrics: found.rows(),
         baseline_name: model.baseline_name().to_owned(),
-        curves: curves(args)?,
+        curves: curves(&args.model)?,
         maps: vec![map(model, query, found)?],
+        springs: film(&args.model)?,
         sheet: sheet(model, query, reference, found)?,
         per_class: found
             .learned
@@ -88,12 +92,16 @@ pub fn report(
 }
 
 /// How the run went, if the model is in one.
-fn curves(args: &Args) -> Result<Vec<Curve>, Failure> {
-    let Ok((run, _)) = Run::open(&args.model) else { return Ok(Vec::new()) };
+pub fn curves(folder: &Path) -> Result<Vec<Curve>, Failure> {
+    let Ok((run, _)) = Run::open(folder) else { return Ok(Vec::new()) };
     let logged = run.logged()?;
     let steps = |value: fn(&nearkin_train::StepReport) -> f64| -> Vec<(f64, f64)> {
         let steps = logged.iter().filter_map(|l| if let Logged::Step(s) = l { Some(s) } else { None });
         steps.map(|s| (s.step as f64, value(s))).collect()
+    };
+    let forces = |value: fn(&nearkin_train::Forces) -> f64| -> Vec<(f64, f64)> {
+        let steps = logged.iter().filter_map(|l| if let Logged::Step(s) = l { Some(s) } else { None });
+        steps.filter_map(|s| s.forces.as_ref().map(|f| (s.step as f64, value(f)))).collect()
     };
     let validations = |value: fn(&nearkin_train::Validation) -> f64| -> Vec<(f64, f64)> {
         let epochs = logged.iter().filter_map(|l| if let Logged::Epoch(e) = l { Some(e) } else { None });
@@ -116,6 +124,12 @@ fn curves(args: &Args) -> Result<Vec<Curve>, Failure> {
                 ("MAP@R", validations(|v| v.mean_average_precision_at_r)),
             ],
         ),
+        curve(
+            "Mean force of a pair",
+            "step",
+            "force",
+            vec![("kin attract", forces(|f| f.attraction)), ("strangers repel", forces(|f| f.repulsion))],
+        ),
         curve("Terms that pull", "step", "share", vec![("active", steps(|s| s.active))]),
         curve("Effective rank of a batch", "step", "directions", vec![("rank", steps(|s| s.effective_rank))]),
     ];
@@ -133,6 +147,16 @@ fn map(model: &Model, query: &Set, found: &Found) -> Result<Map, Failure> {
     let all: Vec<usize> = (0..query.inputs.len()).collect();
     let chosen = evenly(&all, POINTS);
     let vectors = query.learned()?;
+    if query.dim == 2 && model.metric() != Metric::Cosine {
+        // A map already.
+        return Ok(Map {
+            hint: "Every sample as the model places it.".into(),
+            points: chosen.iter().map(|&i| [vectors.row(i)[0], vectors.row(i)[1]]).collect(),
+            labels: chosen.iter().map(|&i| found.labels.query[i]).collect(),
+            classes: found.labels.classes.clone(),
+            ..Map::default()
+        });
+    }
     // A network's on the sphere, where the embedding is compared or at least comparable.
     let sphere = matches!(model.encoder, Encoder::Network(_)) || model.metric() == Metric::Cosine;
     let places = chosen.iter().flat_map(|&i| {

@@ -1,0 +1,79 @@
+//! `nearkin reproduce` and the pictures it draws, from outside.
+
+use std::fs;
+use std::path::Path;
+
+use crate::common::run;
+
+fn text(path: &Path) -> &str {
+    path.to_str().unwrap()
+}
+
+#[test]
+fn the_pose_experiment_runs_without_data_and_says_what_does_not_hold() {
+    let dir = tempfile::tempdir().unwrap();
+    let out = dir.path().join("pose");
+    // One epoch is far too few for a cylinder: the page is written, and the exit code says so.
+    let ended = run(["reproduce", "drlim-pose", "--epochs", "1", "--out", text(&out), "--json"]);
+    let ended = ended.with(1, &["findings of drlim-pose do not hold"]);
+    let lines = ended.json();
+    let findings: Vec<_> = lines.iter().filter(|line| line["event"] == "finding").collect();
+    assert_eq!(findings.len(), 4);
+    for finding in &findings {
+        let value = finding["value"].as_f64().unwrap();
+        assert!((0.0..=1.0).contains(&value), "{finding}");
+        let wanted = finding["wanted"].as_str().unwrap();
+        let holds = match wanted {
+            "at least 0.95" => value >= 0.95,
+            "at most 0.05" => value <= 0.05,
+            other => panic!("{other}"),
+        };
+        assert_eq!(finding["holds"], holds);
+    }
+    let done = lines.iter().find(|line| line["event"] == "reproduced").unwrap();
+    assert_eq!(done["holds"], false);
+    assert_eq!(lines.iter().filter(|line| line["event"] == "table").count(), 1);
+
+    let page = fs::read_to_string(out.join("drlim-pose.md")).unwrap();
+    assert!(page.contains("**does not hold**") && page.contains("](drlim-pose.png)"), "{page}");
+    assert!(page.contains("660 views to fit to, 312 unseen"), "{page}");
+    let png = image::open(out.join("drlim-pose.png")).unwrap();
+    assert!(png.width() > 1000 && png.height() > 500);
+    assert!(fs::read_to_string(out.join("drlim-pose.svg")).unwrap().contains("DrLIM by lighting"));
+    assert!(out.join("run/model/model.toml").exists());
+
+    // The folder is taken now.
+    run(["reproduce", "drlim-pose", "--epochs", "1", "--out", text(&out)]).with(2, &["pose"]);
+}
+
+#[test]
+fn experiments_say_what_data_they_want() {
+    run(["reproduce", "drlim-4v9"]).with(2, &["--data", "MNIST"]);
+    run(["reproduce", "drlim-pose", "--data", "data"]).with(2, &["makes its own data"]);
+    run(["reproduce", "drlim-pose", "--epochs", "0"]).with(2, &["--epochs"]);
+    run(["reproduce", "drlim-5v8"]).with(2, &["drlim-4v9", "drlim-shift", "drlim-pose"]);
+
+    let dir = tempfile::tempdir().unwrap();
+    let out = dir.path().join("out");
+    // Clothes, and one split of them.
+    let ended = run(["reproduce", "drlim-shift", "--data", "data/fashion-mnist", "--out", text(&out)]);
+    ended.with(2, &["fours and nines", "wanted is MNIST"]);
+    let ended = run(["reproduce", "drlim-4v9", "--data", "nowhere", "--out", text(&dir.path().join("b"))]);
+    ended.with(1, &["nowhere"]);
+}
+
+#[test]
+fn the_airplane_is_drawn_into_a_folder_that_opens_as_data() {
+    let dir = tempfile::tempdir().unwrap();
+    let out = dir.path().join("poses");
+    let drawn = run(["data", "render-poses", text(&out), "--size", "16", "--json"]).well();
+    assert_eq!(drawn.json()[0]["images"], 972);
+    let manifest = out.join("annotations.csv");
+    let header = fs::read_to_string(&manifest).unwrap().lines().next().unwrap().to_owned();
+    assert_eq!(header, "path,azimuth,elevation,lighting");
+    let shown = run(["data", text(&manifest), "--json"]).well();
+    assert_eq!(shown.json()[0]["count"], 972);
+    run(["data", "render-poses", text(&out)]).with(1, &["empty"]);
+    run(["data", "render-poses", text(&dir.path().join("small")), "--size", "4"]).with(1, &["8 to 1024"]);
+    run(["data"]).with(2, &["PATH"]);
+}
