@@ -129,7 +129,8 @@ impl Dataset {
     /// - **Manifest**: a CSV file with the header `path[,label[,split]]` in any order; other columns
     ///   become [attributes](Self::attribute). Relative paths start at the CSV's folder.
     /// - **ZIP**: a `.zip` of images, read without unpacking, with the rules of a folder. Folders that
-    ///   hold everything count as the set's own, as long as there are class folders left below.
+    ///   hold everything count as the set's own, as long as there are class folders left below. Or a
+    ///   folder of such ZIPs and no images: what several hold alike counts once.
     /// - **One image**: a set of that image, without a label.
     ///
     /// `path#split` keeps only the samples of one split, `path#a..b` samples a to b - 1 counted from

@@ -64,7 +64,7 @@ pub use samplers::{
     Shuffled, SuperClasses,
 };
 pub use shifted::{DRLIM_SHIFTS, DRLIM_SIDE, shifted};
-pub use splits::{Divided, SplitRule};
+pub use splits::{AttributeValues, ClassList, ClassRanges, Divided, SplitRule};
 pub use summary::{ChannelCount, ClassCount, SizeCount, SplitCount, Summary};
 pub use table::{FeatureOptions, Features, Table, TableKind, TableOptions};
 pub use views::{Blur, Colour, Crop, Draw, Jitter, Normalize, ViewConfig, Views};

@@ -32,7 +32,10 @@ const CLASSES: u32 = 2;
 /// split = { classes = ["apple", "pear"] }   # by name
 /// split = { class-fraction = 0.5 }          # half of the classes, chosen by the seed
 /// split = { sample-fraction = 0.8 }         # of each class, chosen by the seed
+/// split = { attribute = { name = "camera", values = ["1", "2"] } }
 /// ```
+///
+/// As text, on a command line: `classes=0-40`, `classes=apple,pear`, `class-fraction=0.5`, `sample-fraction=0.8`, `camera=1,2`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum SplitRule {
@@ -44,6 +47,39 @@ pub enum SplitRule {
     /// The first side has this part of each class's samples, rounded, and at least one of each side where a class has two; a
     /// single sample goes to the first. Samples without a class count as one class. 0 to 1, both excluded.
     SampleFraction(f64),
+    /// The first side has the samples with one of some values of an attribute, the second all others.
+    Attribute(AttributeValues),
+}
+
+/// Some values of an attribute.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AttributeValues {
+    /// The attribute.
+    pub name: String,
+    /// Its values.
+    pub values: Vec<String>,
+}
+
+impl FromStr for SplitRule {
+    type Err = DataError;
+
+    fn from_str(text: &str) -> Result<Self, DataError> {
+        let wrong = || {
+            let wanted = "classes=0-40, classes=NAME,NAME, class-fraction=0.5, sample-fraction=0.8 or ATTRIBUTE=VALUE,VALUE";
+            DataError::setting("split", format!("\"{text}\""), wanted)
+        };
+        let (key, value) = text.split_once('=').ok_or_else(wrong)?;
+        let fraction = |field| check(value.trim().parse().map_err(|_| wrong())?, field);
+        let listed = || value.split(',').map(|value| value.trim().to_owned()).collect::<Vec<_>>();
+        Ok(match key.trim() {
+            "classes" => Self::Classes(value.parse().unwrap_or_else(|_| ClassList::Names(listed()))),
+            "class-fraction" => Self::ClassFraction(fraction("class-fraction")?),
+            "sample-fraction" => Self::SampleFraction(fraction("sample-fraction")?),
+            "" => return Err(wrong()),
+            name => Self::Attribute(AttributeValues { name: name.to_owned(), values: listed() }),
+        })
+    }
 }
 
 /// Classes by number or by name.
@@ -132,7 +168,8 @@ impl SplitRule {
     ///
     /// # Errors
     /// [`DataError::Setting`] for a fraction out of range, for a rule about classes when samples have none, for fewer than two
-    /// classes to divide, and for a side that would be empty; [`DataError::NoSuchClass`] for a class that is not there.
+    /// classes to divide, and for a side that would be empty; [`DataError::NoSuchClass`] for a class that is not there;
+    /// [`DataError::NoSuchAttribute`].
     pub fn divide(&self, dataset: &Dataset, seed: u64) -> Result<Divided, DataError> {
         let in_first = match self {
             Self::Classes(list) => {
@@ -146,6 +183,11 @@ impl SplitRule {
             Self::SampleFraction(fraction) => {
                 part_of_samples(dataset, check(*fraction, "sample-fraction")?, seed)
             }
+            Self::Attribute(AttributeValues { name, values }) => dataset
+                .attribute(name)?
+                .into_iter()
+                .map(|value| value.is_some_and(|value| values.iter().any(|wanted| wanted == value)))
+                .collect(),
         };
         let side = |wanted: bool| {
             let rows: Vec<usize> = (0..dataset.len()).filter(|&i| in_first[i] == wanted).collect();
@@ -310,6 +352,7 @@ mod tests {
             "split = { classes = [\"c0\", \"c2\"] }",
             "split = { class-fraction = 0.5 }",
             "split = { sample-fraction = 0.8 }",
+            "split = { attribute = { name = \"camera\", values = [\"1\", \"2\"] } }",
         ] {
             #[derive(Serialize)]
             struct Recipe {
@@ -324,6 +367,36 @@ mod tests {
             let text = wrong.parse::<ClassRanges>().unwrap_err().to_string();
             assert!(text.starts_with("classes: found") && text.contains("0-40"), "{text}");
         }
+    }
+
+    #[test]
+    fn every_rule_can_be_typed() {
+        for (typed, text) in [
+            ("classes=0-40", "split = { classes = \"0-40\" }"),
+            ("classes=c0, c2", "split = { classes = [\"c0\", \"c2\"] }"),
+            ("class-fraction=0.5", "split = { class-fraction = 0.5 }"),
+            ("sample-fraction = 0.8", "split = { sample-fraction = 0.8 }"),
+            ("camera=1,2", "split = { attribute = { name = \"camera\", values = [\"1\", \"2\"] } }"),
+        ] {
+            assert_eq!(typed.parse::<SplitRule>().unwrap(), rule(text), "{typed}");
+        }
+        for wrong in ["half", "class-fraction=half", "class-fraction=1", "=3"] {
+            let text = wrong.parse::<SplitRule>().unwrap_err().to_string();
+            assert!(text.contains("split") || text.contains("class-fraction"), "{text}");
+        }
+    }
+
+    #[test]
+    fn an_attribute_divides_and_samples_without_it_are_on_the_second_side() {
+        let mut attributes = Attributes::default();
+        let values = [Some("1"), Some("2"), None, Some("1")].map(|value| value.map(str::to_owned));
+        attributes.push("camera", values.to_vec()).unwrap();
+        let set = labelled(&[0, 0, 1, 1]).with_columns(attributes);
+        let Divided { first, second } = "camera=1".parse::<SplitRule>().unwrap().divide(&set, 0).unwrap();
+        assert_eq!((first.origin(0), first.origin(1), second.len()), (0, 3, 2));
+        let problem = |text: &str| text.parse::<SplitRule>().unwrap().divide(&set, 0).unwrap_err().to_string();
+        assert!(problem("camera=7").contains("no sample on the first side"));
+        assert!(problem("lens=1").contains("camera"), "the error lists the attributes there are");
     }
 
     #[test]

@@ -4,7 +4,7 @@
 //!   `mean_average_precision_at_r`, exact for any class size, with 95 % intervals and one line a class.
 //! - [`knn_accuracy`] lets the k nearest references vote.
 //! - [`verify`] accepts or refuses all pairs: true-accept rates at false-accept rates, ROC, equal error rate; [`verify_pairs`] does it
-//!   for listed pairs, with LFW's cross-validated accuracy.
+//!   for listed pairs, with LFW's cross-validated accuracy, and [`draw_pairs`] lists some.
 //! - [`reidentification`] is CMC and mAP of a gallery across cameras, with k-reciprocal re-ranking; [`pool`] makes one query of several.
 //! - [`agglomerate`] clusters, and [`clustering_scores`] says how well: NMI, AMI, ARI, pairwise F1, B-cubed.
 //! - [`few_shot`] classifies episodes of unseen classes; [`expected_accuracy`] is that of stochastic neighbours.
@@ -69,6 +69,6 @@ pub use retrieval::{ClassRetrieval, Retrieval, RetrievalOptions, retrieval};
 pub use sheet::{Hit, Picture, QueryRow, contact_sheet};
 pub use spectrum::{Spectrum, spectrum};
 pub use verification::{
-    OperatingPoint, PairAccuracy, PairVerification, PairVerificationOptions, RocPoint, Verification,
-    VerificationOptions, verify, verify_pairs,
+    DrawnPairs, OperatingPoint, PairAccuracy, PairVerification, PairVerificationOptions, RocPoint, Verification,
+    VerificationOptions, draw_pairs, verify, verify_pairs,
 };

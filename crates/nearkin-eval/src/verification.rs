@@ -2,6 +2,7 @@
 
 mod all_pairs;
 mod bins;
+mod drawn;
 mod listed;
 mod resampling;
 
@@ -11,6 +12,7 @@ use serde::Serialize;
 use crate::error::EvalError;
 
 pub use all_pairs::{Verification, verify};
+pub use drawn::{DrawnPairs, draw_pairs};
 pub use listed::{PairAccuracy, PairVerification, PairVerificationOptions, verify_pairs};
 
 /// How to verify.

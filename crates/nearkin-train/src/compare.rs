@@ -54,27 +54,46 @@ pub struct Score {
     pub seconds: f64,
 }
 
-/// Trains each contender with each seed in a run folder of its own, `out/NAME/seed-N`, and measures its model on `test`.
+/// Trains each contender with each seed in a run folder of its own, `out/NAME/seed-N`, and measures its model on `test`, or without it
+/// on the part of `data` that the recipes' split keeps for tests. A split by chance follows the seed, so that what is said of the
+/// methods does not hang on one choice of classes.
 ///
 /// What is finished is not done again, and what was interrupted is resumed, so that the same call goes on where the last one
 /// stopped. `None` when `stop` was set on the way.
 ///
 /// # Errors
-/// As training and evaluation; and when `out` holds runs of other recipes or data.
+/// As training and evaluation; when recipes divide the data differently, or not at all and there is no `test`; and when `out` holds
+/// runs of other recipes or data.
 pub fn compare(
     contenders: &[Contender],
     seeds: std::ops::Range<u64>,
-    (data, test): (&Path, &Path),
+    (data, test): (&Path, Option<&Path>),
     out: &Path,
     device: &Device,
     observer: &mut dyn FnMut(&str, u64, Event<'_>),
     stop: &AtomicBool,
 ) -> Result<Option<Vec<Score>>, TrainError> {
-    let train = Dataset::open(data)?;
-    let (summary, data_of) = (train.describe(), [train.fingerprint(), Dataset::open(test)?.fingerprint()]);
+    let Some(first) = contenders.first() else { return Ok(Some(Vec::new())) };
+    for other in contenders {
+        let differ = [
+            ("split", first.recipe.split != other.recipe.split),
+            ("attributes", first.recipe.attributes != other.recipe.attributes),
+        ];
+        if let Some((field, _)) = differ.into_iter().find(|(_, differ)| *differ) {
+            return Err(TrainError::OtherData { one: first.name.clone(), other: other.name.clone(), field });
+        }
+    }
+    let (whole, _) = first.recipe.open(data)?;
+    let (summary, given) = (whole.describe(), test.map(Dataset::open).transpose()?);
     let mut scores = Vec::new();
     // Round by round, so that an early look at the table compares like with like.
     for seed in seeds {
+        let of_seed = Recipe { seed, ..first.recipe.clone() };
+        let test = match &given {
+            Some(test) => test.clone(),
+            None => of_seed.test_part(&whole)?,
+        };
+        let data_of = [of_seed.training_part(&whole)?.fingerprint(), test.fingerprint()];
         for Contender { name, recipe } in contenders {
             let recipe = resolve(Recipe { seed, ..recipe.clone() }, &summary);
             let folder = out.join(name).join(format!("seed-{seed}"));
@@ -93,7 +112,7 @@ pub fn compare(
             }
             let model = Model::open(&folder, device)?;
             let [precision_at_1, r_precision, mean_average_precision_at_r] =
-                measure(&model, &model.read(test, &mut |_, _| {})?)?;
+                measure(&model, &model.read_images(&test, &mut |_, _| {})?)?;
             let score = Score {
                 name: name.clone(),
                 seed,

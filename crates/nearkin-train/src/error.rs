@@ -46,6 +46,22 @@ pub enum TrainError {
     /// A folder of a comparison that holds another one's run.
     #[error("{} is of another recipe or other data: give --out another folder, or remove that run", .0.display())]
     OtherComparison(PathBuf),
+    /// A comparison whose recipes divide their data differently.
+    #[error("{one} and {other} have different settings of {field}: what is compared must be trained and measured on the same samples")]
+    OtherData {
+        /// A recipe.
+        one: String,
+        /// Another.
+        other: String,
+        /// The setting.
+        field: &'static str,
+    },
+    /// A part for tests of data that was not divided.
+    #[error("the recipe has no split, so all of its data was trained on: train with a split, or measure on other data")]
+    NoSplit,
+    /// Test-time augmentation of what is no image.
+    #[error("rows of a table have no mirror image")]
+    NoMirrorImage,
     /// A method that needs labels on data without.
     #[error(
         "{method} needs a label for every sample, and this data has none: use a folder per class or a manifest with \
@@ -185,6 +201,9 @@ impl TrainError {
             self,
             Self::Toml { .. }
                 | Self::Setting { .. }
+                | Self::OtherData { .. }
+                | Self::NoSplit
+                | Self::NoMirrorImage
                 | Self::NeedsLabels { .. }
                 | Self::OneClass { .. }
                 | Self::Network(_)

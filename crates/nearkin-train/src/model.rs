@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use burn::tensor::Device;
 use nearkin_data::table::Matrix;
-use nearkin_data::{DataError, Dataset, Prepared, Table, TableKind};
+use nearkin_data::{DataError, Dataset, Table, TableKind};
 use nearkin_sweep::Metric;
 use serde::{Deserialize, Serialize};
 
@@ -152,9 +152,7 @@ impl Model {
                             .into(),
                     ));
                 }
-                let dataset = Dataset::open(path)?;
-                let prepared = Prepared::prepare(&dataset, &model.prepare_options(), progress)?;
-                Ok(Inputs::Images { fingerprint: dataset.fingerprint(), prepared: prepared.into() })
+                model.read(&Dataset::open(path)?, progress)
             }
             Encoder::Linear(model) => {
                 let columns = &model.card.features.columns;
@@ -178,6 +176,24 @@ impl Model {
         }
     }
 
+    /// Decodes images of a data set that is open, such as a part of one.
+    ///
+    /// # Errors
+    /// When the model takes tables, or the images cannot be read.
+    pub fn read_images(
+        &self,
+        dataset: &Dataset,
+        progress: &mut dyn FnMut(usize, usize),
+    ) -> Result<Inputs, TrainError> {
+        match &self.encoder {
+            Encoder::Network(model) => model.read(dataset, progress),
+            Encoder::Linear(_) => Err(TrainError::OtherKind {
+                path: dataset.path().to_owned(),
+                takes: "a linear map and takes a table".into(),
+            }),
+        }
+    }
+
     /// Embeds every sample, row-major `[n, dimension]`. `progress` hears (done, total).
     ///
     /// # Errors
@@ -191,6 +207,24 @@ impl Model {
             (Encoder::Network(model), Inputs::Images { prepared, .. }) => model.embed(prepared, progress),
             (Encoder::Linear(model), Inputs::Table(table)) => model.embed(table),
             _ => Err(self.mismatch(inputs)),
+        }
+    }
+
+    /// Embeds the mirror image of every image: for test-time augmentation.
+    ///
+    /// # Errors
+    /// As [`embed`](Self::embed); also for rows of a table, which have no mirror image.
+    pub fn embed_mirrored(
+        &self,
+        inputs: &Inputs,
+        progress: &mut dyn FnMut(usize, usize),
+    ) -> Result<Vec<f32>, TrainError> {
+        match (&self.encoder, inputs) {
+            (Encoder::Network(model), Inputs::Images { prepared, .. }) => {
+                model.embed_mirrored(prepared, progress)
+            }
+            (Encoder::Network(_), Inputs::Table(_)) => Err(self.mismatch(inputs)),
+            (Encoder::Linear(_), _) => Err(TrainError::NoMirrorImage),
         }
     }
 

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use nearkin_data::ViewConfig;
+use nearkin_data::{Dataset, SplitRule, ViewConfig};
 use nearkin_net::EncoderConfig;
 use serde::{Deserialize, Serialize};
 
@@ -47,6 +47,12 @@ pub struct Recipe {
     /// Epochs between checkpoints and validations.
     #[serde(default = "one")]
     pub validate_every: usize,
+    /// How the data is divided into a part to train on, the first side, and a part to be measured on. Left out: all is trained on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub split: Option<SplitRule>,
+    /// A CSV file of further attributes of the samples, by `id` or `path`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub attributes: Option<PathBuf>,
     /// Which samples are kin, where labels shall not say it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub kin: Option<KinRule>,
@@ -98,6 +104,8 @@ impl Recipe {
             precision: Precision::default(),
             hold_out: hold_out(),
             validate_every: one(),
+            split: None,
+            attributes: None,
             kin: None,
             backbone: None,
             method,
@@ -129,6 +137,38 @@ impl Recipe {
         })?;
         recipe.check()?;
         Ok(recipe)
+    }
+
+    /// Opens the data that the recipe is for, whole, with its further attributes; and what a user should know of these.
+    ///
+    /// # Errors
+    /// When the data or the attributes cannot be read.
+    pub fn open(&self, data: &Path) -> Result<(Dataset, Vec<String>), TrainError> {
+        let dataset = Dataset::open(data)?;
+        Ok(match &self.attributes {
+            Some(path) => dataset.with_attributes(path)?,
+            None => (dataset, Vec::new()),
+        })
+    }
+
+    /// The part that the recipe trains on; all, if it does not split.
+    ///
+    /// # Errors
+    /// When the data cannot be divided so.
+    pub fn training_part(&self, whole: &Dataset) -> Result<Dataset, TrainError> {
+        match &self.split {
+            Some(rule) => Ok(rule.divide(whole, self.seed)?.first),
+            None => Ok(whole.clone()),
+        }
+    }
+
+    /// The part that it is to be measured on.
+    ///
+    /// # Errors
+    /// When the recipe does not split, or the data cannot be divided so.
+    pub fn test_part(&self, whole: &Dataset) -> Result<Dataset, TrainError> {
+        let rule = self.split.as_ref().ok_or(TrainError::NoSplit)?;
+        Ok(rule.divide(whole, self.seed)?.second)
     }
 
     /// Checks every range that does not depend on data.

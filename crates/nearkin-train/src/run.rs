@@ -19,9 +19,9 @@ pub struct RunFile {
     pub nearkin: String,
     /// The data, as an absolute path.
     pub data: PathBuf,
-    /// Its fingerprint.
+    /// The fingerprint of what is trained on: of the recipe's part, if it splits.
     pub fingerprint: String,
-    /// Its usable samples.
+    /// Usable samples of that.
     pub samples: usize,
     /// Its classes.
     pub classes: Vec<String>,

@@ -98,7 +98,8 @@ impl Training {
     ) -> Result<Self, TrainError> {
         recipe.check()?;
         Run::check_free(out)?;
-        let dataset = Dataset::open(data)?;
+        let (dataset, notes) = recipe.open(data)?;
+        notes.into_iter().for_each(|note| observer(Event::Warning(note)));
         Self::begin_with(recipe, &dataset, absolute(data), out, device, observer)
     }
 
@@ -127,8 +128,9 @@ impl Training {
         device: &Device,
         observer: &mut dyn FnMut(Event<'_>),
     ) -> Result<Self, TrainError> {
+        let dataset = recipe.training_part(dataset)?;
         let recipe = resolve(recipe, &dataset.describe());
-        let prepared = prepare(dataset, &recipe, observer)?;
+        let prepared = prepare(&dataset, &recipe, observer)?;
         let graph = kin_graph(&recipe, &prepared)?;
         let file = RunFile {
             nearkin: env!("CARGO_PKG_VERSION").to_owned(),
@@ -165,7 +167,7 @@ impl Training {
     ) -> Result<Self, TrainError> {
         let (run, file) = Run::open(folder)?;
         restore(&run.model())?;
-        let dataset = Dataset::open(&file.data)?;
+        let dataset = file.recipe.training_part(&file.recipe.open(&file.data)?.0)?;
         let found = dataset.fingerprint();
         if found != file.fingerprint {
             let (path, wanted) = (file.data.clone(), file.fingerprint.clone());
@@ -652,6 +654,7 @@ pub(crate) fn resolve(recipe: Recipe, data: &Summary) -> Recipe {
         size: Some(recipe.size.unwrap_or(usual.clamp(8, USUAL_SIZE))),
         channels: Some(recipe.channels.unwrap_or(if colour { 3 } else { 1 })),
         embedding: Some(recipe.embedding.unwrap_or(if projected { 0 } else { 128 })),
+        attributes: recipe.attributes.as_deref().map(absolute),
         kin: recipe.kin.clone().map(|rule| match rule {
             KinRule::Pairs(path) => KinRule::Pairs(absolute(&path)),
             rule => rule,

@@ -44,13 +44,17 @@ pub(crate) fn open(path: &Path, split: Option<&str>) -> Result<Source, DataError
             let files = cifar.into_iter().map(|name| path.join(name)).collect();
             return cifar::open(path, files, split);
         }
+        let zips: Vec<_> = names.iter().filter(|n| zip::is_name(n)).map(|name| path.join(name)).collect();
+        if !zips.is_empty() && !names.iter().any(|name| folder::is_image_name(name)) && !has_folders(path)? {
+            return zip::open(path, &zips);
+        }
         return folder::open(path);
     }
     let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
     if without_gz(&name).ends_with(".csv") {
         manifest::open(path)
     } else if zip::is_name(&name) {
-        zip::open(path)
+        zip::open(path, &[path.to_owned()])
     } else if cifar::is_name(&name) {
         cifar::open(path, vec![path.to_owned()], split)
     } else if folder::is_image_name(&name) {
@@ -97,12 +101,21 @@ fn check_split(path: &Path, split: Option<&str>, available: &[String]) -> Result
 
 /// The files of a folder that are not hidden, sorted by name.
 fn file_names(folder: &Path) -> Result<Vec<String>, DataError> {
+    names_of(folder, Path::is_file)
+}
+
+/// Whether a folder holds others that are not hidden.
+fn has_folders(folder: &Path) -> Result<bool, DataError> {
+    Ok(!names_of(folder, Path::is_dir)?.is_empty())
+}
+
+fn names_of(folder: &Path, wanted: impl Fn(&Path) -> bool) -> Result<Vec<String>, DataError> {
     let entries = std::fs::read_dir(folder).map_err(|source| DataError::read(folder, source))?;
     let mut names = Vec::new();
     for entry in entries {
         let entry = entry.map_err(|source| DataError::read(folder, source))?;
         let name = entry.file_name().to_string_lossy().into_owned();
-        if !name.starts_with('.') && entry.path().is_file() {
+        if !name.starts_with('.') && wanted(&entry.path()) {
             names.push(name);
         }
     }

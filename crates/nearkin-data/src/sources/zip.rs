@@ -1,6 +1,6 @@
 //! A ZIP of image files, read where it lies: nothing is unpacked to disk, so no name in it can lead anywhere.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
@@ -25,24 +25,72 @@ pub(super) fn is_name(name: &str) -> bool {
     name.to_ascii_lowercase().ends_with(".zip")
 }
 
-/// The images of an open ZIP.
+/// The images of one or more open ZIPs.
 #[derive(Debug)]
 pub(crate) struct ZipEntries {
-    path: PathBuf,
-    archive: ZipArchive<Part>,
+    archives: Vec<(PathBuf, ZipArchive<Part>)>,
     entries: Vec<Entry>,
 }
 
 /// Where an image is, and what the ZIP's directory says of it.
 #[derive(Clone, Copy, Debug)]
 struct Entry {
+    archive: usize,
     index: usize,
     size: u64,
     crc: u32,
 }
 
-/// Reads the directory of the ZIP; no image is opened.
-pub(super) fn open(path: &Path) -> Result<Source, DataError> {
+/// Reads the directories of the ZIPs at `paths`, which together are the set at `root`; no image is opened. What several of them hold
+/// alike counts once.
+pub(super) fn open(root: &Path, paths: &[PathBuf]) -> Result<Source, DataError> {
+    let mut archives = Vec::with_capacity(paths.len());
+    let mut all = Listing { images: Vec::new(), folders: BTreeSet::new(), others: 0 };
+    let mut known: HashMap<String, Entry> = HashMap::new();
+    let mut copies = 0;
+    for (number, path) in paths.iter().enumerate() {
+        let (archive, listing) = list(path, number)?;
+        archives.push((path.clone(), archive));
+        all.folders.extend(listing.folders);
+        all.others += listing.others;
+        for (name, entry) in listing.images {
+            match known.get(&name) {
+                Some(first) if first.archive == entry.archive => {}
+                Some(first) if (first.size, first.crc) == (entry.size, entry.crc) => {
+                    copies += 1;
+                    continue;
+                }
+                Some(first) => {
+                    let other = archives[first.archive].0.display();
+                    return Err(DataError::malformed(
+                        path,
+                        "entry",
+                        format!("{name}, which {other} holds with other bytes"),
+                        "different names for different images: give the ZIPs one by one",
+                    ));
+                }
+                None => drop(known.insert(name.clone(), entry)),
+            }
+            all.images.push((name, entry));
+        }
+    }
+    let Sorted { samples, places, classes, mut warnings } = sort(root, all)?;
+    if copies > 0 {
+        warnings.push(format!("{copies} images stand in two ZIPs alike and count once"));
+    }
+    Ok(Source {
+        kind: Kind::Zip,
+        path: root.to_owned(),
+        samples,
+        classes,
+        pixels: Pixels::Zip(ZipEntries { archives, entries: places }),
+        attributes: Attributes::default(),
+        warnings,
+    })
+}
+
+/// What one ZIP holds.
+fn list(path: &Path, number: usize) -> Result<(ZipArchive<Part>, Listing<Entry>), DataError> {
     let read = |source| DataError::read(path, source);
     let file = File::open(path).map_err(read)?;
     let len = file.metadata().map_err(read)?.len();
@@ -84,7 +132,7 @@ pub(super) fn open(path: &Path) -> Result<Source, DataError> {
             // A ZIP need not list folders.
             let above = relative.match_indices('/').map(|(at, _)| relative[..at].to_owned());
             listing.folders.extend(above);
-            let place = Entry { index, size: entry.size(), crc: entry.crc32() };
+            let place = Entry { archive: number, index, size: entry.size(), crc: entry.crc32() };
             listing.images.push((relative, place));
         }
     }
@@ -95,16 +143,7 @@ pub(super) fn open(path: &Path) -> Result<Source, DataError> {
         listing.folders =
             listing.folders.iter().filter(|name| name.starts_with(&inner)).map(|name| below(name)).collect();
     }
-    let Sorted { samples, places, classes, warnings } = sort(path, listing)?;
-    Ok(Source {
-        kind: Kind::Zip,
-        path: path.to_owned(),
-        samples,
-        classes,
-        pixels: Pixels::Zip(ZipEntries { path: path.to_owned(), archive, entries: places }),
-        attributes: Attributes::default(),
-        warnings,
-    })
+    Ok((archive, listing))
 }
 
 /// The only folder at the top, if all images lie below it and some deeper still, so that classes are left without it.
@@ -126,30 +165,34 @@ impl ZipEntries {
 
     pub(crate) fn image(&self, row: usize, id: &str, limits: Limits) -> Result<Image, DataError> {
         decode(&self.bytes(row, id)?, limits)
-            .map_err(|source| DataError::Image { path: self.path.join(id), source })
+            .map_err(|source| DataError::Image { path: self.path(row).join(id), source })
     }
 
     /// Width, height and channels.
     pub(crate) fn probe(&self, row: usize, id: &str) -> Result<(usize, usize, usize), DataError> {
-        probe(&self.bytes(row, id)?).map_err(|source| DataError::Image { path: self.path.join(id), source })
+        probe(&self.bytes(row, id)?).map_err(|source| DataError::Image { path: self.path(row).join(id), source })
     }
 
     /// The unpacked file.
     fn bytes(&self, row: usize, id: &str) -> Result<Vec<u8>, DataError> {
         // The directory is shared, so a copy costs next to nothing and has a place of its own in the file.
-        let mut archive = self.archive.clone();
+        let mut archive = self.archives[self.entries[row].archive].1.clone();
         let entry = archive
             .by_index(self.entries[row].index)
-            .map_err(|error| problem(&self.path, Some(id), error))?;
+            .map_err(|error| problem(self.path(row), Some(id), error))?;
         let mut bytes = Vec::new();
-        let read = |source| DataError::read(self.path.join(id), source);
+        let read = |source| DataError::read(self.path(row).join(id), source);
         // The buffer grows with what is really there.
         entry.take(MOST_BYTES + 1).read_to_end(&mut bytes).map_err(read)?;
         if bytes.len() as u64 > MOST_BYTES {
             let wanted = format!("at most {MOST_BYTES} bytes");
-            return Err(DataError::malformed(self.path.join(id), "unpacked size", "more", wanted));
+            return Err(DataError::malformed(self.path(row).join(id), "unpacked size", "more", wanted));
         }
         Ok(bytes)
+    }
+
+    fn path(&self, row: usize) -> &Path {
+        &self.archives[self.entries[row].archive].0
     }
 }
 

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use burn::module::Module;
 use burn::tensor::{Device, Tensor, TensorData};
 use nearkin_data::table::Matrix;
-use nearkin_data::{Loader, Normalize, PrepareOptions, Prepared, Views};
+use nearkin_data::{Dataset, Loader, Normalize, PrepareOptions, Prepared, ViewConfig, Views};
 use nearkin_loss::LossError;
 use nearkin_net::weights::{load_safetensors, save_safetensors};
 use nearkin_net::{Network, NetworkConfig};
@@ -16,6 +16,7 @@ use serde::{Deserialize, Serialize};
 use super::{ModelCard, WEIGHTS, write_card};
 use crate::error::TrainError;
 use crate::files::write_folder;
+use crate::inputs::Inputs;
 
 /// All that turns a picture into an embedding, and where the model comes from.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -81,6 +82,19 @@ impl NetworkModel {
         PrepareOptions::new(self.card.network.channels, prepared_side(self.card.network.size))
     }
 
+    /// Decodes the images of a data set for [`embed`](Self::embed). `progress` hears (done, total).
+    ///
+    /// # Errors
+    /// When too many images cannot be read.
+    pub fn read(
+        &self,
+        dataset: &Dataset,
+        progress: &mut dyn FnMut(usize, usize),
+    ) -> Result<Inputs, TrainError> {
+        let prepared = Prepared::prepare(dataset, &self.prepare_options(), progress)?;
+        Ok(Inputs::Images { fingerprint: dataset.fingerprint(), prepared: prepared.into() })
+    }
+
     /// Embeds every image, row-major `[n, dimension]`. `progress` hears (done, total).
     ///
     /// # Errors
@@ -92,6 +106,20 @@ impl NetworkModel {
     ) -> Result<Vec<f32>, TrainError> {
         let all: Vec<usize> = (0..data.len()).collect();
         embed(&self.network, &self.card, &self.device, data, &all, progress)
+    }
+
+    /// Embeds the mirror image of every image: for test-time augmentation, which averages the two (Hermans et al. 2017).
+    ///
+    /// # Errors
+    /// When an image cannot be read.
+    pub fn embed_mirrored(
+        &self,
+        data: &Arc<Prepared>,
+        progress: &mut dyn FnMut(usize, usize),
+    ) -> Result<Vec<f32>, TrainError> {
+        let all: Vec<usize> = (0..data.len()).collect();
+        let mirrored = ViewConfig { flip: 1.0, ..eval_views(&self.card) };
+        embed_views(&self.network, &self.card, &self.device, &mirrored, data, &all, progress)
     }
 
     /// The pixels that the encoder sees: the baseline that an embedding must beat.
@@ -128,8 +156,25 @@ pub(crate) fn embed(
     samples: &[usize],
     progress: &mut dyn FnMut(usize, usize),
 ) -> Result<Vec<f32>, TrainError> {
+    embed_views(network, card, device, &eval_views(card), data, samples, progress)
+}
+
+fn eval_views(card: &NetworkCard) -> ViewConfig {
+    ViewConfig { normalize: card.normalize.clone(), ..ViewConfig::default() }
+}
+
+/// Embeds one view of each of these images; the views have no randomness.
+fn embed_views(
+    network: &Network,
+    card: &NetworkCard,
+    device: &Device,
+    views: &ViewConfig,
+    data: &Arc<Prepared>,
+    samples: &[usize],
+    progress: &mut dyn FnMut(usize, usize),
+) -> Result<Vec<f32>, TrainError> {
     let device = if device.is_autodiff() { device.clone().inner() } else { device.clone() };
-    let views = Views::eval(card.network.size, card.network.channels, card.normalize.clone())?;
+    let views = Views::new(views, card.network.size, card.network.channels)?;
     let mut vectors = Vec::with_capacity(samples.len() * card.dimension);
     for batch in loader(data, views, samples)? {
         let batch = batch?;

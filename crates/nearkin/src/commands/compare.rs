@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::sync::atomic::AtomicBool;
 
 use clap::Args as ClapArgs;
+use nearkin_data::SplitRule;
 use nearkin_eval::{MethodSummary, PairedDifference, compare_methods};
 use nearkin_train::{Contender, Event, Score, compare, contender};
 use serde_json::json;
@@ -13,18 +14,27 @@ use crate::commands::train::interruptible;
 use crate::failure::Failure;
 use crate::ui::{Ui, duration, table};
 
+const EXAMPLE: &str = "\
+Example: eight methods on Omniglot, half of the characters to learn from and the others to be measured on
+  nearkin compare recipes/compare/*.toml --data omniglot/ --split class-fraction=0.5 --out runs/omniglot";
+
 /// What to compare, on what.
 #[derive(Debug, ClapArgs)]
+#[command(after_help = format!("{EXAMPLE}\n\n{}", super::train::DATA_HELP))]
 pub struct Args {
     /// The recipes, two or more; a recipe is called as its file is
     #[arg(required = true, num_args = 2.., value_name = "RECIPE")]
     recipes: Vec<PathBuf>,
-    /// Labelled images to train on
+    /// Labelled images to train on; with a split, to be measured on too
     #[arg(long, value_name = "PATH")]
     data: PathBuf,
-    /// Labelled images to measure on, best of classes that are not among the others
-    #[arg(long, value_name = "PATH")]
-    test: PathBuf,
+    /// Labelled images to measure on, best of classes that are not among the others [default: what the split keeps]
+    #[arg(long, value_name = "PATH", conflicts_with = "split")]
+    test: Option<PathBuf>,
+    /// How --data is divided into what is trained on and what is measured, in place of the recipes': classes=0-40,
+    /// classes=NAME,NAME, class-fraction=0.5, sample-fraction=0.8 or ATTRIBUTE=VALUE,VALUE. Fractions are drawn by each seed anew
+    #[arg(long, value_name = "RULE")]
+    split: Option<SplitRule>,
     /// Runs of each recipe, with the seeds 0, 1, 2 …
     #[arg(long, default_value = "5", value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     seeds: u64,
@@ -46,6 +56,7 @@ pub fn run(args: Args, ui: &Ui) -> Result<(), Failure> {
         if contenders.iter().any(|other| other.name == one.name) {
             return Err(Failure::misuse(format!("two recipes are called {}: rename one", one.name)));
         }
+        one.recipe.split = args.split.clone().or(one.recipe.split);
         one.recipe.epochs = args.epochs.unwrap_or(one.recipe.epochs);
         contenders.push(one);
     }
@@ -67,7 +78,7 @@ pub fn run(args: Args, ui: &Ui) -> Result<(), Failure> {
     let found = compare(
         &contenders,
         0..args.seeds,
-        (&args.data, &args.test),
+        (&args.data, args.test.as_deref()),
         &args.out,
         &device,
         &mut observer,

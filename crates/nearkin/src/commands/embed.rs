@@ -62,8 +62,21 @@ fn embeddings(model: &Model, inputs: &Inputs, ui: &Ui) -> Result<Embeddings, Fai
 
 /// Embeds samples, with a bar.
 pub fn embed(model: &Model, inputs: &Inputs, ui: &Ui) -> Result<Vec<f32>, Failure> {
+    with_bar(inputs, ui, |progress| Ok(model.embed(inputs, progress)?))
+}
+
+/// Embeds the mirror images of images, with a bar.
+pub fn embed_mirrored(model: &Model, inputs: &Inputs, ui: &Ui) -> Result<Vec<f32>, Failure> {
+    with_bar(inputs, ui, |progress| Ok(model.embed_mirrored(inputs, progress)?))
+}
+
+fn with_bar(
+    inputs: &Inputs,
+    ui: &Ui,
+    embed: impl FnOnce(&mut dyn FnMut(usize, usize)) -> Result<Vec<f32>, Failure>,
+) -> Result<Vec<f32>, Failure> {
     let bar = ui.bar("embedding", inputs.len());
-    let vectors = model.embed(inputs, &mut |done, _| bar.set_position(done as u64))?;
+    let vectors = embed(&mut |done, _| bar.set_position(done as u64))?;
     bar.finish_and_clear();
     Ok(vectors)
 }

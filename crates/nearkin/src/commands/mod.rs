@@ -37,8 +37,20 @@ fn prepare(dataset: &Dataset, options: &PrepareOptions, ui: &Ui) -> Result<Arc<P
 
 /// Reads what a model takes, with a bar, and says which images were skipped.
 fn read(model: &Model, path: &Path, ui: &Ui) -> Result<Inputs, Failure> {
+    decoded(ui, |progress| Ok(model.read(path, progress)?))
+}
+
+/// The same of images of a data set that is open.
+fn read_images(model: &Model, dataset: &Dataset, ui: &Ui) -> Result<Inputs, Failure> {
+    decoded(ui, |progress| Ok(model.read_images(dataset, progress)?))
+}
+
+fn decoded(
+    ui: &Ui,
+    read: impl FnOnce(&mut dyn FnMut(usize, usize)) -> Result<Inputs, Failure>,
+) -> Result<Inputs, Failure> {
     let bar = ui.bar("decoding", 0);
-    let inputs = model.read(path, &mut |done, total| {
+    let inputs = read(&mut |done, total| {
         bar.set_length(total as u64);
         bar.set_position(done as u64);
     })?;

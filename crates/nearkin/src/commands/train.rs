@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use indicatif::ProgressBar;
+use nearkin_data::SplitRule;
 use nearkin_train::{
     EpochReport, Event, MethodConfig, Outcome, Plan, Precision, Recipe, StepReport, Training,
 };
@@ -19,8 +20,8 @@ Data sets:
   photos/                    a folder per class (nested folders make class names like a/b), or images without classes
   mnist/ or *-idx3-ubyte.gz  IDX images with their labels beside them
   cifar/ or *.bin, *.bin.gz  CIFAR-10 or CIFAR-100 binary batches
-  photos.zip                 the same in a ZIP file, read without unpacking
-  photos.csv                 a manifest: path[,label[,split]], paths relative to the file
+  photos.zip, or a folder of ZIPs   the same as a folder, read without unpacking
+  photos.csv                 a manifest: path[,label[,split]], paths relative to the file; further columns are attributes
   PATH#train                 one split of a set that has several
   PATH#0..7000, PATH#7000..  a range of its samples";
 
@@ -40,8 +41,15 @@ pub struct Args {
     #[arg(long, value_name = "FILE", conflicts_with = "method")]
     recipe: Option<PathBuf>,
     /// Go on with a run that was interrupted
-    #[arg(long, value_name = "DIR", conflicts_with_all = ["data", "out", "method", "recipe", "epochs", "seed", "precision"])]
+    #[arg(long, value_name = "DIR", conflicts_with_all = ["data", "out", "method", "recipe", "split", "attributes", "epochs", "seed", "precision"])]
     resume: Option<PathBuf>,
+    /// How --data is divided into what is trained on and what `eval --part test` measures, in place of the recipe's:
+    /// classes=0-40, classes=NAME,NAME, class-fraction=0.5, sample-fraction=0.8 or ATTRIBUTE=VALUE,VALUE
+    #[arg(long, value_name = "RULE")]
+    split: Option<SplitRule>,
+    /// A CSV file of further columns of the images, by id or path, in place of the recipe's
+    #[arg(long, value_name = "FILE")]
+    attributes: Option<PathBuf>,
     /// Passes over the data, in place of the recipe's
     #[arg(long, value_name = "N")]
     epochs: Option<usize>,
@@ -64,6 +72,8 @@ impl Args {
             method: None,
             recipe: Some(recipe),
             resume: None,
+            split: None,
+            attributes: None,
             epochs: None,
             seed: None,
             precision: None,
@@ -82,6 +92,8 @@ impl Args {
             }
             (None, None) => return Err(Failure::misuse("give --method or --recipe")),
         };
+        recipe.split = self.split.clone().or(recipe.split);
+        recipe.attributes = self.attributes.clone().or(recipe.attributes);
         recipe.epochs = self.epochs.unwrap_or(recipe.epochs);
         recipe.seed = self.seed.unwrap_or(recipe.seed);
         recipe.precision = self.precision.unwrap_or(recipe.precision);

@@ -2,12 +2,13 @@
 
 use std::path::Path;
 
-use nearkin_eval::{ClassRow, Curve, Hit, Map, QueryRow, Report, Series, pca_2d};
+use nearkin_eval::{Curve, Hit, Map, QueryRow, Report, Series, pca_2d};
 use nearkin_sweep::{Metric, Neighbor, Vectors, top_k};
-use nearkin_train::{Encoder, Logged, Model, Run};
+use nearkin_train::{Encoder, Logged, Run};
 
-use super::Args;
-use super::measures::{Found, Set};
+use super::case::Case;
+use super::{Args, Found};
+use crate::commands::fit::typed;
 use crate::failure::Failure;
 use crate::pictures::picture;
 use crate::springs::film;
@@ -19,14 +20,8 @@ const NEIGHBOURS: usize = 8;
 /// Points on the map.
 const POINTS: usize = 3000;
 
-pub fn report(
-    args: &Args,
-    model: &Model,
-    query: &Set,
-    reference: Option<&Set>,
-    found: &Found,
-) -> Result<Report, Failure> {
-    let reference_name = args.reference.as_ref().map(|r| format!(" --reference {}", r.display()));
+pub fn report(args: &Args, case: &Case<'_>, found: Found) -> Result<Report, Failure> {
+    let (model, query) = (case.model, case.query);
     let fact = |name: &str, value: String| (name.to_owned(), value);
     let (encoder, made) = match &model.encoder {
         Encoder::Network(m) => {
@@ -48,13 +43,8 @@ pub fn report(
     };
     Ok(Report {
         title: format!("nearkin: {}", args.model.display()),
-        subtitle: format!("{}.", found.protocol),
-        command: format!(
-            "nearkin eval {} --data {}{}",
-            args.model.display(),
-            args.data.display(),
-            reference_name.unwrap_or_default()
-        ),
+        subtitle: format!("{}.", found.sentence),
+        command: typed(),
         facts: vec![
             fact("method", model.method().to_owned()),
             fact("encoder", encoder),
@@ -65,25 +55,14 @@ pub fn report(
             fact("model hash", model.hash().to_owned()),
             fact("nearkin", nearkin.clone()),
         ],
-        metrics: found.rows(),
+        metrics: found.rows,
         baseline_name: model.baseline_name().to_owned(),
-        curves: curves(&args.model)?,
-        maps: vec![map(model, query, found)?],
+        curves: found.curves.into_iter().chain(curves(&args.model)?).collect(),
+        maps: vec![map(case)?],
         springs: film(&args.model)?,
-        sheet: sheet(model, query, reference, found)?,
-        per_class: found
-            .learned
-            .retrieval
-            .per_class
-            .iter()
-            .map(|class| ClassRow {
-                name: found.labels.classes[class.label as usize].clone(),
-                queries: class.queries,
-                precision_at_1: class.precision_at_1,
-                map_at_r: class.map_at_r,
-            })
-            .collect(),
-        notes: found.notes.clone(),
+        sheet: sheet(case)?,
+        per_class: found.per_class,
+        notes: found.notes,
         skipped: query.inputs.images().map_or(Vec::new(), |prepared| {
             prepared.skipped.iter().map(|s| (s.path.display().to_string(), s.reason.clone())).collect()
         }),
@@ -143,7 +122,8 @@ fn evenly(all: &[usize], count: usize) -> Vec<usize> {
     (0..count).map(|i| all[i * all.len() / count]).collect()
 }
 
-fn map(model: &Model, query: &Set, found: &Found) -> Result<Map, Failure> {
+fn map(case: &Case<'_>) -> Result<Map, Failure> {
+    let (model, query) = (case.model, case.query);
     let all: Vec<usize> = (0..query.inputs.len()).collect();
     let chosen = evenly(&all, POINTS);
     let vectors = query.learned()?;
@@ -152,8 +132,8 @@ fn map(model: &Model, query: &Set, found: &Found) -> Result<Map, Failure> {
         return Ok(Map {
             hint: "Every sample as the model places it.".into(),
             points: chosen.iter().map(|&i| [vectors.row(i)[0], vectors.row(i)[1]]).collect(),
-            labels: chosen.iter().map(|&i| found.labels.query[i]).collect(),
-            classes: found.labels.classes.clone(),
+            labels: chosen.iter().map(|&i| case.labels.query[i]).collect(),
+            classes: case.labels.classes.clone(),
             ..Map::default()
         });
     }
@@ -170,34 +150,30 @@ fn map(model: &Model, query: &Set, found: &Found) -> Result<Map, Failure> {
                apart in the other dimensions."
             .into(),
         points: pca_2d(Vectors::new(&places, query.dim)?)?,
-        labels: chosen.iter().map(|&i| found.labels.query[i]).collect(),
-        classes: found.labels.classes.clone(),
+        labels: chosen.iter().map(|&i| case.labels.query[i]).collect(),
+        classes: case.labels.classes.clone(),
         ..Map::default()
     })
 }
 
-fn sheet(
-    model: &Model,
-    query: &Set,
-    reference: Option<&Set>,
-    found: &Found,
-) -> Result<Vec<QueryRow>, Failure> {
+fn sheet(case: &Case<'_>) -> Result<Vec<QueryRow>, Failure> {
+    let (model, query, reference) = (case.model, case.query, case.reference);
     let searched = reference.unwrap_or(query);
     let (Some(asking), Some(shown)) = (query.inputs.images(), searched.inputs.images()) else {
         // Rows of a table have no pictures.
         return Ok(Vec::new());
     };
-    let labels = found.labels.reference.as_ref().unwrap_or(&found.labels.query);
+    let labels = case.labels.reference.as_ref().unwrap_or(&case.labels.query);
     let neighbours = |queries, k| {
         top_k(queries, searched.learned()?, model.metric(), k, reference.is_none()).map_err(Failure::from)
     };
-    let right = |query: usize, n: &Neighbor| found.labels.query[query] == labels[n.index];
+    let right = |query: usize, n: &Neighbor| case.labels.query[query] == labels[n.index];
     let nearest = neighbours(query.learned()?, NEIGHBOURS)?;
     let is_right = |q: &usize| nearest[*q].first().is_some_and(|n| right(*q, n));
     let (good, bad): (Vec<usize>, Vec<usize>) = (0..query.inputs.len()).partition(is_right);
     let bad = evenly(&bad, SHOWN / 2);
     let good = evenly(&good, SHOWN - bad.len());
-    let class = |label: u32| found.labels.classes[label as usize].clone();
+    let class = |label: u32| case.labels.classes[label as usize].clone();
     let row = |&q: &usize| -> Result<QueryRow, Failure> {
         let hits = nearest[q].iter().map(|n| {
             Ok(Hit {
@@ -207,7 +183,7 @@ fn sheet(
             })
         });
         Ok(QueryRow {
-            query: picture(&asking.image(q)?, class(found.labels.query[q]))?,
+            query: picture(&asking.image(q)?, class(case.labels.query[q]))?,
             hits: hits.collect::<Result<_, Failure>>()?,
         })
     };
