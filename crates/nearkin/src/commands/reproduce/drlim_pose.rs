@@ -3,13 +3,14 @@
 
 use std::f64::consts::TAU;
 
+use nearkin_data::kin::Axis;
 use nearkin_data::poses::PoseSet;
 use nearkin_eval::{
     Figure, Neighbourhoods, PALETTE, circular_correlation, hue, map_angles, variance_explained,
 };
 use nearkin_net::{EncoderConfig, MlpEncoderConfig};
 use nearkin_sweep::Vectors;
-use nearkin_train::{AxisRule, DrLimMethod, KinRule, split};
+use nearkin_train::{DrLimMethod, KinRule, split};
 
 use super::drlim::{Images, PAPER, Placed, panel, recipe, seen_along};
 use super::{Data, Experiment, Finding, Outcome, Picture, Setting, Table};
@@ -59,7 +60,7 @@ fn run(setting: &Setting<'_>) -> Result<Outcome, Failure> {
     let (fitted, unseen) = (train.len(), held_out.len());
     let images = Images::new(dataset, set.size, Divided { train, held_out }, setting)?;
 
-    let axis = |attribute: &str, wraps| AxisRule { attribute: attribute.to_owned(), wraps };
+    let axis = |attribute: &str, wraps| Axis { attribute: attribute.to_owned(), wraps };
     let kin = KinRule::Adjacent(vec![axis("azimuth", true), axis("elevation", false)]);
     let method = DrLimMethod { classes: GROUPS, ..DrLimMethod::default() };
     let net = EncoderConfig::Mlp(MlpEncoderConfig { hidden: vec![HIDDEN] });
