@@ -2,6 +2,7 @@
 
 use nearkin_eval::{
     Bars, ClassRow, Comparison, Curve, EvalError, Hit, Map, MetricRow, Picture, QueryRow, Report, Series,
+    SpringFilm, SpringMoment,
 };
 
 const HOSTILE: &str = "</style><script>alert(\"x\")</script><img src=x onerror='y'>&amp;\u{7}";
@@ -50,6 +51,7 @@ fn full() -> Report {
             },
             Map { points: vec![[0.0, 1.0]], labels: vec![0], ..Map::default() },
         ],
+        springs: None,
         bars: vec![Bars {
             title: hostile(),
             hint: hostile(),
@@ -107,6 +109,30 @@ fn a_full_report_is_balanced_and_loads_nothing() {
     assert!(html.matches("src=\"").count() == html.matches("src=\"data:image/png;base64,").count());
     assert!(html.contains("base64,AQID"));
     assert!(!html.contains("NaN") && !html.contains("inf"), "numbers that are none are dashes");
+}
+
+#[test]
+fn springs_bring_a_script_of_ours_and_no_other() {
+    let mut film = SpringFilm {
+        hint: hostile(),
+        labels: vec![0, 7],
+        classes: vec![hostile()],
+        names: vec![hostile(), hostile()],
+        moments: Vec::new(),
+    };
+    for step in [0, 10] {
+        film.moments.push(SpringMoment {
+            step,
+            points: vec![[0.0, 1.0], [step as f32, 0.0]],
+            springs: [vec![(0, 1, 0.5)], Vec::new()],
+            attraction: 0.5,
+            repulsion: 0.0,
+        });
+    }
+    let html = Report { springs: Some(film), ..full() }.to_html();
+    // The film's moments and what plays them.
+    assert_eq!((html.matches("<script").count(), html.matches("</script>").count()), (2, 2));
+    assert!(!html.contains("alert(\"x\")") && !html.contains("<img src=x"));
 }
 
 #[test]
