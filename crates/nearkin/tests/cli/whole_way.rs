@@ -49,7 +49,8 @@ fn the_whole_way_from_images_to_a_search_result() {
     assert!(learned["precision_at_1"].as_f64().unwrap() > 0.9, "{learned}");
     // Long names may be broken into lines.
     let page = fs::read_to_string(at("run/report.html")).unwrap().replace("<wbr>", "");
-    assert!(page.contains("mean_average_precision_at_r") && page.contains("nearkin eval"));
+    // The command is there as it was typed.
+    assert!(page.contains("mean_average_precision_at_r") && page.contains("nearkin --json eval"));
     assert!(
         !page.contains("http://") && !page.contains("src=\"https"),
         "the page needs nothing from elsewhere"
