@@ -251,7 +251,7 @@ impl Panel {
                 Box::new(self.one_scale(frame))
             }
             Some(names) => match self.two_scales(frame, names, marks) {
-                Some(place) => place,
+                Some(place) => Box::new(place),
                 None => return,
             },
         };
@@ -292,7 +292,7 @@ impl Panel {
         [left, top, width, height]: [f32; 4],
         [x_name, y_name]: &[String; 2],
         marks: &mut Vec<Mark>,
-    ) -> Option<Box<dyn Fn([f32; 2]) -> [f32; 2]>> {
+    ) -> Option<impl Fn([f32; 2]) -> [f32; 2] + 'static> {
         let x = Axis::around(self.points().map(|p| p[0].into()))?;
         let y = Axis::around(self.points().map(|p| p[1].into()))?;
         let [left, width, height] = [left + AXES[0], width - AXES[0], height - AXES[1]];
@@ -314,7 +314,7 @@ impl Panel {
         }
         marks.push(text([left + width / 2.0, top + height + 30.0], x_name.clone(), true));
         marks.push(text([left + 4.0, top + 10.0], y_name.clone(), false));
-        Some(Box::new(move |[px, py]| [at_x(x.share(px.into())), at_y(y.share(py.into()))]))
+        Some(move |[px, py]: [f32; 2]| [at_x(x.share(px.into())), at_y(y.share(py.into()))])
     }
 
     /// The names of the layers, in as many lines as they need.

@@ -163,12 +163,12 @@ pub(crate) fn springs(
     let mut forces = Forces::default();
     for i in 0..n {
         kin.relate(i, 0, &mut relations);
-        for j in i + 1..n {
+        for (j, relation) in relations.iter().enumerate().skip(i + 1) {
             let [a, b] = [i, j].map(|at| &points[at * dim..(at + 1) * dim]);
             let distance = a.iter().zip(b).map(|(x, y)| (x - y).powi(2)).sum::<f32>().sqrt();
-            let is_kin = match relations[j] {
+            let is_kin = match relation {
                 Relation::Excluded => continue,
-                relation => relation == Relation::Kin,
+                relation => *relation == Relation::Kin,
             };
             let force = method.force(distance, is_kin)?;
             pairs += 1;
