@@ -39,7 +39,9 @@ fn the_pose_experiment_runs_without_data_and_says_what_does_not_hold() {
     assert!(page.contains("660 views to fit to, 312 unseen"), "{page}");
     let png = image::open(out.join("drlim-pose.png")).unwrap();
     assert!(png.width() > 1000 && png.height() > 500);
-    assert!(fs::read_to_string(out.join("drlim-pose.svg")).unwrap().contains("DrLIM by lighting"));
+    assert!(
+        fs::read_to_string(out.join("drlim-pose.svg")).unwrap().contains("DrLIM: along its axis, lighting")
+    );
     assert!(out.join("run/model/model.toml").exists());
 
     // The folder is taken now.
