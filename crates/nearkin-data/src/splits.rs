@@ -394,7 +394,8 @@ mod tests {
         let set = labelled(&[0, 0, 1, 1]).with_columns(attributes);
         let Divided { first, second } = "camera=1".parse::<SplitRule>().unwrap().divide(&set, 0).unwrap();
         assert_eq!((first.origin(0), first.origin(1), second.len()), (0, 3, 2));
-        let problem = |text: &str| text.parse::<SplitRule>().unwrap().divide(&set, 0).unwrap_err().to_string();
+        let problem =
+            |text: &str| text.parse::<SplitRule>().unwrap().divide(&set, 0).unwrap_err().to_string();
         assert!(problem("camera=7").contains("no sample on the first side"));
         assert!(problem("lens=1").contains("camera"), "the error lists the attributes there are");
     }

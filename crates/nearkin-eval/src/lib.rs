@@ -69,6 +69,6 @@ pub use retrieval::{ClassRetrieval, Retrieval, RetrievalOptions, retrieval};
 pub use sheet::{Hit, Picture, QueryRow, contact_sheet};
 pub use spectrum::{Spectrum, spectrum};
 pub use verification::{
-    DrawnPairs, OperatingPoint, PairAccuracy, PairVerification, PairVerificationOptions, RocPoint, Verification,
-    VerificationOptions, draw_pairs, verify, verify_pairs,
+    DrawnPairs, OperatingPoint, PairAccuracy, PairVerification, PairVerificationOptions, RocPoint,
+    Verification, VerificationOptions, draw_pairs, verify, verify_pairs,
 };

@@ -47,7 +47,9 @@ pub enum TrainError {
     #[error("{} is of another recipe or other data: give --out another folder, or remove that run", .0.display())]
     OtherComparison(PathBuf),
     /// A comparison whose recipes divide their data differently.
-    #[error("{one} and {other} have different settings of {field}: what is compared must be trained and measured on the same samples")]
+    #[error(
+        "{one} and {other} have different settings of {field}: what is compared must be trained and measured on the same samples"
+    )]
     OtherData {
         /// A recipe.
         one: String,
@@ -57,7 +59,9 @@ pub enum TrainError {
         field: &'static str,
     },
     /// A part for tests of data that was not divided.
-    #[error("the recipe has no split, so all of its data was trained on: train with a split, or measure on other data")]
+    #[error(
+        "the recipe has no split, so all of its data was trained on: train with a split, or measure on other data"
+    )]
     NoSplit,
     /// Test-time augmentation of what is no image.
     #[error("rows of a table have no mirror image")]

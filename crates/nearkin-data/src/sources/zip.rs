@@ -170,7 +170,8 @@ impl ZipEntries {
 
     /// Width, height and channels.
     pub(crate) fn probe(&self, row: usize, id: &str) -> Result<(usize, usize, usize), DataError> {
-        probe(&self.bytes(row, id)?).map_err(|source| DataError::Image { path: self.path(row).join(id), source })
+        probe(&self.bytes(row, id)?)
+            .map_err(|source| DataError::Image { path: self.path(row).join(id), source })
     }
 
     /// The unpacked file.

@@ -29,11 +29,7 @@ pub struct DrawnPairs {
 /// Fewer than 2 folds, and folds too small to hold both a pair of kin and two pairs of strangers.
 pub fn draw_pairs(labels: &[u32], folds: usize, per_fold: usize, seed: u64) -> Result<DrawnPairs, EvalError> {
     if folds < 2 {
-        return Err(EvalError::Setting {
-            field: "folds",
-            found: folds.to_string(),
-            wanted: "at least 2",
-        });
+        return Err(EvalError::Setting { field: "folds", found: folds.to_string(), wanted: "at least 2" });
     }
     let mut members: BTreeMap<u32, Vec<u32>> = BTreeMap::new();
     (0u32..).zip(labels).for_each(|(i, &label)| members.entry(label).or_default().push(i));
@@ -79,8 +75,11 @@ pub fn draw_pairs(labels: &[u32], folds: usize, per_fold: usize, seed: u64) -> R
         for wanted in [true, false] {
             let mut drawn: HashSet<(u32, u32)> = HashSet::new();
             while drawn.len() < each {
-                let (class, a) =
-                    if wanted { crowds[rng.random_range(0..crowds.len())] } else { all[rng.random_range(0..all.len())] };
+                let (class, a) = if wanted {
+                    crowds[rng.random_range(0..crowds.len())]
+                } else {
+                    all[rng.random_range(0..all.len())]
+                };
                 let (other, b) = match wanted {
                     true => (class, classes[class][rng.random_range(0..classes[class].len())]),
                     false => all[rng.random_range(0..all.len())],

@@ -11,7 +11,8 @@ pub fn measure(case: &Case<'_>) -> Result<Found, Failure> {
     classes.sort_unstable();
     classes.dedup();
     let [learned, baseline] = case.measure(|asked, _, metric| {
-        let clusters = agglomerate(asked.vectors, metric, Linkage::Average)?.cut(Cut::Clusters(classes.len()))?;
+        let clusters =
+            agglomerate(asked.vectors, metric, Linkage::Average)?.cut(Cut::Clusters(classes.len()))?;
         Ok(clustering_scores(asked.labels, &clusters)?)
     })?;
     let row = |name: &str, of: fn(&ClusteringScores) -> f64| MetricRow {

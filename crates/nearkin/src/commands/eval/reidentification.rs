@@ -101,10 +101,7 @@ impl Cameras {
             });
             numbered.collect()
         };
-        Ok(Self {
-            query: Some(column(case.query)?),
-            gallery: case.reference.map(&mut column).transpose()?,
-        })
+        Ok(Self { query: Some(column(case.query)?), gallery: case.reference.map(&mut column).transpose()? })
     }
 }
 
@@ -129,8 +126,12 @@ fn rank(
         unit_length(&mut values, dim);
     }
     let camera = |i: usize| cameras.query.as_ref().map_or(0, |cameras| cameras[i]);
-    let groups: Vec<u64> =
-        query.labels.iter().enumerate().map(|(i, &label)| u64::from(label) << 32 | u64::from(camera(i))).collect();
+    let groups: Vec<u64> = query
+        .labels
+        .iter()
+        .enumerate()
+        .map(|(i, &label)| u64::from(label) << 32 | u64::from(camera(i)))
+        .collect();
     let Pooled { vectors, firsts, .. } = pool(Vectors::new(&values, dim)?, &groups, Pooling::Mean)?;
     let labels: Vec<u32> = firsts.iter().map(|&i| query.labels[i]).collect();
     let of_groups: Option<Vec<u32>> =

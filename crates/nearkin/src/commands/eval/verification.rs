@@ -35,7 +35,8 @@ pub fn measure(case: &Case<'_>) -> Result<Found, Failure> {
     // The stated rates, and others between them for the curve.
     let rates = (0..DECADES * A_DECADE).map(|step| 10f64.powf(-f64::from(step) / f64::from(A_DECADE)));
     let mut false_accept_rates = STATED.to_vec();
-    false_accept_rates.extend(rates.filter(|rate| STATED.iter().all(|stated| (stated / rate - 1.0).abs() > 1e-9)));
+    false_accept_rates
+        .extend(rates.filter(|rate| STATED.iter().all(|stated| (stated / rate - 1.0).abs() > 1e-9)));
     let drawn = draw_pairs(&case.labels.query, FOLDS, PER_FOLD, 0);
     let [learned, baseline] = case.measure(|asked, _, metric| {
         let options = VerificationOptions { metric, false_accept_rates: false_accept_rates.clone() };
