@@ -50,6 +50,8 @@ pub enum Shape {
     Dots(f32),
     /// Joined by a line.
     Line,
+    /// Each two joined by a line of their own, of this width in pixels.
+    Segments(f32),
 }
 
 /// Colours that can be told apart, for classes and methods in their order.
@@ -98,7 +100,7 @@ const LARGEST: f32 = 2e7;
 
 const INK: [u8; 3] = [38, 44, 54];
 const MUTED: [u8; 3] = [89, 98, 115];
-const RULE: [u8; 3] = [214, 219, 227];
+const RULE: [u8; 3] = [204, 210, 220];
 
 /// What is drawn, in pixels from the upper left.
 enum Mark {
@@ -264,6 +266,15 @@ impl Panel {
                 Shape::Line => {
                     marks.push(Mark::Line { points: points.collect(), colour: layer.colour, width: 1.8 });
                 }
+                Shape::Segments(width) => {
+                    // A segment with an end that is not finite is left out whole.
+                    let drawn = layer.points.chunks_exact(2).filter(|ends| ends.iter().all(is_finite));
+                    marks.extend(drawn.map(|ends| Mark::Line {
+                        points: ends.iter().map(|end| place(*end)).collect(),
+                        colour: layer.colour,
+                        width,
+                    }));
+                }
             }
         }
     }
@@ -300,7 +311,7 @@ impl Panel {
         let at_y = move |share: f64| top + (1.0 - share as f32) * height;
         let text = |at, text, middle| Mark::Text { at, text, colour: MUTED, middle };
         for tick in y.ticks() {
-            let (here, name) = (at_y(y.share(tick)), y.name(tick));
+            let (here, name) = (at_y(y.share(tick)).floor() + 0.5, y.name(tick));
             marks.push(Mark::Line {
                 points: vec![[left, here], [left + width, here]],
                 colour: RULE,
@@ -336,6 +347,8 @@ impl Panel {
 }
 
 fn outline([left, top, width, height]: [f32; 4], marks: &mut Vec<Mark>) {
+    // On the middles of pixels, so that a line is one pixel wide and not two half as dark.
+    let [left, top] = [left, top].map(|x| x.floor() + 0.5);
     let (right, bottom) = (left + width, top + height);
     let points = vec![[left, top], [right, top], [right, bottom], [left, bottom], [left, top]];
     marks.push(Mark::Line { points, colour: RULE, width: 1.0 });
@@ -427,7 +440,10 @@ mod tests {
         let chart = Panel {
             title: "loss".to_owned(),
             axes: Some(["epoch".to_owned(), "loss".to_owned()]),
-            layers: vec![layer("", vec![[0.0, 4.0], [10.0, 1.0]], Shape::Line)],
+            layers: vec![
+                layer("", vec![[0.0, 4.0], [10.0, 1.0]], Shape::Line),
+                layer("", vec![[0.0, 2.0], [5.0, 2.0], [f32::NAN, 1.0], [1.0, 1.0]], Shape::Segments(1.0)),
+            ],
         };
         Figure { panels: vec![map, chart], columns: 2 }
     }
@@ -437,6 +453,8 @@ mod tests {
         let svg = figure().svg().unwrap();
         assert!(svg.contains("a map &lt;of&gt; points") && svg.contains(">epoch<") && svg.contains(">four<"));
         assert_eq!(svg.matches("h0").count(), 3, "two points that are finite, and the legend's");
+        let orange_lines = svg.matches("stroke=\"#e07b28\" stroke-width=\"1").count();
+        assert_eq!(orange_lines, 2, "a line, and one of two segments");
         let png = image::load_from_memory(&figure().png().unwrap()).unwrap().to_rgb8();
         assert_eq!(png.width(), (GAP + 2.0 * (WIDTH + GAP)) as u32);
         // One scale: the taller side fills the map from 10 pixels above its bottom to 10 below its top.

@@ -25,8 +25,8 @@ const CAST: usize = 128;
 /// Springs of either kind that are shown at once.
 const SHOWN: usize = 150;
 
-/// What a loss of pairs does to a set of points: means over all its pairs, so that the two can be compared. They are equal and
-/// opposite where a map of many points has come to rest.
+/// What a loss of pairs does to a set of points: means over all its pairs, so that the two can be compared. Forces of many strangers
+/// around a point cancel, so the two need not be equal at rest.
 #[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
 pub struct Forces {
     /// Mean force that draws kin together.

@@ -3,10 +3,9 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use nearkin_classic::Pca;
 use nearkin_data::table::Matrix;
 use nearkin_data::{Dataset, PrepareOptions, Prepared};
-use nearkin_eval::{Layer, Neighbourhoods, Panel, Shape, neighbourhoods, pale};
+use nearkin_eval::{Figure, Layer, Neighbourhoods, PALETTE, Panel, Shape, SpringFilm, neighbourhoods, pale};
 use nearkin_sweep::{Metric, Vectors};
 use nearkin_train::{Inputs, KinRule, MethodConfig, Model, OptimizerConfig, Recipe, Schedule, pixels};
 
@@ -18,6 +17,8 @@ use crate::failure::Failure;
 pub const PAPER: &str =
     "R. Hadsell, S. Chopra, Y. LeCun, \"Dimensionality Reduction by Learning an Invariant Mapping\", 2006.";
 
+/// Points of a set that are drawn on a map: more would hide each other.
+const SHOWN: usize = 1000;
 /// Neighbours by which trustworthiness and continuity are measured.
 const NEIGHBOURHOOD: usize = 12;
 
@@ -190,28 +191,67 @@ pub fn recipe(
     }
 }
 
-/// Points in three dimensions as they are seen from their principal directions: `[first, second]` of them give the plane.
-pub fn seen_along(points: &[f32], [first, second]: [usize; 2]) -> Result<Vec<[f32; 2]>, Failure> {
-    let points = Vectors::new(points, 3)?;
-    let turned = Pca::new(3).fit(points)?.map.transform(points)?;
-    Ok(turned.chunks_exact(3).map(|p| [p[first], p[second]]).collect())
+/// A map whose points are coloured by group; of groups without a name nothing stands in the legend. Points of `seen` lie pale and
+/// small below the others. Of many points some are drawn, evenly through the set.
+pub fn panel(title: String, seen: &[Point], full: &[Point], groups: &[(String, [u8; 3])]) -> Panel {
+    let layer = |points: &[Point], group: usize, name: &str, shape, colour| {
+        let shown = points.len().min(SHOWN);
+        let drawn = (0..shown).map(|i| points[i * points.len() / shown]);
+        Layer {
+            name: name.to_owned(),
+            points: drawn.filter(|(_, of)| *of as usize == group).map(|(at, _)| at).collect(),
+            colour,
+            shape,
+        }
+    };
+    let groups = groups.iter().enumerate();
+    let below = groups.clone().map(|(g, (_, colour))| layer(seen, g, "", Shape::Dots(1.3), pale(*colour)));
+    let above = groups.map(|(g, (name, colour))| layer(full, g, name, Shape::Dots(1.7), *colour));
+    Panel { title, axes: None, layers: below.chain(above).collect() }
 }
 
-/// A map whose points are coloured by group; of groups without a name nothing stands in the legend. Points of `seen` lie pale and
-/// small below the others.
-pub fn panel(
-    title: String,
-    seen: &[([f32; 2], u32)],
-    full: &[([f32; 2], u32)],
-    groups: &[(String, [u8; 3])],
-) -> Panel {
-    let layer = |points: &[([f32; 2], u32)], group: usize, named: bool, shape, colour| Layer {
-        name: if named { groups[group].0.clone() } else { String::new() },
-        points: points.iter().filter(|(_, of)| *of as usize == group).map(|(at, _)| *at).collect(),
-        colour,
-        shape,
+/// A place on a plane and the group it is coloured by.
+pub type Point = ([f32; 2], u32);
+
+/// Moments of the film of springs that are drawn, as shares of the way through it.
+const MOMENTS: [f64; 4] = [0.0, 0.2, 0.5, 1.0];
+
+/// The springs of a run on a plane at four moments: green between kin, red between strangers.
+pub fn springs(film: &SpringFilm) -> Figure {
+    let last = film.moments.len().saturating_sub(1);
+    let mut classes = film.labels.clone();
+    classes.sort_unstable();
+    classes.dedup();
+    let panel = |share: f64| {
+        let moment = &film.moments[(share * last as f64).round() as usize];
+        let lines = |kind: usize| {
+            let ends = moment.springs[kind].iter().flat_map(|&(a, b, _)| [a, b]);
+            ends.map(|end| moment.points[usize::from(end)]).collect()
+        };
+        let spring = |name: &str, kind: usize, colour| Layer {
+            name: name.to_owned(),
+            points: lines(kind),
+            colour,
+            shape: Shape::Segments(1.0),
+        };
+        let of = |class: u32| {
+            let points = moment.points.iter().zip(&film.labels).filter(move |(_, label)| **label == class);
+            points.map(|(point, _)| *point).collect()
+        };
+        let dots = classes.iter().enumerate().map(|(order, class)| Layer {
+            name: film.classes.get(*class as usize).cloned().unwrap_or_default(),
+            points: of(*class),
+            colour: PALETTE[order % PALETTE.len()],
+            shape: Shape::Dots(3.0),
+        });
+        let springs =
+            [spring("kin attract", 0, [120, 200, 150]), spring("strangers repel", 1, [228, 130, 126])];
+        Panel {
+            title: format!("step {}", moment.step),
+            axes: None,
+            layers: springs.into_iter().chain(dots).collect(),
+        }
     };
-    let below = (0..groups.len()).map(|g| layer(seen, g, false, Shape::Dots(1.3), pale(groups[g].1)));
-    let above = (0..groups.len()).map(|g| layer(full, g, true, Shape::Dots(1.7), groups[g].1));
-    Panel { title, axes: None, layers: below.chain(above).collect() }
+    let shown = if film.moments.is_empty() { &[][..] } else { &MOMENTS };
+    Figure { panels: shown.iter().map(|share| panel(*share)).collect(), columns: MOMENTS.len() }
 }

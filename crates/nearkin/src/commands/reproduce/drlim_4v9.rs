@@ -5,10 +5,11 @@ use nearkin_eval::{Figure, Neighbourhoods, PALETTE};
 use nearkin_net::EncoderConfig;
 use nearkin_train::{DrLimMethod, KinRule};
 
-use super::drlim::{Images, PAPER, Placed, digits, panel, recipe};
+use super::drlim::{Images, PAPER, Placed, Point, digits, panel, recipe, springs};
 use super::{Data, Experiment, Finding, Outcome, Picture, Setting, Table};
 use crate::commands::fit::Divided;
 use crate::failure::Failure;
+use crate::springs::film;
 
 pub const EXPERIMENT: Experiment = Experiment {
     name: "drlim-4v9",
@@ -78,6 +79,18 @@ fn run(setting: &Setting<'_>) -> Result<Outcome, Failure> {
             0.05,
         ),
     ];
+    let mut figures = vec![figure(&maps, &images, &labels)];
+    if let Some(film) = film(&setting.path("run"))? {
+        figures.push(Picture {
+            name: "drlim-4v9-springs".into(),
+            caption: format!(
+                "The springs among {} of the digits at four moments, each at its own scale. Attraction alone would end in a point; \
+                 strangers repel within the margin.",
+                film.names.len()
+            ),
+            figure: springs(&film),
+        });
+    }
     let by_pixels = images.nearest_class_by_pixels(&labels)?;
     Ok(Outcome {
         story: vec![format!(
@@ -95,7 +108,7 @@ fn run(setting: &Setting<'_>) -> Result<Outcome, Failure> {
         ],
         findings,
         tables: vec![table(&maps, by_pixels)],
-        figures: vec![figure(&maps, &images, &labels)],
+        figures,
     })
 }
 
@@ -143,7 +156,7 @@ fn figure(maps: &[Measured], images: &Images, labels: &[u32]) -> Picture {
         .map(|(&class, colour)| (images.dataset.classes()[class as usize].clone(), colour))
         .collect();
     let group = |i: &usize| u32::from(labels[*i] != classes[0]);
-    let drawn = |places: &[f32], part: &[usize]| -> Vec<([f32; 2], u32)> {
+    let drawn = |places: &[f32], part: &[usize]| -> Vec<Point> {
         places.chunks_exact(2).zip(part).map(|(p, i)| ([p[0], p[1]], group(i))).collect()
     };
     let fitted = maps.iter().map(|found| {

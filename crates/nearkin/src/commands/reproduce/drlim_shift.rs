@@ -9,7 +9,7 @@ use nearkin_net::EncoderConfig;
 use nearkin_sweep::Vectors;
 use nearkin_train::{DrLimMethod, KinRule};
 
-use super::drlim::{Images, PAPER, Placed, digits, panel, recipe};
+use super::drlim::{Images, PAPER, Placed, Point, digits, panel, recipe};
 use super::{Data, Experiment, Finding, Outcome, Picture, Setting, Table};
 use crate::commands::fit::Divided;
 use crate::failure::Failure;
@@ -185,7 +185,7 @@ fn figure(maps: &[Measured], images: &Images, labels: &[u32], shifts: &[u32]) ->
     let scale = [[42, 78, 178], [120, 160, 222], [120, 120, 120], [236, 152, 110], [190, 45, 40]];
     let by_shift: Vec<(String, [u8; 3])> =
         DRLIM_SHIFTS.iter().zip(scale).map(|(shift, colour)| (format!("{shift:+}"), colour)).collect();
-    let drawn = |found: &Measured, of: &dyn Fn(usize) -> u32| -> Vec<([f32; 2], u32)> {
+    let drawn = |found: &Measured, of: &dyn Fn(usize) -> u32| -> Vec<Point> {
         let places = found.map.unseen.as_deref().unwrap_or_default();
         places.chunks_exact(2).zip(images.unseen()).map(|(p, &i)| ([p[0], p[1]], of(i))).collect()
     };
