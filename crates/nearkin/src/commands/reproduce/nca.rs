@@ -30,20 +30,27 @@ const DATA: &str = "data/fashion-mnist";
 /// Images to learn from: the others are unseen.
 const LEARNED: usize = 6000;
 const SIDE: usize = 28;
-const EPOCHS: usize = 10;
+const EPOCHS: usize = 20;
 /// Dimensions of the larger map.
 const DIMENSIONS: usize = 64;
-/// Scales κ at which the pixels' expected accuracy is taken; the best is theirs.
-const SCALES: [f64; 7] = [0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0];
+/// Scales κ that are tried; the largest leave the nearest image alone.
+const SCALES: [f64; 8] = [0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0];
 
 /// Vectors of the images learned from and of the unseen ones.
 struct Places {
     name: String,
     train: Matrix,
     unseen: Matrix,
-    /// κ of the stochastic neighbours.
-    scale: f64,
     seconds: Option<f64>,
+}
+
+/// The expected accuracy of unseen images.
+struct Expected {
+    /// With the squared distances as they are, κ = 1.
+    plain: f64,
+    /// With the κ of [`SCALES`] that suits best, which is `scale`.
+    best: f64,
+    scale: f64,
 }
 
 fn run(setting: &Setting<'_>) -> Result<Outcome, Failure> {
@@ -59,7 +66,6 @@ fn run(setting: &Setting<'_>) -> Result<Outcome, Failure> {
     let epochs = setting.epochs(EPOCHS);
     let deep = |name: &str, run: &str, dims: usize| -> Result<Places, Failure> {
         let method = NcaMethod { classes: 10, per_class: 12, scale: 1.0, sphere: false };
-        let scale = f64::from(method.scale);
         let recipe = Recipe {
             seed: setting.seed,
             epochs,
@@ -83,7 +89,6 @@ fn run(setting: &Setting<'_>) -> Result<Outcome, Failure> {
             name: name.to_owned(),
             train: place(&train)?,
             unseen: place(&unseen)?,
-            scale,
             seconds: Some(seconds),
         })
     };
@@ -92,24 +97,23 @@ fn run(setting: &Setting<'_>) -> Result<Outcome, Failure> {
     let raw = |part: &Dataset| -> Result<Matrix, Failure> {
         Ok(pixels(&prepare(part, &PrepareOptions::new(1, SIDE), setting.ui)?, SIDE, 1)?)
     };
-    let expected = |of: &Places, scale: f64| -> Result<f64, Failure> {
+    let expected = |of: &Places| -> Result<Expected, Failure> {
         let asking =
             Labeled { vectors: Vectors::new(&of.unseen.values, of.unseen.dim)?, labels: &unseen_labels };
         let searched =
             Labeled { vectors: Vectors::new(&of.train.values, of.train.dim)?, labels: &train_labels };
-        Ok(expected_accuracy(asking, Some(searched), Metric::SquaredEuclidean, 1.0 / scale)?
-            .expected_accuracy)
-    };
-    let at_its_best = |mut of: Places| -> Result<(Places, f64), Failure> {
-        let mut best = (of.scale, f64::NEG_INFINITY);
+        let at = |scale: f64| -> Result<f64, Failure> {
+            let metric = Metric::SquaredEuclidean;
+            Ok(expected_accuracy(asking, Some(searched), metric, 1.0 / scale)?.expected_accuracy)
+        };
+        let mut found = Expected { plain: at(1.0)?, best: 0.0, scale: 1.0 };
         for scale in SCALES {
-            let found = expected(&of, scale)?;
-            if found > best.1 {
-                best = (scale, found);
+            let best = at(scale)?;
+            if best > found.best {
+                (found.best, found.scale) = (best, scale);
             }
         }
-        of.scale = best.0;
-        Ok((of, best.1))
+        Ok(found)
     };
     let (train_pixels, unseen_pixels) = (raw(&train)?, raw(&unseen)?);
     let pca = Pca::new(2).fit(Vectors::new(&train_pixels.values, train_pixels.dim)?)?.map;
@@ -120,40 +124,34 @@ fn run(setting: &Setting<'_>) -> Result<Outcome, Failure> {
         name: "PCA of pixels, 2 dimensions".into(),
         train: project(&train_pixels)?,
         unseen: project(&unseen_pixels)?,
-        scale: 1.0,
         seconds: None,
     };
-    let raw = Places {
-        name: "raw pixels".into(),
-        train: train_pixels,
-        unseen: unseen_pixels,
-        scale: 1.0,
-        seconds: None,
-    };
-    let with = |of: Places| -> Result<(Places, f64), Failure> {
-        let found = expected(&of, of.scale)?;
-        Ok((of, found))
-    };
-    let found = [with(wide)?, with(plane)?, at_its_best(raw)?, at_its_best(pca)?];
+    let raw = Places { name: "raw pixels".into(), train: train_pixels, unseen: unseen_pixels, seconds: None };
+    let found = [wide, plane, raw, pca]
+        .into_iter()
+        .map(|of| Ok((expected(&of)?, of)))
+        .collect::<Result<Vec<(Expected, Places)>, Failure>>()?;
     let mut rows = Vec::new();
-    for (of, expected) in &found {
+    for (expected, of) in &found {
         let nearest = accuracy(
             (Vectors::new(&of.unseen.values, of.unseen.dim)?, &unseen_labels),
             Some((Vectors::new(&of.train.values, of.train.dim)?, &train_labels)),
             Metric::Euclidean,
             1,
         )?;
-        let values = [Some(*expected), Some(nearest), Some(of.scale), of.seconds.map(f64::round)];
-        rows.push((of.name.clone(), values.to_vec()));
+        let values = [expected.plain, expected.best, expected.scale, nearest].map(Some);
+        rows.push((of.name.clone(), values.into_iter().chain([of.seconds.map(f64::round)]).collect()));
     }
-    let [(_, wide), (plane, in_plane), (_, raw), (pca, in_pca)] = &found;
+    let [(wide, _), (in_plane, plane), (raw, _), (in_pca, pca)] = &found[..] else {
+        return Err(Failure::failed("a map is missing"));
+    };
     Ok(Outcome {
         story: vec![
             format!(
                 "A net learns from {LEARNED} images of Fashion-MNIST, ten classes; the other {} are unseen. The expected accuracy is \
                  that of a classifier that picks one of the images learned from at random, with probability proportional to \
                  exp(−κ d²): what NCA maximises, here measured on unseen images. The nets learn with κ = 1, since they set the scale \
-                 themselves; pixels and PCA are given the κ that suits them best.",
+                 themselves. Pixels know no scale, so every map is also given the κ that suits it best.",
                 unseen.len()
             ),
         ],
@@ -164,13 +162,32 @@ fn run(setting: &Setting<'_>) -> Result<Outcome, Failure> {
             ("epochs".into(), epochs.to_string()),
         ],
         findings: vec![
-            Finding::at_least("expected accuracy of unseen images: deep NCA, 64 dimensions", *wide, 0.8),
-            Finding::at_least("expected accuracy: deep NCA in 64 dimensions less raw pixels", wide - raw, 0.03),
-            Finding::at_least("expected accuracy: deep NCA in 2 dimensions less PCA in 2", in_plane - in_pca, 0.2),
+            Finding::at_least(
+                "expected accuracy, each at its best κ: deep NCA in 64 dimensions less raw pixels",
+                wide.best - raw.best,
+                0.03,
+            ),
+            Finding::at_least(
+                "expected accuracy at κ = 1: deep NCA in 64 dimensions less raw pixels",
+                wide.plain - raw.plain,
+                0.1,
+            ),
+            Finding::at_least(
+                "expected accuracy, each at its best κ: deep NCA in 2 dimensions less PCA in 2",
+                in_plane.best - in_pca.best,
+                0.2,
+            ),
         ],
         tables: vec![Table {
             title: "Unseen images".into(),
-            header: ["", "expected accuracy", "1-NN accuracy", "κ", "seconds of training"]
+            header: [
+                "",
+                "expected accuracy, κ = 1",
+                "at the best κ",
+                "the best κ",
+                "1-NN accuracy",
+                "seconds of training",
+            ]
                 .map(str::to_owned)
                 .to_vec(),
             rows,
