@@ -50,6 +50,7 @@ fn full() -> Report {
             },
             Map { points: vec![[0.0, 1.0]], labels: vec![0], ..Map::default() },
         ],
+        springs: None,
         bars: vec![Bars {
             title: hostile(),
             hint: hostile(),
