@@ -568,6 +568,28 @@ fn a_zip_is_read_as_its_folder_would_be() {
 }
 
 #[test]
+fn zips_in_one_folder_are_one_set_and_copies_count_once() {
+    let dir = folder();
+    let (a, b, c) = (png(1), png(2), png(3));
+    // Each ZIP has a folder of its own around everything.
+    write_zip(&dir.path().join("one.zip"), &[("one/cat/a.png", &a), ("one/dog/b.png", &b)]);
+    write_zip(&dir.path().join("two.zip"), &[("two/cat/c.png", &c), ("two/dog/b.png", &b)]);
+    let set = open(dir.path());
+    assert_eq!(ids(&set), ["cat/a.png", "cat/c.png", "dog/b.png"]);
+    assert_eq!(set.classes(), ["cat", "dog"]);
+    assert_eq!(set.warnings(), ["1 images stand in two ZIPs alike and count once"]);
+    for (i, value) in [1, 3, 2].into_iter().enumerate() {
+        assert_eq!(set.image(i).unwrap().pixels[0], value);
+    }
+    write_zip(&dir.path().join("two.zip"), &[("two/cat/c.png", &c), ("two/dog/b.png", &a)]);
+    let error = Dataset::open(dir.path()).unwrap_err().to_string();
+    assert!(error.contains("dog/b.png") && error.contains("one.zip") && error.contains("two.zip"), "{error}");
+    // With folders or images beside it, a ZIP is no image.
+    write(dir.path().join("cat/x.png"), &a);
+    assert_eq!(ids(&open(dir.path())), ["cat/x.png"]);
+}
+
+#[test]
 fn a_folder_that_holds_all_of_a_zip_is_not_a_class() {
     let dir = folder();
     let path = dir.path().join("set.ZIP");

@@ -46,8 +46,8 @@ pub use inputs::{Inputs, Labels};
 pub use kin_rule::KinRule;
 pub use methods::{
     BatchAllMethod, BatchHardMethod, BatchKin, ContrastiveMethod, DrLimMethod, FaceNetMethod, Method,
-    MethodCard, MethodConfig, MultiSimilarityMethod, NPairMethod, NcaMethod, NtXentMethod, ProxyAnchorMethod,
-    Selection, SimClr, SupConMethod, TrainSet,
+    MethodCard, MethodConfig, Mining, MultiSimilarityMethod, NPairMethod, NcaMethod, NtXentMethod,
+    ProxyAnchorMethod, Selection, SimClr, SupConMethod, TrainSet,
 };
 pub use model::{
     Encoder, LinearCard, LinearModel, Model, ModelCard, NetworkCard, NetworkModel, pixels, prepared_side,
@@ -57,6 +57,6 @@ pub use precision::{ParsePrecisionError, Precision};
 pub use progress::{EpochReport, Event, Plan, StepReport, Validation};
 pub use recipe::Recipe;
 pub use run::{FitFile, FitReport, Logged, Run, RunFile};
-pub use schedule::Schedule;
+pub use schedule::{Decay, Schedule};
 pub use springs::{Cast, Forces, Moment, Spring, SpringRecord};
 pub use training::{Outcome, Training};

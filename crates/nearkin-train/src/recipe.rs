@@ -11,7 +11,7 @@ use crate::kin_rule::KinRule;
 use crate::methods::MethodConfig;
 use crate::optimizers::OptimizerConfig;
 use crate::precision::Precision;
-use crate::schedule::Schedule;
+use crate::schedule::{Decay, Schedule};
 
 /// What is trained, how, and for how long. Settings left out are chosen from the data and the method when a run begins.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -209,6 +209,15 @@ impl Recipe {
                 "0 to 1",
             ));
         }
+        if let Decay::Exponential { start } = self.schedule.decay {
+            if !(0.0..1.0).contains(&start) {
+                return Err(TrainError::setting("schedule.decay.exponential.start", start, "0 to below 1"));
+            }
+            if self.schedule.final_fraction == 0.0 {
+                let wanted = "above 0 for an exponential decay, which never gets there: 0.001 in the paper";
+                return Err(TrainError::setting("schedule.final-fraction", 0, wanted));
+            }
+        }
         self.method.build()?;
         self.optimizer.build()?;
         Ok(())
@@ -237,6 +246,14 @@ mod tests {
             let recipe = Recipe::of(MethodConfig::by_name(name).unwrap());
             assert_eq!(parse(&toml::to_string(&recipe).unwrap()).unwrap(), recipe);
         }
+        let mut recipe = Recipe::of(MethodConfig::by_name("batch-hard").unwrap());
+        recipe.split = Some("camera=1,2".parse().unwrap());
+        recipe.schedule = Schedule {
+            final_fraction: 0.001,
+            decay: Decay::Exponential { start: 0.6 },
+            ..Schedule::default()
+        };
+        assert_eq!(parse(&toml::to_string(&recipe).unwrap()).unwrap(), recipe);
     }
 
     #[test]
@@ -257,6 +274,13 @@ mod tests {
             let message = parse(&format!("{line}\n[method]\nkind = \"simclr\"\n")).unwrap_err().to_string();
             assert!(message.starts_with(field), "{message}");
         }
+        let decay = |text: &str| {
+            parse(&format!("[method]\nkind = \"simclr\"\n[schedule]\n{text}")).unwrap_err().to_string()
+        };
+        let late = decay("final-fraction = 0.1\ndecay = { exponential = { start = 1.0 } }");
+        assert!(late.starts_with("schedule.decay.exponential.start"), "{late}");
+        let nothing = decay("decay = { exponential = { start = 0.6 } }");
+        assert!(nothing.starts_with("schedule.final-fraction"), "{nothing}");
         let message = parse("[method]\nkind = \"simclr\"\ntemperature = 0.0\n").unwrap_err().to_string();
         assert!(message.contains("temperature = 0"), "{message}");
     }

@@ -28,7 +28,7 @@ pub use batch_all::BatchAllMethod;
 pub use batch_hard::BatchHardMethod;
 pub use contrastive::ContrastiveMethod;
 pub use drlim::DrLimMethod;
-pub use facenet::FaceNetMethod;
+pub use facenet::{FaceNetMethod, Mining};
 pub use multi_similarity::MultiSimilarityMethod;
 pub use n_pair::NPairMethod;
 pub use nca::NcaMethod;

@@ -3,10 +3,15 @@
 //! An experiment is a file of `reproduce/` and a line of [`EXPERIMENTS`]. It says what it needs, does its work, and hands back what
 //! it found; the frame here prints it and writes the page and its figures.
 
+mod batch_hard;
+mod characters;
 mod drlim;
 mod drlim_4v9;
 mod drlim_pose;
 mod drlim_shift;
+mod facenet;
+mod n_pair;
+mod nca;
 mod page;
 
 use std::path::{Path, PathBuf};
@@ -29,8 +34,15 @@ use crate::springs::film;
 use crate::ui::{Ui, duration, table};
 
 /// Every experiment that can be repeated.
-const EXPERIMENTS: [&Experiment; 3] =
-    [&drlim_4v9::EXPERIMENT, &drlim_shift::EXPERIMENT, &drlim_pose::EXPERIMENT];
+const EXPERIMENTS: [&Experiment; 7] = [
+    &drlim_4v9::EXPERIMENT,
+    &drlim_shift::EXPERIMENT,
+    &drlim_pose::EXPERIMENT,
+    &facenet::EXPERIMENT,
+    &batch_hard::EXPERIMENT,
+    &n_pair::EXPERIMENT,
+    &nca::EXPERIMENT,
+];
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\

@@ -20,8 +20,9 @@ Data sets:
   photos/                    a folder per class (nested folders make class names like a/b), or images without classes
   mnist/ or *-idx3-ubyte.gz  IDX images with their labels beside them
   cifar/ or *.bin, *.bin.gz  CIFAR-10 or CIFAR-100 binary batches
-  photos.zip, or a folder of ZIPs   the same as a folder, read without unpacking
-  photos.csv                 a manifest: path[,label[,split]], paths relative to the file; further columns are attributes
+  photos.zip or zips/        a ZIP, or a folder of ZIPs that together are one set, read without unpacking
+  photos.csv                 a manifest: path[,label[,split]], paths relative to the file; other columns
+                             are attributes
   PATH#train                 one split of a set that has several
   PATH#0..7000, PATH#7000..  a range of its samples";
 

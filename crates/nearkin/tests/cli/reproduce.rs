@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::Path;
 
-use crate::common::run;
+use crate::common::{run, write_classes};
 
 fn text(path: &Path) -> &str {
     path.to_str().unwrap()
@@ -62,6 +62,27 @@ fn experiments_say_what_data_they_want() {
     ended.with(2, &["fours and nines", "wanted is MNIST"]);
     let ended = run(["reproduce", "drlim-4v9", "--data", "nowhere", "--out", text(&dir.path().join("b"))]);
     ended.with(1, &["nowhere"]);
+}
+
+#[test]
+fn a_supervised_experiment_runs_on_a_folder_of_characters() {
+    let dir = tempfile::tempdir().unwrap();
+    let (characters, out) = (dir.path().join("characters"), dir.path().join("out"));
+    let classes: Vec<String> = (0..40).map(|i| format!("c{i:02}")).collect();
+    write_classes(&characters, &classes.iter().map(String::as_str).collect::<Vec<_>>(), 6);
+    run(["reproduce", "facenet"]).with(2, &["--data", "Omniglot"]);
+    let arguments =
+        ["reproduce", "n-pair", "--data", text(&characters), "--epochs", "1", "--out", text(&out), "--json"];
+    // Whatever it finds on made-up images, it measures it and writes its page.
+    let ended = run(arguments);
+    let lines = ended.json();
+    let of = |event: &str| lines.iter().filter(|line| line["event"] == event).count();
+    assert_eq!((of("finding"), of("table"), of("reproduced")), (2, 1, 1), "{ended:#?}");
+    let table = lines.iter().find(|line| line["event"] == "table").unwrap();
+    assert_eq!(table["table"]["rows"].as_array().unwrap().len(), 4);
+    let page = fs::read_to_string(out.join("n-pair.md")).unwrap();
+    assert!(page.contains("120 drawings of 20 characters, none of them seen in training"), "{page}");
+    assert!(image::open(out.join("n-pair.png")).unwrap().width() > 500);
 }
 
 #[test]

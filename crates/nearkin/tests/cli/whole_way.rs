@@ -4,12 +4,13 @@ use std::fs;
 
 use crate::common::{nearkin, run, write_classes, write_recipe};
 
-const COMMANDS: [&str; 13] = [
+const COMMANDS: [&str; 14] = [
     "quickstart",
     "train",
     "compare",
     "fit",
     "map",
+    "reproduce",
     "eval",
     "embed",
     "index",

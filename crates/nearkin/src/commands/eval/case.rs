@@ -9,7 +9,7 @@ use nearkin_eval::{Labeled, Pooling, class_overlap, pool};
 use nearkin_sweep::{Metric, Vectors};
 use nearkin_train::{Inputs, Model, Recipe};
 
-use super::Args;
+use super::{Args, Part};
 use crate::commands::embed::{embed, embed_mirrored};
 use crate::commands::{read, read_images};
 use crate::failure::Failure;
@@ -30,17 +30,13 @@ pub struct Set {
 impl Set {
     /// The data that asks; of the run's data, the part that was asked for.
     pub fn asked(args: &Args, recipe: Option<&Recipe>, model: &Model, ui: &Ui) -> Result<Self, Failure> {
-        let part = match (args.part, recipe) {
-            (None, _) => return Self::at(&args.data, args, model, ui),
-            (Some(_), None) => {
-                return Err(Failure::misuse(format!(
-                    "{} is no run of `nearkin train`, and so says nothing of parts of the data: leave out --part",
-                    args.model.display()
-                )));
-            }
-            (Some(part), Some(recipe)) => (part, recipe),
+        let Some(part) = args.part else { return Self::at(&args.data, args, model, ui) };
+        let Some(recipe) = recipe else {
+            return Err(Failure::misuse(format!(
+                "{} is no run of `nearkin train`, and so says nothing of parts of the data: leave out --part",
+                args.model.display()
+            )));
         };
-        let (part, recipe) = part;
         let recipe = Recipe {
             attributes: args.attributes.clone().or_else(|| recipe.attributes.clone()),
             ..recipe.clone()
@@ -48,8 +44,8 @@ impl Set {
         let (whole, notes) = recipe.open(&args.data)?;
         notes.iter().for_each(|note| ui.warn(note));
         let dataset = match part {
-            super::Part::Test => recipe.test_part(&whole)?,
-            super::Part::Train => recipe.training_part(&whole)?,
+            Part::Test => recipe.test_part(&whole)?,
+            Part::Train => recipe.training_part(&whole)?,
         };
         Self::of(read_images(model, &dataset, ui)?, args, model, ui)
     }
