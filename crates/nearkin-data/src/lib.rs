@@ -20,7 +20,7 @@
 //! let view = Arc::new(Views::new(&ViewConfig::simclr(0.5), 32, 1)?);
 //! let views = vec![Arc::clone(&view), view];
 //! for batch in Loader::start(Arc::new(prepared), views, batches, 7, 0, 0, 2, 4)? {
-//!     assert_eq!(batch?.shape, [2 * 256, 1, 32, 32]);
+//!     assert_eq!(batch?.crops[0].shape, [2 * 256, 1, 32, 32]);
 //! }
 //! # Ok(())
 //! # }
@@ -56,7 +56,7 @@ pub use error::DataError;
 pub use files::write_whole;
 pub use image::Image;
 pub use kin::KinGraph;
-pub use loader::{Batch, Loader, draw_batch, labels};
+pub use loader::{Batch, Crops, Loader, draw_batch, labels};
 pub use prepare::{PrepareOptions, Prepared, Skipped};
 pub use resize::Taps;
 pub use samplers::{

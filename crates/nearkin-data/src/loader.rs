@@ -21,10 +21,17 @@ pub struct Batch {
     pub samples: Vec<usize>,
     /// The label of every sample; `u32::MAX` where there is none.
     pub labels: Vec<u32>,
+    /// The views in the order of their pipelines; those of one size that follow each other are together.
+    pub crops: Vec<Crops>,
+}
+
+/// Views of one size of all samples of a batch.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Crops {
     /// The number of views of each sample.
     pub views: usize,
-    /// `[views * samples, channels, height, width]`, view-major: view 0 of all samples, then view 1
-    /// of all samples, and so on.
+    /// `[views * samples, channels, height, width]`, view-major: the first view of all samples, then the second of all samples,
+    /// and so on.
     pub shape: [usize; 4],
     /// The values, in the order of `shape`.
     pub pixels: Vec<f32>,
@@ -44,7 +51,7 @@ pub struct Loader {
 impl Loader {
     /// Starts making `batches[first_batch..]`; a run that resumes within an epoch starts there.
     ///
-    /// `views` holds one pipeline for each view of a sample. `threads` threads make the views; at most
+    /// `views` holds one pipeline for each view of a sample, large crops and small ones. `threads` threads make the views; at most
     /// `ahead` finished batches wait for the consumer. The random stream of a view is keyed by seed,
     /// epoch, the sample's index in the data set that was opened ([`crate::Dataset::origin`]) and the
     /// number of the view, so the bits depend on nothing else. A sample that stands in a batch more
@@ -52,7 +59,7 @@ impl Loader {
     /// `occurrence * views.len() + view`.
     ///
     /// # Errors
-    /// [`DataError::Setting`] for no views, views of different shapes, no threads, `ahead` = 0 or
+    /// [`DataError::Setting`] for no views, views of different channels, no threads, `ahead` = 0 or
     /// `first_batch` beyond the end; [`DataError::Index`] for a sample that is not there;
     /// [`DataError::LoaderStopped`] if the threads cannot start.
     #[expect(clippy::too_many_arguments, reason = "each is one fact of an epoch")]
@@ -66,16 +73,14 @@ impl Loader {
         threads: usize,
         ahead: usize,
     ) -> Result<Self, DataError> {
-        let shape = |views: &Views| (views.channels(), views.size());
         let Some(first) = views.first() else {
             return Err(DataError::setting("views", 0, "at least 1"));
         };
-        if let Some(other) = views.iter().find(|other| shape(other) != shape(first)) {
-            let text = |(channels, size): (usize, usize)| format!("{channels}x{size}x{size}");
+        if let Some(other) = views.iter().find(|other| other.channels() != first.channels()) {
             return Err(DataError::setting(
                 "views",
-                text(shape(other)),
-                format!("{}, the shape of the first view", text(shape(first))),
+                format!("{} channels", other.channels()),
+                format!("{}, the channels of the first view", first.channels()),
             ));
         }
         if threads == 0 {
@@ -228,14 +233,24 @@ struct Work {
 impl Work {
     /// One batch, or nothing when told to stop.
     fn make(&self, samples: Vec<usize>) -> Option<Result<Batch, DataError>> {
-        let first = &self.views[0];
-        let (count, values) = (samples.len(), first.values());
-        let mut pixels = vec![0.0; self.views.len() * count * values];
+        let count = samples.len();
+        let mut crops: Vec<Crops> = self
+            .views
+            .chunk_by(|one, other| one.size() == other.size())
+            .map(|alike| {
+                let (views, one) = (alike.len(), &alike[0]);
+                let shape = [views * count, one.channels(), one.size(), one.size()];
+                Crops { views, shape, pixels: vec![0.0; views * count * one.values()] }
+            })
+            .collect();
         // The views of a sample lie far apart in the batch, but are made together so that its image
         // is fetched once.
         let mut outs: Vec<Vec<&mut [f32]>> = (0..count).map(|_| Vec::new()).collect();
-        for (at, out) in pixels.chunks_exact_mut(values).enumerate() {
-            outs[at % count].push(out);
+        for Crops { shape, pixels, .. } in &mut crops {
+            let values = shape[1..].iter().product();
+            for (at, out) in pixels.chunks_exact_mut(values).enumerate() {
+                outs[at % count].push(out);
+            }
         }
         let first_views = first_views(&samples, self.views.len());
         let result = self.pool.install(|| {
@@ -251,13 +266,7 @@ impl Work {
             Err(None) => return None,
             Err(Some(error)) => return Some(Err(error)),
         }
-        Some(Ok(Batch {
-            labels: labels(&self.prepared, &samples),
-            views: self.views.len(),
-            shape: [self.views.len() * count, first.channels(), first.size(), first.size()],
-            samples,
-            pixels,
-        }))
+        Some(Ok(Batch { labels: labels(&self.prepared, &samples), samples, crops }))
     }
 
     fn make_sample(&self, sample: usize, first_view: u32, outs: Vec<&mut [f32]>) -> Result<(), DataError> {

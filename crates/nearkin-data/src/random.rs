@@ -23,6 +23,8 @@ pub enum Purpose {
     Split = 3,
     /// Initial values: weights, class vectors, memory banks.
     Init = 4,
+    /// What a training method draws in a step, which stands in place of the epoch: masks, noise samples.
+    Method = 5,
 }
 
 /// The random stream of one purpose for one view of one sample in one epoch.

@@ -164,9 +164,10 @@ fn batches_come_in_order_with_the_same_bits_on_any_number_of_threads() {
     assert_eq!(one.len(), batches.len());
     for (batch, wanted) in one.iter().zip(&batches) {
         assert_eq!(&batch.samples, wanted);
-        assert_eq!(batch.shape, [12, 3, 8, 8]);
-        assert_eq!(batch.views, 2);
-        assert_eq!(batch.pixels.len(), 12 * 3 * 64);
+        let [crops] = &batch.crops[..] else { panic!("{} sizes", batch.crops.len()) };
+        assert_eq!(crops.shape, [12, 3, 8, 8]);
+        assert_eq!(crops.views, 2);
+        assert_eq!(crops.pixels.len(), 12 * 3 * 64);
         let wanted_labels: Vec<u32> = wanted.iter().map(|&i| labels[i]).collect();
         assert_eq!(batch.labels, wanted_labels);
     }
@@ -184,7 +185,7 @@ fn a_view_is_the_same_in_any_batch_and_any_subset() {
     let all = load(&prepared, &[(0..20).collect()], 0, 2).remove(0);
     let value = 3 * 64;
     let of = |batch: &Batch, view: usize, at: usize| {
-        batch.pixels[(view * batch.samples.len() + at) * value..][..value].to_vec()
+        batch.crops[0].pixels[(view * batch.samples.len() + at) * value..][..value].to_vec()
     };
     let two = load(&prepared, &[vec![17, 4]], 0, 1).remove(0);
     for view in [0, 1] {
@@ -200,6 +201,23 @@ fn a_view_is_the_same_in_any_batch_and_any_subset() {
     assert_eq!(of(&twice, 0, 0), of(&all, 0, 4));
     assert_ne!(of(&twice, 0, 1), of(&all, 0, 4));
     assert_eq!(of(&twice, 1, 1), of(&all, 1, 4));
+}
+
+#[test]
+fn small_crops_are_views_of_their_own_beside_the_large_ones() {
+    let dir = tempfile::tempdir().unwrap();
+    let prepared = twenty(dir.path());
+    let large = load(&prepared, &[vec![17, 4]], 0, 1).remove(0);
+    let small = Arc::new(Views::new(&ViewConfig::simclr(1.0), 5, 3).unwrap());
+    let pipelines = [views(), vec![Arc::clone(&small), small]].concat();
+    let mut both = Loader::start(prepared, pipelines, vec![vec![17, 4]], 7, 3, 0, 2, 1).unwrap();
+    let both = both.next().unwrap().unwrap();
+    let shapes: Vec<_> = both.crops.iter().map(|crops| (crops.views, crops.shape)).collect();
+    assert_eq!(shapes, [(2, [4, 3, 8, 8]), (2, [4, 3, 5, 5])]);
+    assert_eq!(both.crops[0], large.crops[0]);
+    let value = 3 * 25;
+    let [first, second] = [0, 2].map(|at| &both.crops[1].pixels[at * value..][..value]);
+    assert_ne!(first, second, "two views of one sample");
 }
 
 #[test]
@@ -235,10 +253,10 @@ fn a_loader_refuses_what_it_cannot_make() {
             .unwrap()
             .to_string()
     };
-    let other = Arc::new(Views::new(&ViewConfig::default(), 9, 3).unwrap());
+    let other = Arc::new(Views::new(&ViewConfig::default(), 8, 1).unwrap());
     let mixed = vec![views().remove(0), other];
     assert!(start(Vec::new(), &batches, 0, 1, 1).starts_with("views: found 0"));
-    assert!(start(mixed, &batches, 0, 1, 1).starts_with("views: found 3x9x9, wanted 3x8x8"));
+    assert!(start(mixed, &batches, 0, 1, 1).starts_with("views: found 1 channels, wanted 3"));
     assert!(start(views(), &batches, 5, 1, 1).starts_with("first_batch: found 5"));
     assert!(start(views(), &batches, 0, 0, 1).starts_with("threads"));
     assert!(start(views(), &batches, 0, 1, 0).starts_with("ahead"));
