@@ -17,7 +17,7 @@ use burn::tensor::{Device, Shape, Tensor, TensorData};
 use burn_cubecl::CubeBackend;
 use nearkin_sweep::{Accelerator, Kin, Panels, SweepError, Vectors};
 
-use crate::loss::{Loss, LossError, Sides};
+use crate::loss::{Loss, LossError, Pull, Sides};
 use crate::on_device::{DevicePull, DeviceSides};
 
 /// A loss on the tape.
@@ -59,6 +59,40 @@ impl Evaluated {
         let ones = Tensor::ones([2], &value.device());
         let held = Held::OnDevice(Tensor::cat(vec![value.reshape([1]), ones], 0));
         Self { tensor, held }
+    }
+
+    /// `Σ w ℓ` of some losses, with the terms of all.
+    ///
+    /// # Panics
+    /// If there is none.
+    pub fn sum(weighted: impl IntoIterator<Item = (f64, Self)>) -> Self {
+        let of_figures = |held: &Held, device: &Device| match held {
+            Held::OnDevice(figures) => figures.clone(),
+            Held::Here(f) => Tensor::from_data([f.value as f32, f.terms as f32, f.active as f32], device),
+        };
+        let add = |a: Self, b: Self| {
+            let device = a.tensor.device().inner();
+            let held = match (&a.held, &b.held) {
+                (Held::Here(a), Held::Here(b)) => Held::Here(Figures {
+                    value: a.value + b.value,
+                    terms: a.terms + b.terms,
+                    active: a.active + b.active,
+                }),
+                (a, b) => Held::OnDevice(of_figures(a, &device) + of_figures(b, &device)),
+            };
+            Self { tensor: a.tensor + b.tensor, held }
+        };
+        let scaled = |(weight, loss): (f64, Self)| {
+            let held = match loss.held {
+                Held::Here(figures) => Held::Here(Figures { value: weight * figures.value, ..figures }),
+                Held::OnDevice(figures) => {
+                    let [value, counts] = [figures.clone().narrow(0, 0, 1), figures.narrow(0, 1, 2)];
+                    Held::OnDevice(Tensor::cat(vec![value * weight, counts], 0))
+                }
+            };
+            Self { tensor: loss.tensor * weight, held }
+        };
+        weighted.into_iter().map(scaled).reduce(add).expect("at least one loss")
     }
 
     /// The same without the tape, for keeping.
@@ -129,6 +163,24 @@ pub fn evaluate(
         Some(evaluated) => Ok(evaluated),
         None => on_host(loss, queries, references, kin, Some(&OnDevice(device))),
     }
+}
+
+/// Puts a loss that is taken on plain slices of queries on their tape: against a memory, say, whose vectors have no gradient. On
+/// any device the queries are copied to the host.
+///
+/// # Errors
+/// Those of `of`, and when the tensor cannot be read as f32.
+pub fn evaluate_with(
+    queries: Tensor<2>,
+    of: impl FnOnce(Vectors<'_>) -> Result<Pull, LossError>,
+) -> Result<Evaluated, LossError> {
+    let [_, dim] = queries.dims();
+    let values = read(queries.clone())?;
+    let Pull { loss, terms, active, query_gradient, .. } = of(Vectors::new(&values, dim)?)?;
+    let device = queries.device().inner();
+    let gradient = Tensor::from_data(TensorData::new(query_gradient, queries.dims()), &device);
+    let tensor = on_tape(queries, Tensor::from_data([loss as f32], &device), gradient);
+    Ok(Evaluated { tensor, held: Held::Here(Figures { value: loss, terms, active }) })
 }
 
 /// By springs, on slices; with the products of whole rows on a device.
@@ -406,6 +458,40 @@ mod tests {
         assert_eq!(bank.known(), both.known());
         let gradients = bank.tensor.backward();
         assert!(q.grad(&gradients).is_some() && r.grad(&gradients).is_none());
+    }
+
+    #[test]
+    fn a_loss_of_slices_has_its_gradient_on_the_tape() {
+        let device = Device::flex().autodiff();
+        let x = Tensor::<2>::from_data(points(), &device).require_grad();
+        let found = evaluate_with(x.clone() * 2.0, |queries| {
+            let query_gradient: Vec<f32> = queries.data().iter().map(|v| 2.0 * v).collect();
+            let loss = queries.data().iter().map(|v| f64::from(v * v)).sum();
+            Ok(Pull { loss, terms: 4, active: 4, query_gradient, ..Pull::default() })
+        })
+        .unwrap();
+        let wanted: f32 = points().iter::<f32>().map(|v| 4.0 * v * v).sum();
+        assert!((found.known().unwrap().value - f64::from(wanted)).abs() < 1e-5);
+        let gradient = values(x.grad(&found.tensor.backward()).unwrap());
+        for (found, x) in gradient.iter().zip(points().iter::<f32>()) {
+            assert!((found - 8.0 * x).abs() < 1e-5);
+        }
+    }
+
+    #[test]
+    fn losses_add_up_wherever_their_figures_are() {
+        let device = Device::flex().autodiff();
+        let here = |loss: f64| {
+            let x = Tensor::<2>::from_data(points(), &device);
+            let pull = Pull { loss, terms: 3, active: 2, query_gradient: vec![0.0; 8], ..Pull::default() };
+            evaluate_with(x, |_| Ok(pull)).unwrap()
+        };
+        let there = || Evaluated::of_tensor(Tensor::from_data([5.0], &device));
+        let sum = Evaluated::sum([(1.0, here(2.0)), (0.5, here(4.0))]);
+        assert_eq!(sum.known(), Some(Figures { value: 4.0, terms: 6, active: 4 }));
+        let sum = Evaluated::sum([(1.0, here(2.0)), (2.0, there())]);
+        assert_eq!(sum.figures().unwrap(), Figures { value: 12.0, terms: 4, active: 3 });
+        assert_eq!(values(sum.tensor), [12.0]);
     }
 
     #[test]

@@ -7,6 +7,7 @@
 //! | | |
 //! |---|---|
 //! | [`losses`] | one file a loss |
+//! | `joint` | one file a loss of two views without strangers, in tensor operations |
 //! | [`memory`] | one file a memory: vectors of earlier batches |
 //! | [`miners`] | one file a miner; [`Mined`] puts one in front of a loss |
 //! | [`regularizers`] | one file a regulariser: functions of vectors alone |
@@ -22,6 +23,8 @@ mod both_ways;
 mod bridge;
 mod classes;
 mod exps;
+#[cfg(feature = "burn")]
+pub mod joint;
 mod loss;
 pub mod losses;
 mod matrix;
@@ -41,7 +44,7 @@ mod unit;
 
 pub use both_ways::BothWays;
 #[cfg(feature = "burn")]
-pub use bridge::{Evaluated, Figures, evaluate};
+pub use bridge::{Evaluated, Figures, evaluate, evaluate_with};
 pub use classes::{ProxyInit, Spread};
 pub use exps::{Exps, exps, sigmoid, softplus};
 pub use loss::{Loss, LossError, Pull, Sides};
