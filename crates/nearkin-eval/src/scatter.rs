@@ -41,6 +41,11 @@ impl<'a> Centred<'a> {
         Self { vectors, mean }
     }
 
+    /// The same embeddings, nothing taken from them.
+    pub(crate) fn at_origin(vectors: Vectors<'a>) -> Self {
+        Self { vectors, mean: vec![0.0; vectors.dim()] }
+    }
+
     /// Whether the scatter matrix is dim × dim.
     pub(crate) fn is_tall(&self) -> bool {
         self.vectors.len() >= self.vectors.dim()
@@ -91,27 +96,32 @@ impl<'a> Centred<'a> {
     pub(crate) fn principal(&self, with_vectors: bool) -> Result<Principal, EvalError> {
         let scatter = self.scatter();
         let side = self.vectors.len().min(self.vectors.dim());
-        let mut values = faer::diag::Diag::<f64>::zeros(side);
-        let mut vectors = if with_vectors { Mat::zeros(side, side) } else { Mat::new() };
-        // Sequential on purpose: faer's parallel reductions depend on the number of threads.
-        let wanted = if with_vectors { ComputeEigenvectors::Yes } else { ComputeEigenvectors::No };
-        let mut scratch =
-            MemBuffer::new(self_adjoint_evd_scratch::<f64>(side, wanted, Par::Seq, Default::default()));
-        self_adjoint_evd(
-            MatRef::from_column_major_slice(&scatter, side, side),
-            values.as_mut(),
-            with_vectors.then(|| vectors.as_mut()),
-            Par::Seq,
-            MemStack::new(&mut scratch),
-            Default::default(),
-        )
-        .map_err(|_| EvalError::NoConvergence { size: side })?;
-
-        // faer sorts ascending.
-        let ascending: Vec<f64> = values.column_vector().iter().copied().collect();
+        let (ascending, vectors) =
+            eigen(MatRef::from_column_major_slice(&scatter, side, side), with_vectors)?;
         let rounding = ascending[side - 1] * side as f64 * f64::EPSILON;
         let values =
             ascending.iter().rev().map(|&value| if value > rounding { value } else { 0.0 }).collect();
         Ok(Principal { values, vectors: vectors.reverse_cols().to_owned() })
     }
+}
+
+/// Eigenvalues of a symmetric matrix, of which the lower triangle is read, ascending; and its eigenvectors as columns, if wanted.
+pub(crate) fn eigen(matrix: MatRef<'_, f64>, with_vectors: bool) -> Result<(Vec<f64>, Mat<f64>), EvalError> {
+    let side = matrix.nrows();
+    let mut values = faer::diag::Diag::<f64>::zeros(side);
+    let mut vectors = if with_vectors { Mat::zeros(side, side) } else { Mat::new() };
+    // Sequential on purpose: faer's parallel reductions depend on the number of threads.
+    let wanted = if with_vectors { ComputeEigenvectors::Yes } else { ComputeEigenvectors::No };
+    let mut scratch =
+        MemBuffer::new(self_adjoint_evd_scratch::<f64>(side, wanted, Par::Seq, Default::default()));
+    self_adjoint_evd(
+        matrix,
+        values.as_mut(),
+        with_vectors.then(|| vectors.as_mut()),
+        Par::Seq,
+        MemStack::new(&mut scratch),
+        Default::default(),
+    )
+    .map_err(|_| EvalError::NoConvergence { size: side })?;
+    Ok((values.column_vector().iter().copied().collect(), vectors))
 }

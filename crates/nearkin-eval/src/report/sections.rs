@@ -176,12 +176,22 @@ fn meaning(name: &str) -> Option<String> {
         }
         "knn_accuracy" => "How often the vote of the k nearest names the right class.",
         "effective_rank" => "How many directions the embedding really uses, at most its dimension.",
+        "rank_me" => {
+            "Directions that the embedding uses, uncentred; between networks trained alike, more tends to serve better."
+        }
+        "lidar" => "Directions that tell images apart, measured in what tells views of one image apart.",
+        "alignment" => "How far apart two views of an image are: 0, in one point; 4, opposite.",
+        "uniformity" => "How evenly images lie on the sphere: 0, in one point; lower is more even.",
+        "linear_probe_accuracy" => "How often a linear classifier on the embedding says the right class.",
         "r2" => "1: every number is estimated exactly; 0: no better than their mean.",
         "rmse" => "The root of the mean squared error of the estimates.",
         "spread" => "1: spread evenly over the sphere; 0: collapsed to one point.",
         _ => {
-            if name.starts_with("knn_accuracy") {
+            if name.starts_with("knn_accuracy (") {
                 return meaning("knn_accuracy");
+            }
+            if let Some(of) = name.strip_suffix("_behind_head") {
+                return Some(format!("{} Here of what the loss compares, behind the head.", meaning(of)?));
             }
             let k: usize = name.strip_prefix("recall_at_")?.parse().ok()?;
             return Some(format!("How often at least one of the {k} nearest is of the right class."));
