@@ -10,13 +10,15 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::TrainError;
 use crate::files::{remove_folder, restore, write_folder, write_whole};
+use crate::kept::Kept;
 use crate::learner::Learner;
 
 const LEARNER: &str = "learner.bpk";
 const OPTIMIZER: &str = "optimizer.bpk";
+const KEPT: &str = "kept.json";
 const STATE: &str = "state.toml";
 /// Checkpoints kept: the newest, and one before it in case the newest is lost with a disk.
-const KEPT: usize = 2;
+const NEWEST: usize = 2;
 
 /// Where a run stands. Batches, views and the learning rate are functions of the seed and these counters, so no
 /// generator has a state to save.
@@ -69,6 +71,7 @@ impl Checkpoints {
         state: &State,
         learner: &Learner,
         optimizer: &ModuleOptimizer,
+        kept: &Kept,
     ) -> Result<(), TrainError> {
         fs::create_dir_all(&self.folder).map_err(TrainError::io("create", &self.folder))?;
         // Batch norms apply their pending running statistics when a network is switched to evaluation; a record
@@ -78,8 +81,9 @@ impl Checkpoints {
             let record =
                 learner.clone().into_record().into_bytes().map_err(unwritable(&folder.join(LEARNER)))?;
             let moments = optimizer.into_bytes().map_err(unwritable(&folder.join(OPTIMIZER)))?;
+            let kept = kept.to_bytes().map_err(unwritable(&folder.join(KEPT)))?;
             let mut saved = Saved { state: state.clone(), files: Default::default() };
-            for (name, bytes) in [(LEARNER, &record[..]), (OPTIMIZER, &moments[..])] {
+            for (name, bytes) in [(LEARNER, &record[..]), (OPTIMIZER, &moments[..]), (KEPT, &kept[..])] {
                 saved.files.insert(name.to_owned(), blake3::hash(bytes).to_hex().to_string());
                 write_whole(&folder.join(name), bytes)?;
             }
@@ -88,7 +92,7 @@ impl Checkpoints {
             write_whole(&folder.join(STATE), text.as_bytes())
         })?;
         let steps = self.steps()?;
-        for step in &steps[..steps.len().saturating_sub(KEPT)] {
+        for step in &steps[..steps.len().saturating_sub(NEWEST)] {
             remove_folder(&self.path(*step))?;
         }
         Ok(())
@@ -102,7 +106,7 @@ impl Checkpoints {
         &self,
         learner: Learner,
         optimizer: ModuleOptimizer,
-    ) -> Result<(State, Learner, ModuleOptimizer), TrainError> {
+    ) -> Result<(State, Learner, ModuleOptimizer, Kept), TrainError> {
         let steps = self.steps()?;
         let Some(newest) = steps.last() else {
             return Err(TrainError::NoCheckpoint(self.folder.parent().unwrap_or(&self.folder).to_owned()));
@@ -131,6 +135,7 @@ impl Checkpoints {
         };
         let record = whole(LEARNER)?;
         let moments = whole(OPTIMIZER)?;
+        let kept = Kept::from_bytes(&whole(KEPT)?).map_err(|e| damaged(KEPT, e))?;
         let record = ModuleRecord::from_bytes(burn::tensor::Bytes::from_bytes_vec(record))
             .map_err(|e| damaged(LEARNER, e.to_string()))?;
         let learner = learner.load_record(record);
@@ -138,7 +143,7 @@ impl Checkpoints {
         let optimizer = optimizer
             .from_bytes(burn::tensor::Bytes::from_bytes_vec(moments))
             .map_err(|e| damaged(OPTIMIZER, e.to_string()))?;
-        Ok((saved.state, learner, optimizer))
+        Ok((saved.state, learner, optimizer, kept))
     }
 
     fn path(&self, step: usize) -> PathBuf {

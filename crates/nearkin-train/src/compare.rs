@@ -4,18 +4,20 @@
 //! augmentation and budgets do. What a comparison holds fixed, it should say.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use burn::tensor::Device;
-use nearkin_data::Dataset;
-use nearkin_eval::{Labeled, RetrievalOptions, retrieval};
-use nearkin_sweep::Vectors;
+use nearkin_data::{Dataset, PrepareOptions, Prepared};
+use nearkin_eval::{Labeled, LinearProbeOptions, RetrievalOptions, knn_accuracy, linear_probe, retrieval};
+use nearkin_sweep::{Metric, Vectors};
 use serde::{Deserialize, Serialize};
 
 use crate::error::TrainError;
 use crate::files::write_whole;
 use crate::inputs::Inputs;
-use crate::model::Model;
+use crate::judge::{VOTE, VOTES};
+use crate::model::{Encoder, Model, pixels, prepared_side};
 use crate::progress::Event;
 use crate::recipe::Recipe;
 use crate::run::Run;
@@ -50,8 +52,25 @@ pub struct Score {
     pub r_precision: f64,
     /// MAP@R
     pub mean_average_precision_at_r: f64,
+    /// What neighbours and a linear classifier say that know the training images' classes; `None` where the test images are of other
+    /// classes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub known_classes: Option<KnownClasses>,
     /// Seconds of training.
     pub seconds: f64,
+}
+
+/// Accuracy on test images of the training images' classes.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct KnownClasses {
+    /// Of the weighted vote of 200 neighbours.
+    pub knn_accuracy: f64,
+    /// Of a linear classifier on the embeddings.
+    pub linear_probe_accuracy: f64,
+    /// The same two behind the projection head, for networks that have one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub behind_head: Option<[f64; 2]>,
 }
 
 /// Trains each contender with each seed in a run folder of its own, `out/NAME/seed-N`, and measures its model on `test`, or without it
@@ -111,8 +130,17 @@ pub fn compare(
                 return Ok(None);
             }
             let model = Model::open(&folder, device)?;
+            let asked = model.read_images(&test, &mut |_, _| {})?;
+            let vectors = model.embed(&asked, &mut |_, _| {})?;
             let [precision_at_1, r_precision, mean_average_precision_at_r] =
-                measure(&model, &model.read_images(&test, &mut |_, _| {})?)?;
+                measure(&model, &asked, &vectors)?;
+            let known_classes = match shared_classes(&of_seed.training_part(&whole)?, &test) {
+                None => None,
+                Some([fit, labels]) => {
+                    let searched = model.read_images(&of_seed.training_part(&whole)?, &mut |_, _| {})?;
+                    Some(known_classes(&model, (&searched, &fit), (&asked, &vectors, &labels))?)
+                }
+            };
             let score = Score {
                 name: name.clone(),
                 seed,
@@ -121,6 +149,7 @@ pub fn compare(
                 precision_at_1,
                 r_precision,
                 mean_average_precision_at_r,
+                known_classes,
                 seconds: outcome.seconds,
             };
             let path = folder.join(RESULT);
@@ -161,13 +190,103 @@ fn begun(folder: &Path, recipe: &Recipe, data: &str) -> Result<bool, TrainError>
     Ok(true)
 }
 
-fn measure(model: &Model, inputs: &Inputs) -> Result<[f64; 3], TrainError> {
+fn measure(model: &Model, inputs: &Inputs, vectors: &[f32]) -> Result<[f64; 3], TrainError> {
     let (labels, _) = inputs.labels()?.ok_or(TrainError::NeedsLabels { method: "compare" })?;
-    let vectors = model.embed(inputs, &mut |_, _| {})?;
-    let vectors = Vectors::new(&vectors, model.dimension())?;
+    let vectors = Vectors::new(vectors, model.dimension())?;
     let options = RetrievalOptions { metric: model.metric(), ..RetrievalOptions::default() };
     let found = retrieval(Labeled { vectors, labels: &labels }, None, &options)?;
     Ok([found.precision_at_1, found.r_precision, found.mean_average_precision_at_r])
+}
+
+/// Class numbers of both sets, by one numbering; `None` unless every class of the test has samples to learn from.
+fn shared_classes(fit: &Dataset, test: &Dataset) -> Option<[Vec<u32>; 2]> {
+    let (of_fit, of_test) = (fit.labels()?, test.labels()?);
+    let present = fit.present_classes();
+    let numbers = |dataset: &Dataset, labels: &[u32]| -> Option<Vec<u32>> {
+        let name = |label: &u32| &dataset.classes()[*label as usize];
+        labels.iter().map(|l| present.iter().position(|p| p == name(l)).map(|at| at as u32)).collect()
+    };
+    Some([numbers(fit, &of_fit)?, numbers(test, &of_test)?])
+}
+
+fn known_classes(
+    model: &Model,
+    (searched, fit): (&Inputs, &[u32]),
+    (asked, vectors, labels): (&Inputs, &[f32], &[u32]),
+) -> Result<KnownClasses, TrainError> {
+    let of = |fitted: &[f32], asked: &[f32], dim: usize| accuracies((fitted, fit), (asked, labels), dim);
+    let found = of(&model.embed(searched, &mut |_, _| {})?, vectors, model.dimension())?;
+    let behind_head = match (&model.encoder, searched.images(), asked.images()) {
+        (Encoder::Network(network), Some(searched), Some(asked)) => {
+            match (network.project(searched)?, network.project(asked)?) {
+                (Some(fitted), Some(asked)) => Some(of(&fitted.values, &asked.values, asked.dim)?),
+                _ => None,
+            }
+        }
+        _ => None,
+    };
+    let [knn_accuracy, linear_probe_accuracy] = found;
+    Ok(KnownClasses { knn_accuracy, linear_probe_accuracy, behind_head })
+}
+
+/// Of the vote of neighbours, and of a linear classifier.
+fn accuracies(
+    (fitted, fit): (&[f32], &[u32]),
+    (asked, labels): (&[f32], &[u32]),
+    dim: usize,
+) -> Result<[f64; 2], TrainError> {
+    let fit = Labeled { vectors: Vectors::new(fitted, dim)?, labels: fit };
+    let asked = Labeled { vectors: Vectors::new(asked, dim)?, labels };
+    Ok([
+        knn_accuracy(asked, Some(fit), Metric::Cosine, VOTES, VOTE)?,
+        linear_probe(fit, asked, &LinearProbeOptions::default())?.accuracy,
+    ])
+}
+
+/// What the pixels themselves come to, less the mean of the training images, at the size and channels of a recipe for this data;
+/// `None` where the test images are of other classes. Kept in `out`, so that it is measured once.
+///
+/// # Errors
+/// When images cannot be read.
+pub fn raw_pixels(
+    recipe: &Recipe,
+    (data, test): (&Path, &Path),
+    out: &Path,
+) -> Result<Option<KnownClasses>, TrainError> {
+    let (whole, _) = recipe.open(data)?;
+    let recipe = resolve(recipe.clone(), &whole.describe());
+    let (fit, test) = (recipe.training_part(&whole)?, Dataset::open(test)?);
+    let Some([fit_labels, labels]) = shared_classes(&fit, &test) else { return Ok(None) };
+    let path = out.join("raw-pixels.json");
+    let data_of = [fit.fingerprint(), test.fingerprint()];
+    if let Ok(text) = std::fs::read_to_string(&path)
+        && let Ok((found, figures)) = serde_json::from_str::<([String; 2], KnownClasses)>(&text)
+        && found == data_of
+    {
+        return Ok(Some(figures));
+    }
+    let (size, channels) = (recipe.size.unwrap_or(32), recipe.channels.unwrap_or(3));
+    let read = |dataset: &Dataset| {
+        let options = PrepareOptions::new(channels, prepared_side(size));
+        pixels(&Arc::new(Prepared::prepare(dataset, &options, &mut |_, _| {})?), size, channels)
+    };
+    let (mut fitted, mut asked) = (read(&fit)?, read(&test)?);
+    let dim = fitted.dim;
+    let rows = (fitted.values.len() / dim) as f64;
+    let mut mean = vec![0.0; dim];
+    for row in fitted.values.chunks_exact(dim) {
+        mean.iter_mut().zip(row).for_each(|(m, x)| *m += f64::from(*x) / rows);
+    }
+    for row in fitted.values.chunks_exact_mut(dim).chain(asked.values.chunks_exact_mut(dim)) {
+        row.iter_mut().zip(&mean).for_each(|(x, m)| *x -= *m as f32);
+    }
+    let [knn_accuracy, linear_probe_accuracy] =
+        accuracies((&fitted.values, &fit_labels), (&asked.values, &labels), dim)?;
+    let found = KnownClasses { knn_accuracy, linear_probe_accuracy, behind_head: None };
+    let text =
+        serde_json::to_string(&(data_of, found)).map_err(|e| TrainError::io("write", &path)(e.into()))?;
+    write_whole(&path, text.as_bytes())?;
+    Ok(Some(found))
 }
 
 /// The contender of a recipe file, called as the file is.

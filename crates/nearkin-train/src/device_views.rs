@@ -386,10 +386,11 @@ pub(crate) mod tests {
                 let batch = batch.unwrap();
                 let draws = draw_batch(data, &twice, &batch.samples, 5, epoch).unwrap();
                 let found = there.make(&batch.samples, &draws);
-                assert_eq!(found.dims(), batch.shape);
+                let crops = &batch.crops[0];
+                assert_eq!(found.dims(), crops.shape);
                 let found: Vec<f32> = found.into_data().try_to_vec().unwrap();
-                for (at, (a, b)) in found.iter().zip(&batch.pixels).enumerate() {
-                    let channel = at / (size * size) % batch.shape[1];
+                for (at, (a, b)) in found.iter().zip(&crops.pixels).enumerate() {
+                    let channel = at / (size * size) % crops.shape[1];
                     let off = (a - b).abs() * scale[channel.min(scale.len() - 1)];
                     assert!(off.is_finite());
                     most = most.max(off);

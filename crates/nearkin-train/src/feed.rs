@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::vec::IntoIter;
 
 use burn::tensor::{Device, Tensor, TensorData};
-use nearkin_data::{DataError, Loader, Prepared, Views, draw_batch, labels};
+use nearkin_data::{Crops, DataError, Loader, Prepared, Views, draw_batch, labels};
 
 use crate::device_views::DeviceViews;
 
@@ -13,8 +13,8 @@ pub(crate) struct Fed {
     pub samples: Vec<usize>,
     /// `u32::MAX` where there is none.
     pub labels: Vec<u32>,
-    /// `[views · samples, channels, size, size]`, view-major.
-    pub pixels: Tensor<4>,
+    /// A tensor a size: `[views · samples, channels, side, side]`, view-major.
+    pub crops: Vec<Tensor<4>>,
 }
 
 /// Where views are made.
@@ -42,8 +42,10 @@ impl Iterator for Feed {
         match self {
             Self::Host { loader, device } => loader.next().map(|batch| {
                 let batch = batch?;
-                let pixels = Tensor::from_data(TensorData::new(batch.pixels, batch.shape), &*device);
-                Ok(Fed { samples: batch.samples, labels: batch.labels, pixels })
+                let tensor =
+                    |Crops { pixels, shape, .. }| Tensor::from_data(TensorData::new(pixels, shape), &*device);
+                let crops = batch.crops.into_iter().map(tensor).collect();
+                Ok(Fed { samples: batch.samples, labels: batch.labels, crops })
             }),
             Self::Device(feed) => {
                 let samples = feed.batches.next()?;
@@ -57,6 +59,6 @@ impl DeviceFeed {
     fn make(&self, samples: Vec<usize>) -> Result<Fed, DataError> {
         let draws = draw_batch(&self.data, &self.views, &samples, self.seed, self.epoch)?;
         let pixels = Tensor::from_inner(self.made_by.make(&samples, &draws));
-        Ok(Fed { labels: labels(&self.data, &samples), samples, pixels })
+        Ok(Fed { labels: labels(&self.data, &samples), samples, crops: vec![pixels] })
     }
 }

@@ -19,6 +19,8 @@ mod feed;
 mod files;
 mod hold_out;
 mod inputs;
+mod judge;
+mod kept;
 mod kin_rule;
 mod learner;
 mod ledger;
@@ -38,16 +40,21 @@ mod training;
 // `derive(RecordState)` expands to these names at the root of the crate that uses it.
 use burn::optim::{RecordState, StateSink, StateSource};
 
-pub use compare::{Contender, Score, compare, contender};
+pub use compare::{Contender, KnownClasses, Score, compare, contender, raw_pixels};
 pub use devices::{DeviceError, DeviceInfo, device, devices};
 pub use error::TrainError;
 pub use hold_out::split;
 pub use inputs::{Inputs, Labels};
+pub use judge::{BehindHead, Judgement, LabeledImages, judge};
+pub use kept::Kept;
 pub use kin_rule::KinRule;
+pub use learner::{Following, Head, Learner, Proxies, Twin};
 pub use methods::{
-    BatchAllMethod, BatchHardMethod, BatchKin, ContrastiveMethod, DrLimMethod, FaceNetMethod, Method,
-    MethodCard, MethodConfig, Mining, MultiSimilarityMethod, NPairMethod, NcaMethod, NtXentMethod,
-    ProxyAnchorMethod, Selection, SimClr, SupConMethod, TrainSet,
+    BarlowTwins, Batch, BatchAllMethod, BatchHardMethod, BatchKin, Byol, Classifier, Clock,
+    ContrastiveMethod, Dino, DrLimMethod, ExemplarCnn, FaceNetMethod, IJepa, Mae, Method, MethodCard,
+    MethodConfig, Mining, Moco, MocoVersion, MultiSimilarityMethod, NPairMethod, NcaMethod, Nnclr, Npid,
+    NtXentMethod, Objective, OfBatch, ProxyAnchorMethod, Selection, SimClr, SimSiam, Stateful, Stepped,
+    SupConMethod, SwAv, TrainSet, Vicreg, WMse,
 };
 pub use model::{
     Encoder, LinearCard, LinearModel, Model, ModelCard, NetworkCard, NetworkModel, pixels, prepared_side,

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use nearkin_eval::Collapse;
 use nearkin_loss::miners::Census;
 use serde::{Deserialize, Serialize};
 
@@ -112,6 +113,9 @@ pub struct StepReport {
     pub spread: f64,
     /// Effective rank of the encoded batch (Roy & Vetterli 2007): directions in use.
     pub effective_rank: f64,
+    /// How the encoded batch has collapsed, if it has, for methods without labels.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub collapse: Option<Collapse>,
     /// The triplets of the batch by difficulty, for methods of triplets.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub triplets: Option<Census>,

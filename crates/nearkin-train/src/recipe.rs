@@ -30,7 +30,7 @@ pub struct Recipe {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub channels: Option<usize>,
     /// Dimensions of a linear embedding on the encoder's features; 0: the features themselves. Left out: 128 for
-    /// methods without a projection head, 0 for those with one.
+    /// methods that compare embeddings themselves, 0 for those with a head of their own.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub embedding: Option<usize>,
     /// Parts in which a batch goes through the encoder. The loss still sees the whole batch (gradient caching, Gao
@@ -254,6 +254,24 @@ mod tests {
             ..Schedule::default()
         };
         assert_eq!(parse(&toml::to_string(&recipe).unwrap()).unwrap(), recipe);
+    }
+
+    #[test]
+    fn every_recipe_of_the_repository_parses_and_is_short() {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../recipes");
+        let mut seen = 0;
+        for folder in [root.clone(), root.join("compare"), root.join("cifar10"), root.join("gpu")] {
+            for entry in std::fs::read_dir(&folder).unwrap() {
+                let path = entry.unwrap().path();
+                if path.extension().is_some_and(|extension| extension == "toml") {
+                    Recipe::read(&path).unwrap();
+                    let lines = std::fs::read_to_string(&path).unwrap().lines().count();
+                    assert!(lines <= 35, "{}: {lines} lines", path.display());
+                    seen += 1;
+                }
+            }
+        }
+        assert!(seen > 30, "{seen}");
     }
 
     #[test]

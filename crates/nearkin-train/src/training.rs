@@ -7,13 +7,16 @@ use std::time::{Duration, Instant};
 
 use burn::module::Module;
 use burn::optim::ModuleOptimizer;
-use burn::tensor::{Device, Tensor};
-use nearkin_data::{Dataset, KinGraph, Loader, PrepareOptions, Prepared, Sampler, Skipped, Summary, Views};
-use nearkin_eval::{Labeled, RetrievalOptions, retrieval, spectrum};
+use burn::tensor::Device;
+use nearkin_data::{
+    Dataset, KinGraph, Loader, PrepareOptions, Prepared, Sampler, Skipped, Summary, ViewConfig, Views,
+};
+use nearkin_eval::{Collapse, Labeled, RetrievalOptions, retrieval, spectrum};
+use nearkin_loss::memory::MemoryError;
 use nearkin_loss::miners::Census;
 use nearkin_loss::{Figures, LossError, Sides};
-use nearkin_net::NetworkConfig;
 use nearkin_net::weights::import_backbone;
+use nearkin_net::{EncoderConfig, Network, NetworkConfig};
 use nearkin_sweep::Vectors;
 
 use crate::checkpoint::{Checkpoints, State};
@@ -22,11 +25,12 @@ use crate::error::TrainError;
 use crate::feed::{DeviceFeed, Fed, Feed};
 use crate::files::restore;
 use crate::hold_out;
+use crate::kept::Kept;
 use crate::kin_rule::KinRule;
-use crate::learner::Learner;
+use crate::learner::{Following, Learner, Rates};
 use crate::ledger::{Ledger, Settled};
 use crate::memory;
-use crate::methods::{BatchKin, Method, Selection, TrainSet};
+use crate::methods::{Batch, BatchKin, Clock, Method, Objective, Selection, TrainSet};
 use crate::model::{NetworkCard, NetworkModel, embed, prepared_side};
 use crate::progress::{EpochReport, Event, Plan, StepReport, Validation};
 use crate::recipe::Recipe;
@@ -56,14 +60,21 @@ pub struct Training {
     /// Kin among the samples of `data`, where labels do not say it.
     graph: Option<KinGraph>,
     sampler: Box<dyn Sampler>,
+    /// As the recipe has them.
     views: Arc<Views>,
-    /// The images on a GPU, if they fit.
+    /// The pipeline of each view.
+    pipelines: Vec<Arc<Views>>,
+    /// The images on a GPU, if they fit and all views are of one size.
     device_views: Option<Arc<DeviceViews>>,
     learner: Learner,
     optimizer: ModuleOptimizer,
+    /// The method's memory.
+    kept: Kept,
     state: State,
     /// Losses that are not in `state` yet.
     ledger: Ledger,
+    /// The collapse that was warned of last.
+    alarmed: Option<Collapse>,
     /// Shows a map on a plane on its way, for losses of pairs.
     recorder: Option<Recorder>,
     device: Device,
@@ -146,8 +157,8 @@ impl Training {
             import_backbone(&mut training.learner.network.encoder, &path)?;
         }
         // From here on a run that is killed can be resumed.
-        let Training { run, state, learner, optimizer, .. } = &training;
-        Checkpoints::of(run.folder()).save(state, learner, optimizer)?;
+        let Training { run, state, learner, optimizer, kept, .. } = &training;
+        Checkpoints::of(run.folder()).save(state, learner, optimizer, kept)?;
         if let Some(recorder) = &training.recorder {
             recorder.begin(&training.cast(&recorder.samples))?;
         }
@@ -186,12 +197,13 @@ impl Training {
         }
         let mut training = Self::assemble(file, prepared, graph, device, |_| Ok(run))?;
         let Training { learner, optimizer, .. } = training;
-        let (state, learner, optimizer) = Checkpoints::of(folder).load(learner, optimizer)?;
+        let (state, learner, optimizer, kept) = Checkpoints::of(folder).load(learner, optimizer)?;
         training.run.rewind(state.step)?;
         if let Some(recorder) = &training.recorder {
             recorder.rewind(folder, state.step)?;
         }
-        (training.state, training.learner, training.optimizer) = (state, learner, optimizer);
+        (training.state, training.learner, training.optimizer, training.kept) =
+            (state, learner, optimizer, kept);
         training.warn(observer);
         Ok(training)
     }
@@ -206,6 +218,16 @@ impl Training {
         let recipe = &file.recipe;
         recipe.precision.check(device)?;
         let method = recipe.method.build()?;
+        if matches!(method.objective(), Objective::Stateful(_)) {
+            let name = recipe.method.card().name;
+            if recipe.accumulate > 1 {
+                let wanted = format!("1: {name} keeps more than a batch, which cannot be taken in parts");
+                return Err(TrainError::setting("accumulate", recipe.accumulate, wanted));
+            }
+            if !recipe.precision.is_f32() {
+                return Err(TrainError::setting("precision", "bf16", format!("f32 for {name}")));
+            }
+        }
         let labels = data.dataset.labels();
         let (train, held_out) = match &labels {
             // The kin of a held-out sample would be without it.
@@ -220,15 +242,19 @@ impl Training {
         let sampler = method.sampler(set)?;
         let network_config = network_config(recipe);
         let view_config = recipe.views.clone().unwrap_or_else(|| method.default_views());
-        let views = Arc::new(Views::new(&view_config, network_config.size, network_config.channels)?);
+        let (size, channels) = (network_config.size, network_config.channels);
+        let views = Arc::new(Views::new(&view_config, size, channels)?);
+        let pipelines = pipelines(recipe, method.as_ref(), &view_config, &network_config)?;
         // On the CPU, the loader makes views ahead of the step.
-        let device_views = match device.clone().inner() == Device::flex() {
+        let one_size = pipelines.iter().all(|views| views.size() == size);
+        let device_views = match device.clone().inner() == Device::flex() || !one_size {
             true => None,
             false => DeviceViews::load(&data, &train, Arc::clone(&views), device, MOST_BYTES)?.map(Arc::new),
         };
         let device = device.clone().autodiff();
         let (classes, seed) = (class_count(&labels), recipe.seed);
-        let learner = Learner::new(&network_config, method.as_ref(), classes, seed, &device)?;
+        let learner = Learner::new(&network_config, method.as_ref(), classes, train.len(), seed, &device)?;
+        let kept = remembered(method.as_ref(), set, &learner, seed)?;
         let optimizer = recipe.optimizer.build()?;
         let run = run(&file)?;
         let on_a_plane = method.force(0.0, true).is_some() && network_config.embedding_dim() == 2;
@@ -247,11 +273,14 @@ impl Training {
             graph,
             sampler,
             views,
+            pipelines,
             device_views,
             learner,
             optimizer,
+            kept,
             state: State::default(),
             ledger: Ledger::default(),
+            alarmed: None,
             recorder,
             device,
             file,
@@ -295,7 +324,9 @@ impl Training {
         let recipe = &self.file.recipe;
         let config = network_config(recipe);
         let (method, classes) = (self.method.as_ref(), class_count(&self.labels));
-        let mut learner = Learner::new(&config, method, classes, recipe.seed, &self.device)?;
+        let samples = self.train.len();
+        let mut learner = Learner::new(&config, method, classes, samples, recipe.seed, &self.device)?;
+        let mut kept = self.kept.clone();
         let mut optimizer = recipe.optimizer.build()?;
         let first = self.batches(0).into_iter().next().unwrap_or_default();
         let samples = first.len();
@@ -305,10 +336,9 @@ impl Training {
         for _ in 0..2 {
             let start = Instant::now();
             if let Some(batch) = feed.next() {
-                let Fed { samples, labels, pixels } = batch?;
-                let found = self.gradient_of(&learner, pixels, &samples, &labels)?;
-                let (lr, proxy_rate) = (recipe.optimizer.lr(), method.proxy_rate());
-                learner = learner.updated(&mut optimizer, lr, proxy_rate, found.gradients);
+                let found = self.gradient_of(&learner, &mut kept, &batch?, self.clock())?;
+                let (rates, following) = (self.rates(1.0), self.following());
+                learner = learner.updated(&mut optimizer, rates, found.gradients, following);
                 let done = self.device.clone().inner().sync();
                 done.map_err(|e| LossError::Read(format!("{e:?}")))?;
                 seconds_per_step = start.elapsed().as_secs_f64();
@@ -382,7 +412,7 @@ impl Training {
     /// Saves where the run stands, unless one of its losses turns out to be no number.
     fn save(&mut self, checkpoints: &Checkpoints) -> Result<(), TrainError> {
         self.settle()?;
-        checkpoints.save(&self.state, &self.learner, &self.optimizer)
+        checkpoints.save(&self.state, &self.learner, &self.optimizer, &self.kept)
     }
 
     fn outcome(&self, interrupted: bool) -> Outcome {
@@ -402,8 +432,9 @@ impl Training {
     }
 
     fn feed(&self, batches: Vec<Vec<usize>>, epoch: usize, first: usize) -> Result<Feed, TrainError> {
-        let views = vec![Arc::clone(&self.views); self.method.views()];
-        let (data, seed, epoch) = (Arc::clone(&self.data), self.file.recipe.seed, epoch as u64);
+        let views = self.pipelines.clone();
+        let (data, seed) = (Arc::clone(&self.data), self.file.recipe.seed);
+        let epoch = self.method.views_return().map_or(epoch as u64, |after| epoch as u64 % after);
         if let Some(made_by) = &self.device_views {
             let mut batches = batches.into_iter();
             batches.by_ref().take(first).for_each(drop);
@@ -418,35 +449,80 @@ impl Training {
     fn gradient_of(
         &self,
         learner: &Learner,
-        pixels: Tensor<4>,
-        samples: &[usize],
-        labels: &[u32],
+        kept: &mut Kept,
+        Fed { samples, labels, crops }: &Fed,
+        clock: Clock,
     ) -> Result<Gradient, TrainError> {
         let (method, recipe) = (self.method.as_ref(), &self.file.recipe);
-        let batch = BatchKin { samples, labels, graph: self.graph.as_ref() };
-        gradient(method, learner, pixels, batch, recipe.accumulate, recipe.precision)
+        let kin = BatchKin { samples, labels, graph: self.graph.as_ref() };
+        let batch = Batch { crops: crops.clone(), kin, clock, seed: recipe.seed, of: self.train.len() };
+        gradient(method, learner, kept, batch, recipe.accumulate, recipe.precision)
+    }
+
+    /// Where the run stands.
+    fn clock(&self) -> Clock {
+        let per_epoch = self.sampler.batches_per_epoch();
+        Clock { step: self.state.step, steps: per_epoch * self.file.recipe.epochs, per_epoch }
+    }
+
+    /// Learning rates, where the schedule says so much of the peak.
+    fn rates(&self, factor: f64) -> Rates {
+        let (peak, method) = (self.file.recipe.optimizer.lr(), self.method.as_ref());
+        let head = match method.objective() {
+            Objective::OfBatch(_) => factor,
+            Objective::Stateful(method) => method.head_rate(factor),
+        };
+        let network = peak * factor;
+        Rates { network, proxies: network * method.proxy_rate(), head: peak * head }
+    }
+
+    /// How the twin follows after the step of now.
+    fn following(&self) -> Option<Following> {
+        match self.method.objective() {
+            Objective::Stateful(method) if method.follows_head().is_some() => {
+                Some(method.following(self.clock()))
+            }
+            _ => None,
+        }
+    }
+
+    /// What becomes the model.
+    fn network(&self) -> &Network {
+        match self.method.objective() {
+            Objective::OfBatch(_) => &self.learner.network,
+            Objective::Stateful(method) => method.model(&self.learner),
+        }
     }
 
     fn step(
         mut self,
-        Fed { samples, labels, pixels }: Fed,
+        fed: Fed,
         per_epoch: usize,
         pace: &mut Pace,
         observer: &mut dyn FnMut(Event<'_>),
     ) -> Result<Self, TrainError> {
         let steps = per_epoch * self.file.recipe.epochs;
-        let [views, ..] = pixels.dims();
-        let found = self.gradient_of(&self.learner, pixels, &samples, &labels)?;
+        let views: usize = fed.crops.iter().map(|crops| crops.dims()[0]).sum();
+        let mut kept = std::mem::take(&mut self.kept);
+        let found = self.gradient_of(&self.learner, &mut kept, &fed, self.clock());
+        self.kept = kept;
+        let Fed { samples, labels, .. } = fed;
+        let found = match found {
+            // What a memory refuses are vectors of a network whose loss is no number either.
+            Err(TrainError::Loss(LossError::Memory(MemoryError::NotFinite { .. }))) => {
+                return Err(self.not_finite(f64::NAN, self.state.step + 1, &samples));
+            }
+            found => found?,
+        };
         self.ledger.enter(self.state.step + 1, &samples, found.loss);
         let interval = per_epoch.div_ceil(REPORTS_PER_EPOCH);
         let done = self.state.batch + 1;
         let report = done.is_multiple_of(interval) || done == per_epoch;
         let latest = if report || self.ledger.is_due() { self.settle()? } else { None };
         let recipe = &self.file.recipe;
-        let lr = recipe.optimizer.lr() * recipe.schedule.factor(self.state.step, per_epoch, steps);
-        let epoch = self.state.epoch + 1;
-        let proxy_rate = self.method.proxy_rate();
-        self.learner = self.learner.updated(&mut self.optimizer, lr, proxy_rate, found.gradients);
+        let rates = self.rates(recipe.schedule.factor(self.state.step, per_epoch, steps));
+        let (lr, epoch, following) = (rates.network, self.state.epoch + 1, self.following());
+        self.learner = self.learner.updated(&mut self.optimizer, rates, found.gradients, following);
         self.state.step += 1;
         self.state.batch = done;
         self.record_springs()?;
@@ -459,6 +535,13 @@ impl Training {
                 found.encoded.into_data().convert::<f32>().try_to_vec().unwrap_or_default();
             let encoded = Vectors::new(&encoded, dim)?;
             let spectrum = spectrum(encoded)?;
+            // A network that has seen nothing yet has not collapsed, and classes may lie in few directions.
+            let judged = epoch > 1 && !self.file.recipe.method.card().needs_labels;
+            let collapse = judged.then(|| Collapse::of(&spectrum, encoded.len(), dim)).flatten();
+            if let Some(kind) = collapse.filter(|kind| self.alarmed != Some(*kind)) {
+                observer(Event::Warning(format!("step {}: {}", self.state.step, kind.advice())));
+                self.alarmed = Some(kind);
+            }
             let batch = BatchKin { samples: &samples, labels: &labels, graph: self.graph.as_ref() };
             let triplets = match self.method.triplets() {
                 Some((metric, margin)) => {
@@ -477,6 +560,7 @@ impl Training {
                 active: part_active(latest),
                 spread: spectrum.spread,
                 effective_rank: spectrum.effective_rank,
+                collapse,
                 triplets,
                 forces,
                 images_per_second: rate,
@@ -523,19 +607,23 @@ impl Training {
         let mut latest = None;
         for Settled { step, samples, figures } in self.ledger.settle()? {
             if !figures.value.is_finite() {
-                let ids = samples.iter().take(5).map(|&i| self.data.dataset.sample(i).id.as_str());
-                return Err(TrainError::NonFinite {
-                    loss: figures.value,
-                    step,
-                    method: self.file.recipe.method.card().name.to_owned(),
-                    samples: ids.collect::<Vec<_>>().join(", "),
-                });
+                return Err(self.not_finite(figures.value, step, &samples));
             }
             self.state.loss_sum += figures.value;
             self.state.active_sum += part_active(figures);
             latest = Some(figures);
         }
         Ok(latest)
+    }
+
+    fn not_finite(&self, loss: f64, step: usize, samples: &[usize]) -> TrainError {
+        let ids = samples.iter().take(5).map(|&i| self.data.dataset.sample(i).id.as_str());
+        TrainError::NonFinite {
+            loss,
+            step,
+            method: self.file.recipe.method.card().name.to_owned(),
+            samples: ids.collect::<Vec<_>>().join(", "),
+        }
     }
 
     /// Validates, keeps the model if it is the best, and moves to the next epoch.
@@ -548,7 +636,7 @@ impl Training {
         let kept = due && score.is_none_or(|score| self.state.best.is_none_or(|best| score > best));
         if kept {
             self.state.best = score;
-            NetworkModel::save(&self.run.model(), &self.card(done), &self.learner.network.valid())?;
+            NetworkModel::save(&self.run.model(), &self.card(done), &self.network().valid())?;
         }
         let report = EpochReport {
             epoch: done,
@@ -573,7 +661,7 @@ impl Training {
         let labels: Vec<u32> = self.held_out.iter().map(|&i| labels[i]).collect();
         let card = self.card(0);
         let mut progress = |done, total| observer(Event::Validating { done, total });
-        let network = self.learner.network.valid();
+        let network = self.network().valid();
         let vectors = embed(&network, &card, &self.device, &self.data, &self.held_out, &mut progress)?;
         let vectors = Vectors::new(&vectors, card.dimension)?;
         let options = RetrievalOptions { metric: card.metric, ..RetrievalOptions::default() };
@@ -599,6 +687,49 @@ impl Training {
             normalize: self.views.config().normalize.clone(),
         }
     }
+}
+
+/// The pipeline of each view.
+///
+/// # Errors
+/// When a setting is out of range, or views differ in size under an encoder that is made for one.
+fn pipelines(
+    recipe: &Recipe,
+    method: &dyn Method,
+    views: &ViewConfig,
+    network: &NetworkConfig,
+) -> Result<Vec<Arc<Views>>, TrainError> {
+    let all = method.pipelines(views, network.size);
+    let fixed =
+        matches!(network.encoder, EncoderConfig::LeNet {} | EncoderConfig::Mlp(_) | EncoderConfig::LuNet(_));
+    let other = all.iter().map(|(_, size)| *size).find(|size| *size != network.size);
+    if let Some(size) = other {
+        if fixed {
+            let wanted = "one that takes images of every size, such as small-conv or resnet18: this method has small crops";
+            return Err(TrainError::setting("encoder", recipe.encoder.to_string(), wanted));
+        }
+        if let EncoderConfig::Vit(vit) = &network.encoder
+            && !size.is_multiple_of(vit.patch)
+        {
+            let wanted = format!("a multiple of the encoder's patch, {}", vit.patch);
+            return Err(TrainError::setting("method.small-size", size, wanted));
+        }
+    }
+    let made = all.iter().map(|(config, size)| Ok(Arc::new(Views::new(config, *size, network.channels)?)));
+    made.collect()
+}
+
+/// The method's memory as it begins.
+fn remembered(
+    method: &dyn Method,
+    set: TrainSet<'_>,
+    learner: &Learner,
+    seed: u64,
+) -> Result<Kept, TrainError> {
+    Ok(match method.objective() {
+        Objective::OfBatch(_) => Kept::default(),
+        Objective::Stateful(method) => method.remember(set, learner.network.projection_dim(), seed)?,
+    })
 }
 
 /// How many classes there are room for.
@@ -649,11 +780,10 @@ fn kin_graph(recipe: &Recipe, data: &Prepared) -> Result<Option<KinGraph>, Train
 pub(crate) fn resolve(recipe: Recipe, data: &Summary) -> Recipe {
     let usual = data.sizes.first().map_or(USUAL_SIZE, |s| s.width.min(s.height));
     let colour = data.channels.iter().any(|c| c.channels == 3);
-    let projected = recipe.method.projector().is_some();
     Recipe {
         size: Some(recipe.size.unwrap_or(usual.clamp(8, USUAL_SIZE))),
         channels: Some(recipe.channels.unwrap_or(if colour { 3 } else { 1 })),
-        embedding: Some(recipe.embedding.unwrap_or(if projected { 0 } else { 128 })),
+        embedding: Some(recipe.embedding.unwrap_or(recipe.method.embedding())),
         attributes: recipe.attributes.as_deref().map(absolute),
         kin: recipe.kin.clone().map(|rule| match rule {
             KinRule::Pairs(path) => KinRule::Pairs(absolute(&path)),

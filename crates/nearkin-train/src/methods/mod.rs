@@ -1,41 +1,71 @@
 //! Training methods, one file a paper.
 //!
 //! A method says, top to bottom: what a batch is, how many views a sample turns into, what is encoded by what, what
-//! the loss is, and which epoch to keep. Nothing here knows of threads, files or devices.
+//! the loss is, and which epoch to keep. One that keeps something beside the network says also what that is, and what a step
+//! does with it ([`Stateful`]). Nothing here knows of threads, files or devices.
 
+mod barlow_twins;
 mod batch_all;
 mod batch_hard;
+mod byol;
 mod contrastive;
+mod dino;
 mod drlim;
+mod exemplar_cnn;
 mod facenet;
+mod i_jepa;
+mod mae;
+mod moco;
 mod multi_similarity;
 mod n_pair;
 mod nca;
+mod nnclr;
+mod npid;
 mod nt_xent;
+mod parts;
 mod proxy_anchor;
 mod simclr;
+mod simsiam;
+mod stateful;
 mod supcon;
 mod supervised;
+mod swav;
+mod unlabelled;
+mod vicreg;
+mod w_mse;
 
-use burn::tensor::Tensor;
 use nearkin_data::{Crop, DataError, Jitter, KinGraph, Sampler, ViewConfig};
-use nearkin_loss::{Evaluated, LossError, ProxyInit};
-use nearkin_net::{MlpConfig, Network};
+use nearkin_loss::ProxyInit;
+use nearkin_net::MlpConfig;
 use nearkin_sweep::{Graph, Kin, Metric, SameLabel, SweepError};
 use serde::{Deserialize, Serialize};
 
+pub use barlow_twins::BarlowTwins;
 pub use batch_all::BatchAllMethod;
 pub use batch_hard::BatchHardMethod;
+pub use byol::Byol;
 pub use contrastive::ContrastiveMethod;
+pub use dino::Dino;
 pub use drlim::DrLimMethod;
+pub use exemplar_cnn::{Classifier, ExemplarCnn};
 pub use facenet::{FaceNetMethod, Mining};
+pub use i_jepa::IJepa;
+pub use mae::Mae;
+pub use moco::{Moco, MocoVersion};
 pub use multi_similarity::MultiSimilarityMethod;
 pub use n_pair::NPairMethod;
 pub use nca::NcaMethod;
+pub use nnclr::Nnclr;
+pub use npid::Npid;
 pub use nt_xent::NtXentMethod;
 pub use proxy_anchor::ProxyAnchorMethod;
 pub use simclr::SimClr;
+pub use simsiam::SimSiam;
+pub use stateful::{Batch, Clock, Objective, OfBatch, Stateful, Stepped};
 pub use supcon::SupConMethod;
+pub use swav::SwAv;
+pub use vicreg::Vicreg;
+pub use w_mse::WMse;
 
 use crate::error::TrainError;
 
@@ -99,8 +129,19 @@ pub trait Method: Send + Sync {
     /// The augmentation that suits the method, when the recipe names none.
     fn default_views(&self) -> ViewConfig;
 
-    /// What is compared: `[n, c, h, w]` pixels to `[n, d]` vectors.
-    fn encode(&self, network: &Network, pixels: Tensor<4>) -> Tensor<2>;
+    /// The pipeline of each view and the side of its square, made from the recipe's views and size: all alike, unless the method
+    /// has small crops beside large ones.
+    fn pipelines(&self, views: &ViewConfig, size: usize) -> Vec<(ViewConfig, usize)> {
+        vec![(views.clone(), size); self.views()]
+    }
+
+    /// After how many epochs random views come again; `None`: never.
+    fn views_return(&self) -> Option<u64> {
+        None
+    }
+
+    /// How the loss of a step is taken.
+    fn objective(&self) -> Objective<'_>;
 
     /// How the class vectors begin that are trained beside the network, for methods that compare with such proxies.
     fn proxies(&self) -> Option<ProxyInit> {
@@ -122,17 +163,6 @@ pub trait Method: Send + Sync {
     fn force(&self, _distance: f32, _kin: bool) -> Option<f32> {
         None
     }
-
-    /// The loss of a whole batch of encoded views, with the class vectors as they are, if there are any.
-    ///
-    /// # Errors
-    /// When the loss cannot read the vectors.
-    fn loss(
-        &self,
-        encoded: Tensor<2>,
-        proxies: Option<Tensor<2>>,
-        batch: BatchKin<'_>,
-    ) -> Result<Evaluated, LossError>;
 
     /// The metric in which the trained embedding is to be compared.
     fn metric(&self) -> Metric;
@@ -162,6 +192,11 @@ trait Configured: Default {
     /// The projection head that the method puts on the network, used by the loss only.
     fn projector(&self) -> Option<MlpConfig> {
         None
+    }
+
+    /// Dimensions of a linear embedding on the encoder's features, unless a recipe says otherwise; 0: none.
+    fn embedding(&self) -> usize {
+        if self.projector().is_some() { 0 } else { 128 }
     }
 
     /// The method, its hyper-parameters checked.
@@ -209,6 +244,13 @@ macro_rules! methods {
                 }
             }
 
+            /// Dimensions of a linear embedding on the encoder's features, unless a recipe says otherwise; 0: none.
+            pub fn embedding(&self) -> usize {
+                match self {
+                    $(Self::$name(config) => config.embedding(),)+
+                }
+            }
+
             /// The method, its hyper-parameters checked.
             ///
             /// # Errors
@@ -223,7 +265,7 @@ macro_rules! methods {
 }
 
 methods! {
-    12,
+    25,
     Drlim(DrLimMethod),
     Contrastive(ContrastiveMethod),
     Facenet(FaceNetMethod),
@@ -236,6 +278,19 @@ methods! {
     NtXent(NtXentMethod),
     Supcon(SupConMethod),
     Simclr(SimClr),
+    Npid(Npid),
+    ExemplarCnn(ExemplarCnn),
+    Moco(Moco),
+    Nnclr(Nnclr),
+    Byol(Byol),
+    Simsiam(SimSiam),
+    BarlowTwins(BarlowTwins),
+    Vicreg(Vicreg),
+    WMse(WMse),
+    Swav(SwAv),
+    Dino(Dino),
+    Mae(Mae),
+    IJepa(IJepa),
 }
 
 /// A random crop, a flip and a little light: what keeps a class the same class. Hue stays, since it often tells classes
@@ -281,6 +336,22 @@ mod tests {
             ("kind = \"proxy-anchor\"\nproxy-rate = 0.0", "method.proxy-rate"),
             ("kind = \"n-pair\"\nl2 = -1.0", "l2"),
             ("kind = \"nca\"\nscale = 0.0", "scale"),
+            ("kind = \"npid\"\nmomentum = 1.0", "method.momentum"),
+            ("kind = \"npid\"\nproximal = -1.0", "lambda"),
+            ("kind = \"moco\"\nqueue = 100", "method.queue"),
+            ("kind = \"moco\"\nmomentum = 1.5", "method.momentum"),
+            ("kind = \"nnclr\"\nqueue = 100", "method.queue"),
+            ("kind = \"byol\"\nmomentum = -0.1", "method.momentum"),
+            ("kind = \"barlow-twins\"\nlambda = 0.0", "lambda"),
+            ("kind = \"vicreg\"\nvariance = -1.0", "variance"),
+            ("kind = \"w-mse\"\nviews = 1", "method.views"),
+            ("kind = \"w-mse\"\nslice = 32\nshrinkage = 0.0", "method.slice"),
+            ("kind = \"swav\"\nepsilon = 0.0", "method.epsilon"),
+            ("kind = \"swav\"\nsmall-scale = [0.5, 0.1]", "method.small-scale"),
+            ("kind = \"dino\"\ntwin-temperature = 0.0", "method.twin-temperature"),
+            ("kind = \"exemplar-cnn\"\nsurrogates = 1", "method.surrogates"),
+            ("kind = \"mae\"\nmask-ratio = 1.0", "method.mask-ratio"),
+            ("kind = \"i-jepa\"\ntarget-scale = [0.2, 0.9]", "method.target-scale"),
         ] {
             let error = toml::from_str::<MethodConfig>(text).unwrap().build().err().unwrap().to_string();
             assert!(error.starts_with(field), "{error}");

@@ -7,11 +7,11 @@ use burn::tensor::Tensor;
 use nearkin_data::{Sampler, Shuffled, ViewConfig};
 use nearkin_loss::losses::NtXent;
 use nearkin_loss::{Evaluated, LossError, evaluate};
-use nearkin_net::{MlpConfig, Network};
+use nearkin_net::MlpConfig;
 use nearkin_sweep::{Metric, SameLabel};
 use serde::{Deserialize, Serialize};
 
-use super::{BatchKin, Configured, Method, MethodCard, Selection, TrainSet};
+use super::{BatchKin, Configured, Method, MethodCard, Objective, OfBatch, Selection, TrainSet};
 use crate::error::TrainError;
 
 /// The hyper-parameters of SimCLR.
@@ -85,10 +85,20 @@ impl Method for Ready {
         ViewConfig::simclr(self.config.colour)
     }
 
-    fn encode(&self, network: &Network, pixels: Tensor<4>) -> Tensor<2> {
-        network.project(pixels)
+    fn objective(&self) -> Objective<'_> {
+        Objective::OfBatch(self)
     }
 
+    fn metric(&self) -> Metric {
+        Metric::Cosine
+    }
+
+    fn selection(&self) -> Selection {
+        Selection::Latest
+    }
+}
+
+impl OfBatch for Ready {
     fn loss(
         &self,
         encoded: Tensor<2>,
@@ -98,13 +108,5 @@ impl Method for Ready {
         let n = batch.samples.len() as u32;
         let samples: Vec<u32> = (0..n).chain(0..n).collect();
         evaluate(&self.loss, encoded, None, &SameLabel::within(&samples))
-    }
-
-    fn metric(&self) -> Metric {
-        Metric::Cosine
-    }
-
-    fn selection(&self) -> Selection {
-        Selection::Latest
     }
 }

@@ -3,10 +3,9 @@
 use burn::tensor::Tensor;
 use nearkin_data::{KinPairs, PkSampler, Sampler, ViewConfig};
 use nearkin_loss::{Evaluated, Loss, LossError, ProxyInit, evaluate};
-use nearkin_net::Network;
 use nearkin_sweep::{Metric, SameLabel};
 
-use super::{BatchKin, Method, Selection, TrainSet, same_class_views};
+use super::{BatchKin, Method, Objective, OfBatch, Selection, TrainSet, same_class_views};
 use crate::error::TrainError;
 
 /// A batch of P classes × K samples; with a graph of kin, of P samples and K − 1 neighbours of each.
@@ -128,8 +127,8 @@ impl Method for Supervised {
         self.views.clone()
     }
 
-    fn encode(&self, network: &Network, pixels: Tensor<4>) -> Tensor<2> {
-        network.project(pixels)
+    fn objective(&self) -> Objective<'_> {
+        Objective::OfBatch(self)
     }
 
     fn proxies(&self) -> Option<ProxyInit> {
@@ -148,6 +147,16 @@ impl Method for Supervised {
         self.force.as_ref().map(|force| force(distance, kin))
     }
 
+    fn metric(&self) -> Metric {
+        self.metric
+    }
+
+    fn selection(&self) -> Selection {
+        Selection::HeldOut
+    }
+}
+
+impl OfBatch for Supervised {
     fn loss(
         &self,
         encoded: Tensor<2>,
@@ -160,13 +169,5 @@ impl Method for Supervised {
         let [rows, _] = vectors.dims();
         let classes: Vec<u32> = (0..rows).map(|row| (row / per_class) as u32).collect();
         evaluate(&self.loss, encoded, Some(vectors), &SameLabel::between(batch.labels, &classes))
-    }
-
-    fn metric(&self) -> Metric {
-        self.metric
-    }
-
-    fn selection(&self) -> Selection {
-        Selection::HeldOut
     }
 }

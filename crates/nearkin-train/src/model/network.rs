@@ -6,7 +6,7 @@ use std::sync::Arc;
 use burn::module::Module;
 use burn::tensor::{Device, Tensor, TensorData};
 use nearkin_data::table::Matrix;
-use nearkin_data::{Dataset, Loader, Normalize, PrepareOptions, Prepared, ViewConfig, Views};
+use nearkin_data::{Crops, Dataset, Loader, Normalize, PrepareOptions, Prepared, ViewConfig, Views};
 use nearkin_loss::LossError;
 use nearkin_net::weights::{load_safetensors, save_safetensors};
 use nearkin_net::{Network, NetworkConfig};
@@ -122,6 +122,49 @@ impl NetworkModel {
         embed_views(&self.network, &self.card, &self.device, &mirrored, data, &all, progress)
     }
 
+    /// Embeds `count` random views of each of these images, view-major `[count · samples, dimension]`.
+    ///
+    /// # Errors
+    /// When an image cannot be read, or a setting of the views is out of range.
+    pub fn embed_random_views(
+        &self,
+        data: &Arc<Prepared>,
+        samples: &[usize],
+        views: &ViewConfig,
+        count: usize,
+    ) -> Result<Vec<f32>, TrainError> {
+        let views = Arc::new(Views::new(views, self.card.network.size, self.card.network.channels)?);
+        let mut of_view: Vec<Vec<f32>> = vec![Vec::new(); count];
+        for batch in loader(data, vec![views; count], samples)? {
+            for crops in batch?.crops {
+                let views = crops.views;
+                let vectors = forward(&self.network, &self.device, crops, Network::embed)?;
+                let of_batch = vectors.chunks_exact(vectors.len() / views);
+                of_view.iter_mut().zip(of_batch).for_each(|(all, some)| all.extend_from_slice(some));
+            }
+        }
+        Ok(of_view.concat())
+    }
+
+    /// What the loss compares of every image, behind the projection head; `None` for a network without one.
+    ///
+    /// # Errors
+    /// When an image cannot be read.
+    pub fn project(&self, data: &Arc<Prepared>) -> Result<Option<Matrix>, TrainError> {
+        if self.network.projector.is_none() {
+            return Ok(None);
+        }
+        let (dim, samples): (usize, Vec<usize>) = (self.network.projection_dim(), (0..data.len()).collect());
+        let views = Views::new(&eval_views(&self.card), self.card.network.size, self.card.network.channels)?;
+        let mut values = Vec::with_capacity(data.len() * dim);
+        for batch in loader(data, vec![Arc::new(views)], &samples)? {
+            for crops in batch?.crops {
+                values.extend(forward(&self.network, &self.device, crops, Network::project)?);
+            }
+        }
+        Ok(Some(Matrix { values, dim }))
+    }
+
     /// The pixels that the encoder sees: the baseline that an embedding must beat.
     ///
     /// # Errors
@@ -141,8 +184,8 @@ pub fn pixels(data: &Arc<Prepared>, size: usize, channels: usize) -> Result<Matr
     let dim = views.values();
     let mut values = Vec::with_capacity(data.len() * dim);
     let samples: Vec<usize> = (0..data.len()).collect();
-    for batch in loader(data, views, &samples)? {
-        values.extend_from_slice(&batch?.pixels);
+    for batch in loader(data, vec![Arc::new(views)], &samples)? {
+        batch?.crops.iter().for_each(|crops| values.extend_from_slice(&crops.pixels));
     }
     Ok(Matrix { values, dim })
 }
@@ -176,20 +219,31 @@ fn embed_views(
     let device = if device.is_autodiff() { device.clone().inner() } else { device.clone() };
     let views = Views::new(views, card.network.size, card.network.channels)?;
     let mut vectors = Vec::with_capacity(samples.len() * card.dimension);
-    for batch in loader(data, views, samples)? {
-        let batch = batch?;
-        let embedded = network.embed(Tensor::from_data(TensorData::new(batch.pixels, batch.shape), &device));
-        let values = embedded.into_data().convert::<f32>().try_to_vec::<f32>();
-        vectors.extend(values.map_err(|e| LossError::Read(format!("{e:?}")))?);
+    for batch in loader(data, vec![Arc::new(views)], samples)? {
+        for crops in batch?.crops {
+            vectors.extend(forward(network, &device, crops, Network::embed)?);
+        }
         progress(vectors.len() / card.dimension, samples.len());
     }
     Ok(vectors)
 }
 
-fn loader(data: &Arc<Prepared>, views: Views, samples: &[usize]) -> Result<Loader, TrainError> {
+/// What a network makes of some views.
+fn forward(
+    network: &Network,
+    device: &Device,
+    Crops { pixels, shape, .. }: Crops,
+    of: fn(&Network, Tensor<4>) -> Tensor<2>,
+) -> Result<Vec<f32>, TrainError> {
+    let made = of(network, Tensor::from_data(TensorData::new(pixels, shape), device));
+    let values = made.into_data().convert::<f32>().try_to_vec::<f32>();
+    Ok(values.map_err(|e| LossError::Read(format!("{e:?}")))?)
+}
+
+fn loader(data: &Arc<Prepared>, views: Vec<Arc<Views>>, samples: &[usize]) -> Result<Loader, TrainError> {
     let batches = samples.chunks(BATCH).map(<[usize]>::to_vec).collect();
     let threads = rayon::current_num_threads();
-    Ok(Loader::start(Arc::clone(data), vec![Arc::new(views)], batches, 0, 0, 0, threads, 2)?)
+    Ok(Loader::start(Arc::clone(data), views, batches, 0, 0, 0, threads, 2)?)
 }
 
 impl std::fmt::Debug for NetworkModel {

@@ -1,0 +1,172 @@
+//! Every method without labels trains on a few images: its loss falls, nothing collapses, and settings that do not go together are
+//! refused in words that help.
+
+use std::path::Path;
+use std::sync::atomic::AtomicBool;
+
+use burn::tensor::Device;
+use nearkin_data::Dataset;
+use nearkin_train::{Event, Recipe, TrainError, Training};
+
+/// 240 garments in the repository.
+fn garments() -> Dataset {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../data/fashion-mnist#0..240");
+    Dataset::open(Path::new(path)).unwrap()
+}
+
+fn begin(method: &str, encoder: &str, more: &str, out: &Path) -> Result<Training, TrainError> {
+    let text = format!(
+        "seed = 3\nepochs = 8\nsize = 16\n{more}\n[method]\n{method}\n[encoder]\n{encoder}\n\
+         [optimizer]\nkind = \"adam-w\"\nlr = 2e-3\n"
+    );
+    let recipe = Recipe::parse(&text, Path::new("test.toml"))?;
+    Training::begin_on(recipe, &garments(), out, &Device::flex(), &mut |_| {})
+}
+
+/// The mean loss of each epoch, and the last spread of the encoded batch.
+fn trained(method: &str, encoder: &str) -> (Vec<f64>, f64) {
+    let folder = tempfile::tempdir().unwrap();
+    let training = begin(method, encoder, "", &folder.path().join("run")).unwrap();
+    assert!(training.plan().unwrap().seconds_per_step > 0.0);
+    let (mut losses, mut spread) = (Vec::new(), 0.0);
+    let mut observer = |event: Event<'_>| match event {
+        Event::EpochDone(report) => losses.push(report.loss),
+        Event::Stepped(report) => spread = report.spread,
+        _ => {}
+    };
+    let outcome = training.run(&mut observer, &AtomicBool::new(false)).unwrap();
+    assert!(!outcome.interrupted && outcome.steps > 0);
+    (losses, spread)
+}
+
+const CONV: &str = "kind = \"small-conv\"\nwidth = 4";
+const VIT: &str = "kind = \"vit\"\npatch = 4\ndepth = 1\nwidth = 16\nheads = 2";
+
+fn learns(method: &str, encoder: &str) {
+    let (losses, spread) = trained(method, encoder);
+    assert!(losses.iter().all(|loss| loss.is_finite()), "{losses:?}");
+    let [first, .., last] = losses[..] else { panic!("{losses:?}") };
+    assert!(last < first, "{method}: {losses:?}");
+    assert!(spread > 0.05, "{method}: spread {spread}");
+}
+
+#[test]
+fn npid_learns() {
+    learns("kind = \"npid\"\nbatch = 40", CONV);
+    learns("kind = \"npid\"\nbatch = 40\nproximal = 1.0", CONV);
+}
+
+#[test]
+fn npid_learns_by_noise_contrast() {
+    learns("kind = \"npid\"\nbatch = 40\ndraws = 30\nproximal = 1.0", CONV);
+}
+
+#[test]
+fn exemplar_cnn_learns_with_either_classifier() {
+    learns("kind = \"exemplar-cnn\"\nbatch = 40\nsurrogates = 120\ncopies = 3", CONV);
+    learns("kind = \"exemplar-cnn\"\nbatch = 40\nclassifier = \"linear\"", CONV);
+}
+
+#[test]
+fn moco_learns_in_all_versions() {
+    let sizes = "batch = 40\nqueue = 120\nhidden = 16\nprojection = 8\ngroups = 4";
+    for version in ["v1", "v2", "v3"] {
+        learns(&format!("kind = \"moco\"\nversion = \"{version}\"\nmomentum = 0.9\n{sizes}"), CONV);
+    }
+    learns(&format!("kind = \"moco\"\nsymmetric = true\nmomentum = 0.9\n{sizes}"), CONV);
+}
+
+#[test]
+fn nnclr_learns() {
+    learns("kind = \"nnclr\"\nbatch = 40\nqueue = 120\nhidden = 16\nprojection = 8", CONV);
+}
+
+#[test]
+fn byol_and_simsiam_learn() {
+    learns("kind = \"byol\"\nbatch = 40\nmomentum = 0.9\nhidden = 16\nprojection = 8", CONV);
+    learns("kind = \"simsiam\"\nbatch = 40\nprojection = 16", CONV);
+}
+
+#[test]
+fn barlow_twins_vicreg_and_w_mse_learn() {
+    learns("kind = \"barlow-twins\"\nbatch = 40\nprojection = 16", CONV);
+    learns("kind = \"vicreg\"\nbatch = 40\nprojection = 16", CONV);
+    learns("kind = \"w-mse\"\nbatch = 40\nslice = 20\nhidden = 16\nprojection = 6", CONV);
+}
+
+#[test]
+fn swav_learns_with_a_queue_and_without_small_crops() {
+    let sizes = "batch = 40\nprototypes = 12\nhidden = 16\nprojection = 8\nsmall-size = 8";
+    learns(&format!("kind = \"swav\"\n{sizes}\nsmall-crops = 2\nqueue = 80\nqueue-from = 3.0"), CONV);
+    learns(&format!("kind = \"swav\"\n{sizes}\nsmall-crops = 0"), CONV);
+}
+
+#[test]
+fn dino_learns_on_either_kind_of_encoder() {
+    let method = "kind = \"dino\"\nbatch = 40\nmomentum = 0.9\nsmall-crops = 2\nsmall-size = 8\nfreeze-last-layer = 0.5\n\
+                  head = { hidden = 16, bottleneck = 8, out = 24 }";
+    learns(method, CONV);
+    learns(method, VIT);
+}
+
+#[test]
+fn methods_of_patches_learn() {
+    learns("kind = \"mae\"\nbatch = 40\ndecoder = { width = 8, depth = 1, heads = 2 }", VIT);
+    learns(
+        "kind = \"i-jepa\"\nbatch = 40\nmomentum = 0.9\npredictor = { width = 8, depth = 1, heads = 2 }",
+        VIT,
+    );
+}
+
+#[test]
+fn a_network_that_gives_one_answer_to_all_raises_the_alarm() {
+    // Sixty grey images, all the same: IDX of 16 x 16 pixels.
+    let folder = tempfile::tempdir().unwrap();
+    let mut bytes = vec![0, 0, 8, 3];
+    for size in [60u32, 16, 16] {
+        bytes.extend(size.to_be_bytes());
+    }
+    bytes.extend(vec![100; 60 * 16 * 16]);
+    let file = folder.path().join("train-images-idx3-ubyte");
+    std::fs::write(&file, bytes).unwrap();
+    let recipe = format!(
+        "epochs = 2\n[method]\nkind = \"vicreg\"\nbatch = 60\nprojection = 48\n[encoder]\n{CONV}\n[views]\n"
+    );
+    let recipe = Recipe::parse(&recipe, Path::new("test.toml")).unwrap();
+    let mut warnings = Vec::new();
+    let mut observer = |event: Event<'_>| {
+        if let Event::Warning(text) = event {
+            warnings.push(text);
+        }
+    };
+    let out = folder.path().join("run");
+    let training = Training::begin(recipe, &file, &out, &Device::flex(), &mut observer).unwrap();
+    training.run(&mut observer, &AtomicBool::new(false)).unwrap();
+    let alarms: Vec<&String> = warnings.iter().filter(|text| text.contains("complete collapse")).collect();
+    assert_eq!(alarms.len(), 1, "{warnings:?}");
+}
+
+#[test]
+fn what_does_not_go_together_is_refused_in_words_that_help() {
+    let folder = tempfile::tempdir().unwrap();
+    let refused = |method: &str, encoder: &str, more: &str| {
+        let out = folder.path().join("never");
+        let error = begin(method, encoder, more, &out).err().unwrap().to_string();
+        assert!(!out.exists());
+        error
+    };
+    let mlp = "kind = \"mlp\"";
+    for (method, encoder, more, words) in [
+        ("kind = \"mae\"", CONV, "", &["encoder", "vit", "hides patches"][..]),
+        ("kind = \"i-jepa\"", VIT, "embedding = 8", &["embedding is 8", "give 0"]),
+        ("kind = \"moco\"", CONV, "accumulate = 2", &["accumulate = 2", "moco"]),
+        ("kind = \"swav\"\nsmall-size = 8", mlp, "", &["encoder", "every size"]),
+        ("kind = \"dino\"\nsmall-size = 6", VIT, "", &["small-size = 6", "multiple of the encoder's patch"]),
+        ("kind = \"byol\"\nbatch = 1", CONV, "", &["1 usable samples", "at least 2"]),
+    ] {
+        let error = refused(method, encoder, more);
+        for word in words {
+            assert!(error.contains(word), "no '{word}' in: {error}");
+        }
+    }
+}
