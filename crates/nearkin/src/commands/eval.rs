@@ -24,7 +24,8 @@ use crate::ui::{Ui, table};
 
 const HELP: &str = "\
 Protocols:
-  retrieval     who stands nearest to whom: precision@1, recall@k, R-precision, MAP@R, kNN
+  retrieval     who stands nearest to whom: precision@1, recall@k, R-precision, MAP@R, kNN; for a run without labels also
+                a linear probe (with --reference), alignment, uniformity, RankMe, LiDAR, and the same behind the head
   verification  are two samples kin? Over all pairs: true-accept rate at false-accept rates of 0.1, 0.01 and 0.001,
                 equal error rate, area under the ROC curve; accuracy by ten folds over drawn pairs
   reid          CMC at 1, 5 and 10 and mAP of a gallery (--reference, or the others of --data); see --camera
@@ -172,7 +173,9 @@ pub fn run(args: Args, ui: &Ui) -> Result<(), Failure> {
     let reference = args.reference.as_deref().map(|path| Set::at(path, &args, &model, ui)).transpose()?;
     let case = Case::new(&model, &query, reference.as_ref());
     let mut found = match args.protocol {
-        Protocol::Retrieval => retrieval::measure(&case, args.knn)?,
+        Protocol::Retrieval => {
+            retrieval::measure(&case, args.knn, trained.as_ref().map(|file| &file.recipe))?
+        }
         Protocol::Verification => verification::measure(&case)?,
         Protocol::Reid => reidentification::measure(&case, &args)?,
         Protocol::FewShot => few_shot::measure(&case)?,

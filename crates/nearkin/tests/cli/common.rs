@@ -72,12 +72,34 @@ pub fn write_recipe(folder: &Path, method: &str) -> PathBuf {
         "supcon" => "kind = \"supcon\"\nclasses = 8\nper-class = 4",
         "proxy-anchor" => "kind = \"proxy-anchor\"\nclasses = 8\nper-class = 4",
         "simclr" => "kind = \"simclr\"\nbatch = 48\nhidden = 32\nprojection = 16",
+        "npid" => "kind = \"npid\"\nbatch = 48\nproximal = 0.5",
+        "npid-nce" => "kind = \"npid\"\nbatch = 48\ndraws = 20",
+        "exemplar-cnn" => "kind = \"exemplar-cnn\"\nbatch = 48\nsurrogates = 480\ncopies = 3",
+        "moco" => "kind = \"moco\"\nbatch = 48\nqueue = 100\nhidden = 32\nprojection = 16\ngroups = 4",
+        "moco-v3" => "kind = \"moco\"\nversion = \"v3\"\nbatch = 48\nhidden = 32\nprojection = 16",
+        "nnclr" => "kind = \"nnclr\"\nbatch = 48\nqueue = 100\nhidden = 32\nprojection = 16",
+        "byol" => "kind = \"byol\"\nbatch = 48\nhidden = 32\nprojection = 16",
+        "simsiam" => "kind = \"simsiam\"\nbatch = 48\nprojection = 32",
+        "barlow-twins" => "kind = \"barlow-twins\"\nbatch = 48\nprojection = 32",
+        "vicreg" => "kind = \"vicreg\"\nbatch = 48\nprojection = 32",
+        "w-mse" => "kind = \"w-mse\"\nbatch = 48\nslice = 24\nhidden = 32\nprojection = 8",
+        "swav" => {
+            "kind = \"swav\"\nbatch = 48\nprototypes = 20\nqueue = 96\nqueue-from = 1.5\nsmall-crops = 2\nsmall-size = 12\n\
+             hidden = 32\nprojection = 16"
+        }
+        "dino" => {
+            "kind = \"dino\"\nbatch = 48\nsmall-crops = 2\nsmall-size = 12\nhead = { hidden = 32, bottleneck = 8, out = 40 }"
+        }
+        "mae" => "kind = \"mae\"\nbatch = 48\ndecoder = { width = 16, depth = 1, heads = 2 }",
+        "i-jepa" => "kind = \"i-jepa\"\nbatch = 48\npredictor = { width = 16, depth = 1, heads = 2 }",
         other => panic!("no recipe for {other}"),
     };
+    let encoder = match method.contains("mae") || method.contains("i-jepa") {
+        true => "kind = \"vit\"\npatch = 4\ndepth = 2\nwidth = 24\nheads = 2",
+        false => "kind = \"small-conv\"\nwidth = 8",
+    };
     let path = folder.join("recipe.toml");
-    let text = format!(
-        "seed = 5\nepochs = 4\nhold-out = 0.0\n[method]\n{method}\n[encoder]\nkind = \"small-conv\"\nwidth = 8\n"
-    );
+    let text = format!("seed = 5\nepochs = 4\nhold-out = 0.0\n[method]\n{method}\n[encoder]\n{encoder}\n");
     fs::write(&path, text).unwrap();
     path
 }

@@ -7,4 +7,5 @@ mod reproduce;
 #[cfg(unix)]
 mod resume;
 mod tables;
+mod unlabelled;
 mod whole_way;

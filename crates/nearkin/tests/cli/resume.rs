@@ -86,6 +86,36 @@ fn simclr_killed_and_resumed_ends_with_the_same_bits() {
     killed_runs_end_with_the_same_bits("simclr");
 }
 
+/// Bank, queue, twin, centre, head, prototypes and every schedule go on where they stood.
+macro_rules! killed {
+    ($($test:ident: $method:literal),+ $(,)?) => {
+        $(
+            #[test]
+            fn $test() {
+                killed_runs_end_with_the_same_bits($method);
+            }
+        )+
+    };
+}
+
+killed! {
+    npid_killed_and_resumed_ends_with_the_same_bits: "npid",
+    npid_by_noise_contrast_killed_and_resumed_ends_with_the_same_bits: "npid-nce",
+    exemplar_cnn_killed_and_resumed_ends_with_the_same_bits: "exemplar-cnn",
+    moco_killed_and_resumed_ends_with_the_same_bits: "moco",
+    moco_v3_killed_and_resumed_ends_with_the_same_bits: "moco-v3",
+    nnclr_killed_and_resumed_ends_with_the_same_bits: "nnclr",
+    byol_killed_and_resumed_ends_with_the_same_bits: "byol",
+    simsiam_killed_and_resumed_ends_with_the_same_bits: "simsiam",
+    barlow_twins_killed_and_resumed_ends_with_the_same_bits: "barlow-twins",
+    vicreg_killed_and_resumed_ends_with_the_same_bits: "vicreg",
+    w_mse_killed_and_resumed_ends_with_the_same_bits: "w-mse",
+    swav_killed_and_resumed_ends_with_the_same_bits: "swav",
+    dino_killed_and_resumed_ends_with_the_same_bits: "dino",
+    mae_killed_and_resumed_ends_with_the_same_bits: "mae",
+    i_jepa_killed_and_resumed_ends_with_the_same_bits: "i-jepa",
+}
+
 #[test]
 fn ctrl_c_saves_the_step_and_says_how_to_go_on() {
     let scratch = tempfile::tempdir().unwrap();

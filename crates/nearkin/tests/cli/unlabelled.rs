@@ -1,0 +1,75 @@
+//! Methods without labels: trained, judged and compared on the command line.
+
+use std::fs;
+
+use crate::common::{run, write_classes, write_recipe};
+
+#[test]
+fn a_run_without_labels_is_judged_by_what_labels_are_not_needed_for() {
+    let scratch = tempfile::tempdir().unwrap();
+    let at = |name: &str| scratch.path().join(name).display().to_string();
+    write_classes(&scratch.path().join("train"), &["a", "b", "c"], 20);
+    write_classes(&scratch.path().join("test"), &["a", "b", "c"], 8);
+    let recipe = write_recipe(scratch.path(), "simclr").display().to_string();
+    run(["train", "--data", &at("train"), "--recipe", &recipe, "--epochs", "2", "--out", &at("run")]).well();
+    let eval = |more: &[&str]| {
+        let found = ["--json", "eval", &at("run"), "--data", &at("test")].map(str::to_owned);
+        let found = run(found.into_iter().chain(more.iter().map(|s| (*s).to_owned()))).well().json();
+        found[0]["learned"].clone()
+    };
+    let alone = eval(&[]);
+    assert!(alone["linear_probe_accuracy"].is_null(), "nothing to fit it to: {alone}");
+    for name in ["alignment", "uniformity", "rank_me", "lidar"] {
+        assert!(alone[name].as_f64().is_some_and(f64::is_finite), "{name}: {alone}");
+    }
+    let with = eval(&["--reference", &at("train")]);
+    // The classes have colours of their own.
+    assert!(with["linear_probe_accuracy"].as_f64().unwrap() > 0.6, "{with}");
+    let behind = &with["behind_head"];
+    assert!(behind["linear_probe_accuracy"].is_number() && behind["knn_accuracy"].is_number(), "{with}");
+    let page = fs::read_to_string(scratch.path().join("run/report.html")).unwrap();
+    assert!(page.contains("Spectrum of the embedding") && page.contains("linear_<wbr>probe"), "{page}");
+}
+
+#[test]
+fn a_comparison_on_known_classes_has_neighbours_a_probe_and_raw_pixels_and_goes_on() {
+    let scratch = tempfile::tempdir().unwrap();
+    let at = |name: &str| scratch.path().join(name).display().to_string();
+    write_classes(&scratch.path().join("train"), &["a", "b", "c"], 20);
+    write_classes(&scratch.path().join("test"), &["a", "b", "c"], 8);
+    for method in ["simclr", "moco"] {
+        let path = write_recipe(scratch.path(), method);
+        fs::rename(path, scratch.path().join(format!("{method}.toml"))).unwrap();
+    }
+    let compare = || {
+        let arguments = [
+            "--json",
+            "compare",
+            &at("simclr.toml"),
+            &at("moco.toml"),
+            "--data",
+            &at("train"),
+            "--test",
+            &at("test"),
+            "--seeds",
+            "1",
+            "--epochs",
+            "1",
+            "--out",
+            &at("out"),
+        ];
+        run(arguments).well().json()
+    };
+    let found = compare();
+    assert_eq!(found.len(), 3, "two methods and raw pixels: {found:?}");
+    for row in &found {
+        for name in ["knn-accuracy", "linear-probe-accuracy"] {
+            let value = row["known_classes"][name].as_f64().unwrap();
+            assert!((0.0..=1.0).contains(&value), "{row}");
+        }
+    }
+    assert!(found[0]["known_classes"]["behind-head"].is_array(), "{found:?}");
+    assert_eq!(found[2]["name"], "raw pixels");
+    // What is finished is not done again: even its time is the same.
+    assert_eq!(compare(), found);
+}
