@@ -24,10 +24,10 @@ pub const EXPERIMENT: Experiment = Experiment {
 };
 
 /// Digits of each class that are moved: to fit to, and unseen.
-const DIGITS: [usize; 2] = [2500, 500];
+const DIGITS: [usize; 2] = [1200, 400];
 /// Nearest by pixels, the paper's number.
 const NEIGHBOURS: usize = 5;
-const EPOCHS: usize = 16;
+const EPOCHS: usize = 40;
 const RATE: f64 = 5e-3;
 /// Of kin, as in the experiment on 4 and 9.
 const STIFFNESS: f32 = 4096.0;
