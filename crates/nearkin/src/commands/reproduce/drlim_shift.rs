@@ -27,7 +27,7 @@ pub const EXPERIMENT: Experiment = Experiment {
 const DIGITS: [usize; 2] = [1200, 400];
 /// Nearest by pixels, the paper's number.
 const NEIGHBOURS: usize = 5;
-const EPOCHS: usize = 40;
+const EPOCHS: usize = 80;
 const RATE: f64 = 5e-3;
 /// Of kin, as in the experiment on 4 and 9.
 const STIFFNESS: f32 = 4096.0;
