@@ -38,7 +38,7 @@ const RATE_OF_LEARNING: f64 = 5e-4;
 const AHEAD: usize = 12;
 /// Values of a frame and of a context.
 const WIDTH: usize = 64;
-const CONTEXT: usize = 256;
+const CONTEXT: usize = 128;
 /// Single frames that a probe is fitted to: as many as peers take.
 const FITTED: usize = 30_000;
 /// What single frames of MFCC reach with scikit-learn's probe: digits, speakers.
