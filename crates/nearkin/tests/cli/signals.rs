@@ -158,7 +158,8 @@ fn media_and_settings_that_do_not_fit_are_refused_by_name() {
     with(&format!("{cpc}[views]\nflip = 0.5\n"), text(&sounds)).with(2, &["views", "signal.views"]);
     with(&format!("{cpc}[signal]\nlength = 800\n"), text(&sounds))
         .with(2, &["signal.length = 800", "13 frames"]);
-    with(&format!("kin = {{ same = \"speaker\" }}\n{cpc}"), text(&sounds)).with(2, &["kin"]);
+    with(&format!("names = \"{NAMES}\"\nkin = {{ same = \"speaker\" }}\n{cpc}"), text(&sounds))
+        .with(2, &["kin"]);
     with(&format!("{cpc}ahead = 0\n"), text(&sounds)).with(2, &["method.ahead = 0"]);
     let nearest = "kin = { neighbours = 2 }\n[method]\nkind = \"drlim\"\nclasses = 4\n";
     with(nearest, text(&sounds)).with(1, &["holds sounds, wanted images"]);
