@@ -250,7 +250,7 @@ impl Problem {
             }
             let slope = dot(&direction, &gradient);
             let tried = (0..TRIALS).find_map(|halved| {
-                let length = 0.5f64.powi(halved);
+                let length = 0.5f64.powi(halved as i32);
                 let next: Vec<f64> = weights.iter().zip(&direction).map(|(w, d)| w + length * d).collect();
                 let (reached, pull) = self.of(&next, ridge);
                 (reached <= value + 1e-4 * length * slope).then_some((next, reached, pull))

@@ -96,6 +96,7 @@ pub fn compare(
     for other in contenders {
         let differ = [
             ("split", first.recipe.split != other.recipe.split),
+            ("names", first.recipe.names != other.recipe.names),
             ("attributes", first.recipe.attributes != other.recipe.attributes),
         ];
         if let Some((field, _)) = differ.into_iter().find(|(_, differ)| *differ) {
@@ -114,7 +115,7 @@ pub fn compare(
         };
         let data_of = [of_seed.training_part(&whole)?.fingerprint(), test.fingerprint()];
         for Contender { name, recipe } in contenders {
-            let recipe = resolve(Recipe { seed, ..recipe.clone() }, &summary);
+            let recipe = resolve(Recipe { seed, ..recipe.clone() }, &summary)?;
             let folder = out.join(name).join(format!("seed-{seed}"));
             if let Some(score) = finished(&folder, &recipe, &data_of)? {
                 scores.push(score);
@@ -244,7 +245,7 @@ fn accuracies(
 }
 
 /// What the pixels themselves come to, less the mean of the training images, at the size and channels of a recipe for this data;
-/// `None` where the test images are of other classes. Kept in `out`, so that it is measured once.
+/// `None` where the test images are of other classes, or no images. Kept in `out`, so that it is measured once.
 ///
 /// # Errors
 /// When images cannot be read.
@@ -254,7 +255,10 @@ pub fn raw_pixels(
     out: &Path,
 ) -> Result<Option<KnownClasses>, TrainError> {
     let (whole, _) = recipe.open(data)?;
-    let recipe = resolve(recipe.clone(), &whole.describe());
+    if whole.media().is_signal() {
+        return Ok(None);
+    }
+    let recipe = resolve(recipe.clone(), &whole.describe())?;
     let (fit, test) = (recipe.training_part(&whole)?, Dataset::open(test)?);
     let Some([fit_labels, labels]) = shared_classes(&fit, &test) else { return Ok(None) };
     let path = out.join("raw-pixels.json");

@@ -32,7 +32,9 @@ mod precision;
 mod progress;
 mod recipe;
 mod run;
+mod samples;
 mod schedule;
+mod signals;
 mod springs;
 mod step;
 mod training;
@@ -51,10 +53,10 @@ pub use kin_rule::KinRule;
 pub use learner::{Following, Head, Learner, Proxies, Twin};
 pub use methods::{
     BarlowTwins, Batch, BatchAllMethod, BatchHardMethod, BatchKin, Byol, Classifier, Clock,
-    ContrastiveMethod, Dino, DrLimMethod, ExemplarCnn, FaceNetMethod, IJepa, Mae, Method, MethodCard,
-    MethodConfig, Mining, Moco, MocoVersion, MultiSimilarityMethod, NPairMethod, NcaMethod, Nnclr, Npid,
-    NtXentMethod, Objective, OfBatch, ProxyAnchorMethod, Selection, SimClr, SimSiam, Stateful, Stepped,
-    SupConMethod, SwAv, TrainSet, Vicreg, WMse,
+    ContrastiveMethod, CpcMethod, Dino, DrLimMethod, ExemplarCnn, FaceNetMethod, IJepa, Mae, Method,
+    MethodCard, MethodConfig, Mining, Moco, MocoVersion, MultiSimilarityMethod, NPairMethod, NcaMethod,
+    Negatives, Nnclr, Npid, NtXentMethod, Objective, OfBatch, ProxyAnchorMethod, Selection, SimClr, SimSiam,
+    Stateful, Stepped, SupConMethod, SwAv, TrainSet, Vicreg, WMse,
 };
 pub use model::{
     Encoder, LinearCard, LinearModel, Model, ModelCard, NetworkCard, NetworkModel, pixels, prepared_side,
@@ -64,6 +66,8 @@ pub use precision::{ParsePrecisionError, Precision};
 pub use progress::{EpochReport, Event, Plan, StepReport, Validation};
 pub use recipe::Recipe;
 pub use run::{FitFile, FitReport, Logged, Run, RunFile};
+pub use samples::Samples;
 pub use schedule::{Decay, Schedule};
+pub use signals::{Contexts, Embedded, Scale, SignalInput, SignalRecipe};
 pub use springs::{Cast, Forces, Moment, Spring, SpringRecord};
 pub use training::{Outcome, Training};

@@ -8,9 +8,7 @@ use std::time::{Duration, Instant};
 use burn::module::Module;
 use burn::optim::ModuleOptimizer;
 use burn::tensor::Device;
-use nearkin_data::{
-    Dataset, KinGraph, Loader, PrepareOptions, Prepared, Sampler, Skipped, Summary, ViewConfig, Views,
-};
+use nearkin_data::{Dataset, KinGraph, Loader, Media, Normalize, Sampler, SignalLoader, Skipped, Summary};
 use nearkin_eval::{Collapse, Labeled, RetrievalOptions, retrieval, spectrum};
 use nearkin_loss::memory::MemoryError;
 use nearkin_loss::miners::Census;
@@ -31,10 +29,12 @@ use crate::learner::{Following, Learner, Rates};
 use crate::ledger::{Ledger, Settled};
 use crate::memory;
 use crate::methods::{Batch, BatchKin, Clock, Method, Objective, Selection, TrainSet};
-use crate::model::{NetworkCard, NetworkModel, embed, prepared_side};
+use crate::model::{NetworkCard, NetworkModel, embed};
 use crate::progress::{EpochReport, Event, Plan, StepReport, Validation};
 use crate::recipe::Recipe;
 use crate::run::{Logged, Run, RunFile};
+use crate::samples::{Pipeline, Samples};
+use crate::signals;
 use crate::springs::{Cast, Moment, Recorder, springs};
 use crate::step::{Gradient, gradient};
 
@@ -52,7 +52,7 @@ pub struct Training {
     run: Run,
     file: RunFile,
     method: Box<dyn Method>,
-    data: Arc<Prepared>,
+    data: Samples,
     /// Samples to train on and to validate with, as numbers in `data`.
     train: Vec<usize>,
     held_out: Vec<usize>,
@@ -60,10 +60,7 @@ pub struct Training {
     /// Kin among the samples of `data`, where labels do not say it.
     graph: Option<KinGraph>,
     sampler: Box<dyn Sampler>,
-    /// As the recipe has them.
-    views: Arc<Views>,
-    /// The pipeline of each view.
-    pipelines: Vec<Arc<Views>>,
+    pipeline: Pipeline,
     /// The images on a GPU, if they fit and all views are of one size.
     device_views: Option<Arc<DeviceViews>>,
     learner: Learner,
@@ -140,7 +137,7 @@ impl Training {
         observer: &mut dyn FnMut(Event<'_>),
     ) -> Result<Self, TrainError> {
         let dataset = recipe.training_part(dataset)?;
-        let recipe = resolve(recipe, &dataset.describe());
+        let recipe = resolve(recipe, &dataset.describe())?;
         let prepared = prepare(&dataset, &recipe, observer)?;
         let graph = kin_graph(&recipe, &prepared)?;
         let file = RunFile {
@@ -148,7 +145,7 @@ impl Training {
             data: path,
             fingerprint: dataset.fingerprint(),
             samples: prepared.len(),
-            classes: prepared.dataset.present_classes(),
+            classes: prepared.dataset().present_classes(),
             kin: graph.as_ref().map(KinGraph::fingerprint),
             recipe,
         };
@@ -210,7 +207,7 @@ impl Training {
 
     fn assemble(
         file: RunFile,
-        data: Prepared,
+        data: Samples,
         graph: Option<KinGraph>,
         device: &Device,
         run: impl FnOnce(&RunFile) -> Result<Run, TrainError>,
@@ -228,7 +225,7 @@ impl Training {
                 return Err(TrainError::setting("precision", "bf16", format!("f32 for {name}")));
             }
         }
-        let labels = data.dataset.labels();
+        let labels = data.dataset().labels();
         let (train, held_out) = match &labels {
             // The kin of a held-out sample would be without it.
             Some(labels) if method.selection() == Selection::HeldOut && graph.is_none() => {
@@ -241,15 +238,16 @@ impl Training {
         let set = TrainSet { len: train.len(), labels: train_labels.as_deref(), graph: graph.as_ref() };
         let sampler = method.sampler(set)?;
         let network_config = network_config(recipe);
-        let view_config = recipe.views.clone().unwrap_or_else(|| method.default_views());
-        let (size, channels) = (network_config.size, network_config.channels);
-        let views = Arc::new(Views::new(&view_config, size, channels)?);
-        let pipelines = pipelines(recipe, method.as_ref(), &view_config, &network_config)?;
+        let pipeline = Pipeline::new(&data, recipe, method.as_ref(), &network_config)?;
         // On the CPU, the loader makes views ahead of the step.
-        let one_size = pipelines.iter().all(|views| views.size() == size);
-        let device_views = match device.clone().inner() == Device::flex() || !one_size {
-            true => None,
-            false => DeviceViews::load(&data, &train, Arc::clone(&views), device, MOST_BYTES)?.map(Arc::new),
+        let device_views = match &pipeline {
+            Pipeline::Images { data, views, each }
+                if device.clone().inner() != Device::flex()
+                    && each.iter().all(|one| one.size() == views.size()) =>
+            {
+                DeviceViews::load(data, &train, Arc::clone(views), device, MOST_BYTES)?.map(Arc::new)
+            }
+            _ => None,
         };
         let device = device.clone().autodiff();
         let (classes, seed) = (class_count(&labels), recipe.seed);
@@ -266,14 +264,13 @@ impl Training {
         Ok(Self {
             run,
             method,
-            data: Arc::new(data),
+            data,
             train,
             held_out,
             labels,
             graph,
             sampler,
-            views,
-            pipelines,
+            pipeline,
             device_views,
             learner,
             optimizer,
@@ -288,16 +285,17 @@ impl Training {
     }
 
     fn warn(&self, observer: &mut dyn FnMut(Event<'_>)) {
-        for warning in self.data.dataset.warnings() {
+        for warning in self.data.dataset().warnings() {
             observer(Event::Warning(warning.clone()));
         }
-        if !self.data.skipped.is_empty() {
-            let listed: Vec<String> = self.data.skipped.iter().take(5).map(ToString::to_string).collect();
-            let more = self.data.skipped.len() - listed.len();
+        let skipped = self.skipped();
+        if !skipped.is_empty() {
+            let listed: Vec<String> = skipped.iter().take(5).map(ToString::to_string).collect();
+            let more = skipped.len() - listed.len();
             let more = if more > 0 { format!("; and {more} more") } else { String::new() };
-            let count = self.data.skipped.len();
+            let (count, media) = (skipped.len(), self.data.dataset().media());
             observer(Event::Warning(format!(
-                "skipped {count} unreadable images: {}{more}",
+                "skipped {count} unreadable {media}: {}{more}",
                 listed.join("; ")
             )));
         }
@@ -311,9 +309,9 @@ impl Training {
         }
     }
 
-    /// The images that could not be read.
+    /// The samples that could not be read.
     pub fn skipped(&self) -> &[Skipped] {
-        &self.data.skipped
+        self.data.skipped()
     }
 
     /// What is about to be trained. Two steps on a throwaway copy of the network measure its cost.
@@ -353,7 +351,9 @@ impl Training {
             samples: self.train.len(),
             classes: if self.labels.is_some() { self.file.classes.len() } else { 0 },
             held_out: self.held_out.len(),
-            skipped: self.data.skipped.len(),
+            skipped: self.skipped().len(),
+            media: self.data.dataset().media(),
+            rate: recipe.signal.as_ref().and_then(|signal| signal.rate),
             size: config.size,
             channels: config.channels,
             batch: samples,
@@ -432,16 +432,23 @@ impl Training {
     }
 
     fn feed(&self, batches: Vec<Vec<usize>>, epoch: usize, first: usize) -> Result<Feed, TrainError> {
-        let views = self.pipelines.clone();
-        let (data, seed) = (Arc::clone(&self.data), self.file.recipe.seed);
+        let (count, seed) = (self.method.views(), self.file.recipe.seed);
         let epoch = self.method.views_return().map_or(epoch as u64, |after| epoch as u64 % after);
+        let threads = rayon::current_num_threads();
+        let (data, views) = match &self.pipeline {
+            Pipeline::Signals { data, views, .. } => {
+                let (data, views) = (Arc::clone(data), (Arc::clone(views), count));
+                let loader = SignalLoader::start(data, views, batches, seed, epoch, first, threads, AHEAD)?;
+                return Ok(Feed::Signals { loader, device: self.device.clone() });
+            }
+            Pipeline::Images { data, each, .. } => (Arc::clone(data), each.clone()),
+        };
         if let Some(made_by) = &self.device_views {
             let mut batches = batches.into_iter();
             batches.by_ref().take(first).for_each(drop);
             let made_by = Arc::clone(made_by);
             return Ok(Feed::Device(DeviceFeed { made_by, data, views, batches, seed, epoch }));
         }
-        let threads = rayon::current_num_threads();
         let loader = Loader::start(data, views, batches, seed, epoch, first, threads, AHEAD)?;
         Ok(Feed::Host { loader, device: self.device.clone() })
     }
@@ -530,9 +537,9 @@ impl Training {
         if let Some(latest) = latest.filter(|_| report) {
             let rate = pace.lap();
             let views_left = (steps - self.state.step) * views;
-            let [_, dim] = found.encoded.dims();
-            let encoded: Vec<f32> =
-                found.encoded.into_data().convert::<f32>().try_to_vec().unwrap_or_default();
+            let shown = self.method.shown(found.encoded, samples.len());
+            let [_, dim] = shown.dims();
+            let encoded: Vec<f32> = shown.into_data().convert::<f32>().try_to_vec().unwrap_or_default();
             let encoded = Vectors::new(&encoded, dim)?;
             let spectrum = spectrum(encoded)?;
             // A network that has seen nothing yet has not collapsed, and classes may lie in few directions.
@@ -597,9 +604,9 @@ impl Training {
     }
 
     fn cast(&self, samples: &[usize]) -> Cast {
-        let ids = samples.iter().map(|&i| self.data.dataset.sample(i).id.clone()).collect();
+        let ids = samples.iter().map(|&i| self.data.dataset().sample(i).id.clone()).collect();
         let labels = self.labels.as_ref().map_or(Vec::new(), |all| samples.iter().map(|&i| all[i]).collect());
-        Cast { ids, labels, classes: self.data.dataset.classes().to_vec() }
+        Cast { ids, labels, classes: self.data.dataset().classes().to_vec() }
     }
 
     /// Reads the losses of all steps so far into the epoch's sums; the latest, if there was any to read.
@@ -617,7 +624,7 @@ impl Training {
     }
 
     fn not_finite(&self, loss: f64, step: usize, samples: &[usize]) -> TrainError {
-        let ids = samples.iter().take(5).map(|&i| self.data.dataset.sample(i).id.as_str());
+        let ids = samples.iter().take(5).map(|&i| self.data.dataset().sample(i).id.as_str());
         TrainError::NonFinite {
             loss,
             step,
@@ -684,39 +691,16 @@ impl Training {
             data: self.file.fingerprint.clone(),
             classes: if needs_labels { self.file.classes.clone() } else { Vec::new() },
             network,
-            normalize: self.views.config().normalize.clone(),
+            normalize: match &self.pipeline {
+                Pipeline::Images { views, .. } => views.config().normalize.clone(),
+                Pipeline::Signals { .. } => Normalize::default(),
+            },
+            signal: match &self.pipeline {
+                Pipeline::Images { .. } => None,
+                Pipeline::Signals { input, .. } => Some(input.clone()),
+            },
         }
     }
-}
-
-/// The pipeline of each view.
-///
-/// # Errors
-/// When a setting is out of range, or views differ in size under an encoder that is made for one.
-fn pipelines(
-    recipe: &Recipe,
-    method: &dyn Method,
-    views: &ViewConfig,
-    network: &NetworkConfig,
-) -> Result<Vec<Arc<Views>>, TrainError> {
-    let all = method.pipelines(views, network.size);
-    let fixed =
-        matches!(network.encoder, EncoderConfig::LeNet {} | EncoderConfig::Mlp(_) | EncoderConfig::LuNet(_));
-    let other = all.iter().map(|(_, size)| *size).find(|size| *size != network.size);
-    if let Some(size) = other {
-        if fixed {
-            let wanted = "one that takes images of every size, such as small-conv or resnet18: this method has small crops";
-            return Err(TrainError::setting("encoder", recipe.encoder.to_string(), wanted));
-        }
-        if let EncoderConfig::Vit(vit) = &network.encoder
-            && !size.is_multiple_of(vit.patch)
-        {
-            let wanted = format!("a multiple of the encoder's patch, {}", vit.patch);
-            return Err(TrainError::setting("method.small-size", size, wanted));
-        }
-    }
-    let made = all.iter().map(|(config, size)| Ok(Arc::new(Views::new(config, *size, network.channels)?)));
-    made.collect()
 }
 
 /// The method's memory as it begins.
@@ -764,24 +748,27 @@ fn prepare(
     dataset: &Dataset,
     recipe: &Recipe,
     observer: &mut dyn FnMut(Event<'_>),
-) -> Result<Prepared, TrainError> {
-    let config = network_config(recipe);
-    let options = PrepareOptions::new(config.channels, prepared_side(config.size));
+) -> Result<Samples, TrainError> {
     let mut progress = |done, total| observer(Event::Preparing { done, total });
-    Ok(Prepared::prepare(dataset, &options, &mut progress)?)
+    Samples::prepare(dataset, recipe, &network_config(recipe), &mut progress)
 }
 
-/// The kin of the images, where the recipe says them by a rule.
-fn kin_graph(recipe: &Recipe, data: &Prepared) -> Result<Option<KinGraph>, TrainError> {
-    Ok(recipe.kin.as_ref().map(|rule| rule.graph(&data.dataset)).transpose()?)
+/// The kin of the samples, where the recipe says them by a rule.
+fn kin_graph(recipe: &Recipe, data: &Samples) -> Result<Option<KinGraph>, TrainError> {
+    Ok(recipe.kin.as_ref().map(|rule| rule.graph(data.dataset())).transpose()?)
 }
 
 /// Fills in what the recipe leaves to the data and the method.
-pub(crate) fn resolve(recipe: Recipe, data: &Summary) -> Recipe {
+pub(crate) fn resolve(recipe: Recipe, data: &Summary) -> Result<Recipe, TrainError> {
+    signals::check_media(&recipe, data.media)?;
+    let recipe = if data.media.is_signal() { signals::resolve(recipe, data) } else { recipe };
     let usual = data.sizes.first().map_or(USUAL_SIZE, |s| s.width.min(s.height));
+    let size = recipe.size.unwrap_or(usual.clamp(8, USUAL_SIZE));
     let colour = data.channels.iter().any(|c| c.channels == 3);
-    Recipe {
-        size: Some(recipe.size.unwrap_or(usual.clamp(8, USUAL_SIZE))),
+    let views = || recipe.method.build().ok().map(|method| method.default_views());
+    let images = data.media == Media::Images;
+    Ok(Recipe {
+        size: images.then_some(size),
         channels: Some(recipe.channels.unwrap_or(if colour { 3 } else { 1 })),
         embedding: Some(recipe.embedding.unwrap_or(recipe.method.embedding())),
         attributes: recipe.attributes.as_deref().map(absolute),
@@ -789,9 +776,9 @@ pub(crate) fn resolve(recipe: Recipe, data: &Summary) -> Recipe {
             KinRule::Pairs(path) => KinRule::Pairs(absolute(&path)),
             rule => rule,
         }),
-        views: recipe.views.clone().or_else(|| recipe.method.build().ok().map(|m| m.default_views())),
+        views: if images { recipe.views.clone().or_else(views) } else { None },
         ..recipe
-    }
+    })
 }
 
 /// The network of a resolved recipe.
@@ -799,7 +786,10 @@ fn network_config(recipe: &Recipe) -> NetworkConfig {
     NetworkConfig {
         encoder: recipe.encoder.clone(),
         channels: recipe.channels.unwrap_or(3),
-        size: recipe.size.unwrap_or(USUAL_SIZE),
+        size: match &recipe.signal {
+            Some(_) => signals::length(recipe),
+            None => recipe.size.unwrap_or(USUAL_SIZE),
+        },
         embedding: recipe.embedding.filter(|e| *e > 0),
         projector: recipe.method.projector(),
     }
@@ -853,8 +843,9 @@ mod tests {
             let mut training = Training::begin(recipe, &data, &out, &device, &mut |_| {}).unwrap();
             assert!(training.device_views.is_none(), "the CPU's loader is ahead of its step");
             if on_device {
-                let views = Arc::clone(&training.views);
-                let loaded = DeviceViews::load(&training.data, &training.train, views, &device, MOST_BYTES);
+                let Pipeline::Images { data, views, .. } = &training.pipeline else { panic!("images") };
+                let (train, views) = (&training.train, Arc::clone(views));
+                let loaded = DeviceViews::load(data, train, views, &device, MOST_BYTES);
                 training.device_views = loaded.unwrap().map(Arc::new);
                 assert!(training.device_views.is_some());
             }

@@ -9,6 +9,7 @@ mod batch_all;
 mod batch_hard;
 mod byol;
 mod contrastive;
+mod cpc;
 mod dino;
 mod drlim;
 mod exemplar_cnn;
@@ -34,7 +35,8 @@ mod unlabelled;
 mod vicreg;
 mod w_mse;
 
-use nearkin_data::{Crop, DataError, Jitter, KinGraph, Sampler, ViewConfig};
+use burn::tensor::Tensor;
+use nearkin_data::{Crop, DataError, Jitter, KinGraph, Media, Sampler, SignalViewConfig, ViewConfig};
 use nearkin_loss::ProxyInit;
 use nearkin_net::MlpConfig;
 use nearkin_sweep::{Graph, Kin, Metric, SameLabel, SweepError};
@@ -45,6 +47,7 @@ pub use batch_all::BatchAllMethod;
 pub use batch_hard::BatchHardMethod;
 pub use byol::Byol;
 pub use contrastive::ContrastiveMethod;
+pub use cpc::{CpcMethod, Negatives};
 pub use dino::Dino;
 pub use drlim::DrLimMethod;
 pub use exemplar_cnn::{Classifier, ExemplarCnn};
@@ -129,6 +132,14 @@ pub trait Method: Send + Sync {
     /// The augmentation that suits the method, when the recipe names none.
     fn default_views(&self) -> ViewConfig;
 
+    /// The same for sounds and series.
+    fn default_signal_views(&self, media: Media) -> SignalViewConfig {
+        match media {
+            Media::Sounds => SignalViewConfig::sound(),
+            _ => SignalViewConfig::series(),
+        }
+    }
+
     /// The pipeline of each view and the side of its square, made from the recipe's views and size: all alike, unless the method
     /// has small crops beside large ones.
     fn pipelines(&self, views: &ViewConfig, size: usize) -> Vec<(ViewConfig, usize)> {
@@ -142,6 +153,11 @@ pub trait Method: Send + Sync {
 
     /// How the loss of a step is taken.
     fn objective(&self) -> Objective<'_>;
+
+    /// Of what a batch of so many samples was encoded to, the part whose spread and rank are reported.
+    fn shown(&self, encoded: Tensor<2>, _samples: usize) -> Tensor<2> {
+        encoded
+    }
 
     /// How the class vectors begin that are trained beside the network, for methods that compare with such proxies.
     fn proxies(&self) -> Option<ProxyInit> {
@@ -265,7 +281,7 @@ macro_rules! methods {
 }
 
 methods! {
-    25,
+    26,
     Drlim(DrLimMethod),
     Contrastive(ContrastiveMethod),
     Facenet(FaceNetMethod),
@@ -291,6 +307,7 @@ methods! {
     Dino(Dino),
     Mae(Mae),
     IJepa(IJepa),
+    Cpc(CpcMethod),
 }
 
 /// A random crop, a flip and a little light: what keeps a class the same class. Hue stays, since it often tells classes

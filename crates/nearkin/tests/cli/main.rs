@@ -6,6 +6,7 @@ mod protocols;
 mod reproduce;
 #[cfg(unix)]
 mod resume;
+mod signals;
 mod tables;
 mod unlabelled;
 mod whole_way;
