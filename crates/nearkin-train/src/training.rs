@@ -14,7 +14,7 @@ use nearkin_loss::memory::MemoryError;
 use nearkin_loss::miners::Census;
 use nearkin_loss::{Figures, LossError, Sides};
 use nearkin_net::weights::import_backbone;
-use nearkin_net::{EncoderConfig, Network, NetworkConfig};
+use nearkin_net::{Network, NetworkConfig};
 use nearkin_sweep::Vectors;
 
 use crate::checkpoint::{Checkpoints, State};
