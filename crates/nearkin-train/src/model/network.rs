@@ -5,15 +5,17 @@ use std::sync::Arc;
 
 use burn::module::Module;
 use burn::tensor::{Device, Tensor, TensorData};
+use nearkin_data::random::{Purpose, stream};
 use nearkin_data::table::Matrix;
 use nearkin_data::{
-    Dataset, Loader, Media, Normalize, PrepareOptions, Prepared, PreparedSignals, SignalOptions, ViewConfig,
-    Views,
+    Dataset, Image, Loader, Media, Normalize, PrepareOptions, Prepared, PreparedSignals, SignalOptions,
+    ViewConfig, Views,
 };
 use nearkin_loss::LossError;
 use nearkin_net::weights::{load_safetensors, save_safetensors};
 use nearkin_net::{Network, NetworkConfig};
 use nearkin_sweep::Metric;
+use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
 use super::{ModelCard, WEIGHTS, write_card};
@@ -176,6 +178,26 @@ impl NetworkModel {
         embed_views(&self.network, &self.card, &self.device, &eval_views(&self.card), data, &all, progress)
     }
 
+    /// Embeds images that are no data set, each prepared by [`prepare_options`](Self::prepare_options); row-major `[n, dimension]`.
+    /// An image has the same embedding as in a data set, up to the rounding of a batch of another size.
+    ///
+    /// # Errors
+    /// When an image has another number of channels than the network takes.
+    pub fn embed_images(&self, images: &[&Image]) -> Result<Vec<f32>, TrainError> {
+        let views = Views::new(&eval_views(&self.card), self.card.network.size, self.card.network.channels)?;
+        let mut vectors = Vec::with_capacity(images.len() * self.card.dimension);
+        for images in images.chunks(BATCH) {
+            let mut pixels = vec![0.0; images.len() * views.values()];
+            // The views have no randomness, but drawing none of it takes a generator.
+            pixels.par_chunks_mut(views.values()).zip(images).try_for_each(|(view, image)| {
+                views.apply(image, &mut stream(0, 0, 0, 0, Purpose::View), view)
+            })?;
+            let shape = [images.len(), views.channels(), views.size(), views.size()];
+            vectors.extend(forward(&self.network, pixels, shape, &self.device)?);
+        }
+        Ok(vectors)
+    }
+
     /// Embeds the mirror image of every image: for test-time augmentation, which averages the two (Hermans et al. 2017).
     ///
     /// # Errors
@@ -253,17 +275,27 @@ fn embed_views(
     samples: &[usize],
     progress: &mut dyn FnMut(usize, usize),
 ) -> Result<Vec<f32>, TrainError> {
-    let device = if device.is_autodiff() { device.clone().inner() } else { device.clone() };
     let views = Views::new(views, card.network.size, card.network.channels)?;
     let mut vectors = Vec::with_capacity(samples.len() * card.dimension);
     for batch in loader(data, views, samples)? {
         let batch = batch?;
-        let embedded = network.embed(Tensor::from_data(TensorData::new(batch.pixels, batch.shape), &device));
-        let values = embedded.into_data().convert::<f32>().try_to_vec::<f32>();
-        vectors.extend(values.map_err(|e| LossError::Read(format!("{e:?}")))?);
+        vectors.extend(forward(network, batch.pixels, batch.shape, device)?);
         progress(vectors.len() / card.dimension, samples.len());
     }
     Ok(vectors)
+}
+
+/// One batch through the network.
+fn forward(
+    network: &Network,
+    pixels: Vec<f32>,
+    shape: [usize; 4],
+    device: &Device,
+) -> Result<Vec<f32>, TrainError> {
+    let device = if device.is_autodiff() { device.clone().inner() } else { device.clone() };
+    let embedded = network.embed(Tensor::from_data(TensorData::new(pixels, shape), &device));
+    let values = embedded.into_data().convert::<f32>().try_to_vec::<f32>();
+    Ok(values.map_err(|e| LossError::Read(format!("{e:?}")))?)
 }
 
 fn loader(data: &Arc<Prepared>, views: Views, samples: &[usize]) -> Result<Loader, TrainError> {

@@ -7,12 +7,14 @@ pub mod devices;
 pub mod embed;
 pub mod eval;
 pub mod fit;
+pub mod gallery;
 pub mod index;
 pub mod map;
 pub mod methods;
 pub mod quickstart;
 pub mod reproduce;
 pub mod search;
+pub mod serve;
 pub mod train;
 
 use std::path::Path;
