@@ -10,6 +10,7 @@
 //! - [`few_shot`] classifies episodes of unseen classes; [`expected_accuracy`] is that of stochastic neighbours.
 //! - [`map_angles`] and [`circular_correlation`] find a known angle on a map, [`variance_explained`] a known factor.
 //! - [`compare_methods`] pairs methods over seeds.
+//! - [`linear_probe`] is the accuracy of a linear classifier on frozen embeddings.
 //! - [`spectrum`] tells a healthy embedding from a collapsed one; [`pca_2d`] draws it on a plane.
 //! - [`neighbourhoods`] tells whether a map shows near what was near: trustworthiness and continuity.
 //! - [`class_overlap`] finds classes that sit on both sides of a class-disjoint split.
@@ -32,6 +33,7 @@ mod few_shot;
 mod figure;
 mod knn;
 mod labeled;
+mod linear_probe;
 mod neighbourhoods;
 mod overlap;
 mod pca;
@@ -55,6 +57,7 @@ pub use few_shot::{FewShot, FewShotClassifier, FewShotOptions, few_shot};
 pub use figure::{Figure, Layer, PALETTE, Panel, Shape, hue, pale};
 pub use knn::{Weighting, knn_accuracy};
 pub use labeled::Labeled;
+pub use linear_probe::{LinearProbe, LinearProbeOptions, linear_probe};
 pub use neighbourhoods::{Neighbourhoods, neighbourhoods};
 pub use overlap::class_overlap;
 pub use pca::pca_2d;

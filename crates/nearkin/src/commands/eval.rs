@@ -18,6 +18,7 @@ use serde_json::Value;
 
 use self::case::{Case, Set};
 pub use self::page::curves;
+use super::Named;
 use crate::cli::OnDevice;
 use crate::failure::Failure;
 use crate::ui::{Ui, table};
@@ -42,9 +43,11 @@ Examples:
 pub struct Args {
     /// A run, or a model folder
     model: PathBuf,
-    /// The labelled images, or rows of a table, that ask
+    /// The labelled images, sounds, series, or rows of a table, that ask
     #[arg(long, value_name = "PATH")]
     data: PathBuf,
+    #[command(flatten)]
+    named: Named,
     /// Of --data, only the part that the run's split made
     #[arg(long, value_name = "PART")]
     part: Option<Part>,
@@ -127,6 +130,7 @@ impl Args {
         Self {
             model,
             data,
+            named: Named::default(),
             part: None,
             reference: None,
             protocol: Protocol::Retrieval,

@@ -5,6 +5,7 @@
 
 mod batch_hard;
 mod characters;
+mod cpc;
 mod drlim;
 mod drlim_4v9;
 mod drlim_pose;
@@ -13,6 +14,7 @@ mod facenet;
 mod n_pair;
 mod nca;
 mod page;
+mod ucr;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -34,7 +36,7 @@ use crate::springs::film;
 use crate::ui::{Ui, duration, table};
 
 /// Every experiment that can be repeated.
-const EXPERIMENTS: [&Experiment; 7] = [
+const EXPERIMENTS: [&Experiment; 9] = [
     &drlim_4v9::EXPERIMENT,
     &drlim_shift::EXPERIMENT,
     &drlim_pose::EXPERIMENT,
@@ -42,6 +44,8 @@ const EXPERIMENTS: [&Experiment; 7] = [
     &batch_hard::EXPERIMENT,
     &n_pair::EXPERIMENT,
     &nca::EXPERIMENT,
+    &cpc::EXPERIMENT,
+    &ucr::EXPERIMENT,
 ];
 
 #[derive(Debug, clap::Args)]
