@@ -97,13 +97,13 @@ impl Digits {
     /// Probes of single vectors, and of the mean and deviation of all vectors of a recording.
     fn probe(&self, [train, test]: &[Features; 2], setting: &Setting<'_>) -> Result<Probed, Failure> {
         let (mut single, mut pooled) = ([0.0; 2], [0.0; 2]);
-        for task in 0..2 {
-            let labels = [&self.train.labels[task], &self.test.labels[task]];
+        let labels = self.train.labels.iter().zip(&self.test.labels);
+        for ((of_train, of_test), (single, pooled)) in labels.zip(single.iter_mut().zip(&mut pooled)) {
             setting.go_on()?;
             let each =
-                [train.each(labels[0], FITTED, setting.seed), test.each(labels[1], usize::MAX, setting.seed)];
-            single[task] = accuracy(each, train.dim)?;
-            pooled[task] = accuracy([train.pooled(labels[0]), test.pooled(labels[1])], 2 * train.dim)?;
+                [train.each(of_train, FITTED, setting.seed), test.each(of_test, usize::MAX, setting.seed)];
+            *single = accuracy(each, train.dim)?;
+            *pooled = accuracy([train.pooled(of_train), test.pooled(of_test)], 2 * train.dim)?;
         }
         Ok(Probed { single, pooled })
     }
