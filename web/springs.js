@@ -33,7 +33,7 @@ export async function openSprings(panel, gallery) {
     const input = make('input', { type: 'range', min: low, max: high, step, value, name, oninput: () => { output.textContent = figure(+input.value); still(); } });
     return make('label', {}, name, output, input);
   };
-  const rate = make('input', { type: 'range', min: -2.5, max: 0, step: 0.1, value: -1.3, 'aria-label': 'speed' });
+  const rate = make('input', { type: 'range', min: -2.5, max: 0, step: 0.1, value: -1, 'aria-label': 'speed' });
   const number = (name, low, high, value) => {
     const output = make('output', {}, `${value}`);
     const input = make('input', { type: 'range', min: low, max: high, value, name, oninput: () => { output.textContent = input.value; scatter(); } });
