@@ -263,7 +263,7 @@ export async function openMap(panel, gallery, app) {
     tip.style.left = `${Math.min(x + 12, box.width - 130)}px`;
     tip.style.top = `${Math.max(4, Math.min(y + 12, box.height - 150))}px`;
     picture(id).then((address) => {
-      if (address && tip.dataset.id === id && !tip.querySelector('img')) tip.prepend(make('img', { src: address, alt: '' }));
+      if (address && tip.dataset.id === id && !tip.querySelector('img')) tip.prepend(pictureOf(id, ''));
     });
   }
 

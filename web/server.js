@@ -116,7 +116,7 @@ export function make(name, attributes = {}, ...children) {
 
 /** An <img> of a row, or a blank where it has no picture. */
 export function pictureOf(id, alt) {
-  const image = make('img', { alt, loading: 'lazy' });
+  const image = make('img', { alt, loading: 'lazy', onload: () => image.classList.toggle('tiny', image.naturalWidth < 64) });
   picture(id).then((address) => {
     if (address) image.src = address;
     else image.replaceWith(make('span', { class: 'blank' }));

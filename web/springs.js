@@ -33,7 +33,7 @@ export async function openSprings(panel, gallery) {
     const input = make('input', { type: 'range', min: low, max: high, step, value, name, oninput: () => { output.textContent = figure(+input.value); still(); } });
     return make('label', {}, name, output, input);
   };
-  const rate = make('input', { type: 'range', min: -2.5, max: 0, step: 0.1, value: -1.3, 'aria-label': 'speed' });
+  const rate = make('input', { type: 'range', min: -2.5, max: 0, step: 0.1, value: -1, 'aria-label': 'speed' });
   const number = (name, low, high, value) => {
     const output = make('output', {}, `${value}`);
     const input = make('input', { type: 'range', min: low, max: high, value, name, oninput: () => { output.textContent = input.value; scatter(); } });
@@ -61,6 +61,8 @@ export async function openSprings(panel, gallery) {
   let busy = false;
   let record = null;
   let moment = 0;
+  /** The strongest springs so far: beside them it shows when others come to rest. */
+  let strongest = { attracting: 0, repelling: 0 };
 
   function describe() {
     const loss = LOSSES.find(({ kind }) => kind === choice.value);
@@ -149,6 +151,7 @@ export async function openSprings(panel, gallery) {
 
   function begin() {
     run(false);
+    strongest = { attracting: 0, repelling: 0 };
     record = source.value === 'film' ? recorded : null;
     lab.hidden = record !== null;
     film.hidden = record === null;
@@ -186,11 +189,11 @@ export async function openSprings(panel, gallery) {
     const at = ([x, y]) => [view.x + x * scale, view.y - y * scale];
     for (const [kind, mark, dash] of [['repelling', 'wrong', [5, 4]], ['attracting', 'right', []]]) {
       const springs = told?.[kind] ?? [];
-      const most = springs.reduce((most, [, , force]) => Math.max(most, force), 1e-30);
+      strongest[kind] = springs.reduce((most, [, , force]) => Math.max(most, force), strongest[kind]);
       pen.strokeStyle = colour(mark);
       pen.setLineDash(dash);
       for (const [i, j, force] of springs) {
-        const strength = force / most;
+        const strength = force / strongest[kind];
         if (strength < 0.02) continue;
         pen.globalAlpha = 0.12 + 0.55 * strength;
         pen.lineWidth = 0.5 + 2.2 * strength;

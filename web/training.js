@@ -46,7 +46,7 @@ export async function openTraining(panel, gallery) {
     const validated = epochs.filter((epoch) => epoch.validation);
     const best = validated.map((epoch) => epoch.validation.precision_at_1).reduce((a, b) => Math.max(a, b), -Infinity);
     tiles.replaceChildren(
-      tile('step', `${count(last.step)} / ${count(last.steps)}`),
+      tile(`step of ${count(last.steps)}`, count(last.step)),
       tile('epoch', `${last.epoch}`),
       tile('loss', figure(last.loss)),
       tile('terms that pull', `${Math.round(100 * last.active)} %`),

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::io::Cursor;
 use std::path::Path;
 
-use image::imageops::{FilterType, thumbnail};
+use image::imageops::thumbnail;
 use image::{DynamicImage, GrayImage, ImageFormat, RgbImage};
 use nearkin_data::{DataError, Dataset, Image, Limits, read_image};
 
@@ -12,8 +12,6 @@ use crate::error::ApiError;
 
 /// The longer side of a picture that is sent.
 const SIDE: u32 = 256;
-/// A picture with a shorter side than this is enlarged by whole factors, so that its pixels stay what they are.
-const TINY: u32 = 64;
 
 /// Where pictures are found.
 pub(crate) struct PictureBook {
@@ -61,10 +59,8 @@ fn encode(image: Image) -> Result<Vec<u8>, ApiError> {
         let scale = f64::from(SIDE) / f64::from(width.max(height));
         let side = |side: u32| ((f64::from(side) * scale).round() as u32).max(1);
         DynamicImage::from(thumbnail(&image, side(width), side(height)))
-    } else if width.max(height) < TINY {
-        let times = TINY / width.max(height);
-        image.resize_exact(width * times, height * times, FilterType::Nearest)
     } else {
+        // Its own pixels: sent back as a question, it is the same picture.
         image
     };
     let mut png = Cursor::new(Vec::new());
@@ -83,10 +79,10 @@ mod tests {
     }
 
     #[test]
-    fn pictures_are_neither_large_nor_tiny() {
+    fn large_pictures_shrink_and_small_ones_stay_as_they_are() {
         assert_eq!(sides(1000, 500), (256, 128));
         assert_eq!(sides(100, 80), (100, 80));
-        assert_eq!(sides(28, 28), (56, 56));
+        assert_eq!(sides(28, 28), (28, 28));
         assert_eq!(sides(3000, 1), (256, 1));
     }
 

@@ -79,7 +79,7 @@ fn a_row_is_told_with_its_columns_and_its_picture() {
     assert!(item["path"].as_str().unwrap().ends_with("4.png"));
     let picture = server.get("/v1/picture?id=stripes%2F4.png");
     assert_eq!(picture.header("content-type"), Some("image/png"));
-    assert_eq!(image::load_from_memory(&picture.body).unwrap().height(), 48);
+    assert_eq!(image::load_from_memory(&picture.body).unwrap().height(), 24);
     server.get("/v1/item?id=nothing").assert_error(404, "unknown_id");
     server.get("/v1/picture").assert_error(422, "invalid_value");
 }
