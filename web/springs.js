@@ -59,6 +59,7 @@ export async function openSprings(panel, gallery) {
   let told = null;
   let playing = false;
   let busy = false;
+  let changed = false;
   let record = null;
   let moment = 0;
   /** The strongest springs so far: beside them it shows when others come to rest. */
@@ -102,7 +103,11 @@ export async function openSprings(panel, gallery) {
   }
 
   async function advance(steps) {
-    if (busy) return;
+    if (busy) {
+      // What was changed meanwhile is shown as soon as it can be.
+      changed ||= steps === 0;
+      return;
+    }
     busy = true;
     try {
       if (record) turn(moment + steps);
@@ -112,6 +117,10 @@ export async function openSprings(panel, gallery) {
       figures.textContent = error.message;
     }
     busy = false;
+    if (changed) {
+      changed = false;
+      still();
+    }
   }
 
   /** Shows the forces as they are, and moves nothing. */

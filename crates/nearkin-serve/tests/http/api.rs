@@ -23,7 +23,7 @@ fn a_picture_finds_itself() {
         assert_eq!(hits.len(), 5);
         assert_eq!(hits[0]["id"], format!("{class}/3.png"));
         // The same pixels, though they went through the network in other company.
-        assert!(hits[0]["score"].as_f64().unwrap() < 1e-4, "{}", hits[0]);
+        assert!(hits[0]["score"].as_f64().unwrap() < 1e-3, "{}", hits[0]);
         assert_eq!(hits[0]["rank"], 1);
         assert_eq!(hits[0]["label"], class);
     }

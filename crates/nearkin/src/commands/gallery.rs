@@ -13,7 +13,7 @@ use crate::ui::Ui;
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Give an index to see its map and how its classes mix, a run to see its curves while it trains, or both.
-Nothing is changed: `nearkin serve` has the same page, and lets clients add and delete.")]
+`nearkin serve` has the same page.")]
 pub struct Args {
     /// An index made by `nearkin index`
     #[arg(required_unless_present = "run")]
