@@ -43,6 +43,7 @@ impl Fixture {
             projector: None,
         };
         let card = NetworkCard {
+            signal: None,
             nearkin: "0.1.0".into(),
             method: "untrained".into(),
             dimension: DIM,
