@@ -173,7 +173,8 @@ pub fn curves_of<const N: usize>(
     setting: &Setting<'_>,
 ) -> Result<Picture, Failure> {
     let mut panels = Vec::new();
-    let measures: [(&str, fn(&StepReport) -> f64); 2] =
+    type Measure = fn(&StepReport) -> f64;
+    let measures: [(&str, Measure); 2] =
         [("spread of a batch", |s| s.spread), ("effective rank of a batch", |s| s.effective_rank)];
     for (title, of) in measures {
         let mut layers = Vec::new();
