@@ -27,7 +27,6 @@ pub(crate) struct State {
     pub gallery: Gallery,
     pub gate: Gate,
     pub limits: Limits,
-    pub read_only: bool,
     pub requests: Requests,
     /// Bytes of bodies that may still be held.
     pub bodies: Semaphore,
@@ -68,7 +67,6 @@ impl State {
             gallery: Gallery::new(),
             gate: Gate::new(options.token.as_deref(), address)?,
             limits,
-            read_only: options.read_only,
             requests: Requests::default(),
             bodies: Semaphore::new(limits.bodies.min(Semaphore::MAX_PERMITS)),
             embedded: AtomicU64::new(0),
@@ -95,8 +93,13 @@ impl State {
 impl Embedding {
     fn new(model: Model, limits: &Limits) -> Result<Self, ServeError> {
         let (hash, method) = (model.hash().to_owned(), model.method().to_owned());
-        let Encoder::Network(network) = model.encoder else {
-            return Err(ServeError::NoPictures { model: method });
+        let no_pictures = |takes: String| Err(ServeError::NoPictures { model: method.clone(), takes });
+        let network = match model.encoder {
+            Encoder::Network(network) if network.media().is_signal() => {
+                return no_pictures(format!("takes {}", network.media()));
+            }
+            Encoder::Network(network) => network,
+            Encoder::Linear(_) => return no_pictures("is a linear map of a table's columns".into()),
         };
         let dimension = network.card.dimension;
         let embedder = embedder::start(network, limits).map_err(ServeError::Threads)?;

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use nearkin_data::Dataset;
-use nearkin_serve::{Options, Served, Server, Store};
+use nearkin_serve::{Served, Server, Store};
 
 use super::serve::{Listen, open, until_stopped};
 use crate::cli::OnDevice;
@@ -44,6 +44,5 @@ pub fn run(args: Args, ui: &Ui) -> Result<(), Failure> {
         data: args.data.as_deref().map(Dataset::open).transpose()?,
         run: args.run.or(args.model.filter(|folder| folder.join("metrics.jsonl").is_file())),
     };
-    let options = Options { read_only: true, ..args.listen.options()? };
-    until_stopped(Server::start(served, options)?, &what, ui)
+    until_stopped(Server::start(served, args.listen.options()?)?, &what, ui)
 }

@@ -29,9 +29,6 @@ pub struct Args {
     /// Where pictures are found of items that are no files of their own, such as IDX images
     #[arg(long, value_name = "PATH")]
     data: Option<PathBuf>,
-    /// Refuse whatever changes the index
-    #[arg(long)]
-    read_only: bool,
     #[command(flatten)]
     listen: Listen,
     /// The largest body of a request, in MiB
@@ -88,7 +85,7 @@ pub fn run(args: Args, ui: &Ui) -> Result<(), Failure> {
         data: args.data.as_deref().map(Dataset::open).transpose()?,
         run: args.model.filter(|folder| folder.join("metrics.jsonl").is_file()),
     };
-    let options = Options { limits, read_only: args.read_only, ..args.listen.options()? };
+    let options = Options { limits, ..args.listen.options()? };
     until_stopped(Server::start(served, options)?, &args.index, ui)
 }
 
