@@ -14,7 +14,7 @@ use nearkin_train::{
 };
 
 use super::{Data, Experiment, Finding, Outcome, Picture, Setting, Table};
-use crate::commands::read_images;
+use crate::commands::read_samples;
 use crate::failure::Failure;
 
 pub const EXPERIMENT: Experiment = Experiment {
@@ -203,7 +203,7 @@ fn network(model: &Model) -> Result<&nearkin_train::NetworkModel, Failure> {
 }
 
 fn signals(model: &Model, part: &Part, setting: &Setting<'_>) -> Result<Arc<PreparedSignals>, Failure> {
-    match read_images(model, &part.dataset, setting.ui)? {
+    match read_samples(model, &part.dataset, setting.ui)? {
         Inputs::Signals { prepared, .. } => Ok(prepared),
         other => Err(Failure::failed(format!("{} are no sounds", other.noun()))),
     }
