@@ -54,6 +54,16 @@ impl PrepareOptions {
         }
     }
 
+    /// One image as [`Prepared::prepare`] would keep it, so that a sample has the same pixels wherever it comes from.
+    ///
+    /// # Errors
+    /// [`DataError::Setting`] for options out of range, [`DataError::Shape`] for an image whose fields contradict each other.
+    pub fn apply(&self, image: Image) -> Result<Image, DataError> {
+        self.check()?;
+        image.check()?;
+        shrink(&mut Resizer::new(), image, self.channels, self.side)
+    }
+
     fn check(&self) -> Result<(), DataError> {
         if !matches!(self.channels, 1 | 3) {
             return Err(DataError::setting("channels", self.channels, "1 or 3"));

@@ -1,5 +1,6 @@
 //! Files that are either the old one or the whole new one.
 
+use std::ffi::OsString;
 use std::fs::File;
 use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
@@ -32,6 +33,21 @@ impl Staged {
         staged().map_err(IndexError::write(path))
     }
 
+    /// Where the file lies until it has its final name.
+    pub(crate) fn beside(&self) -> &Path {
+        self.file.path()
+    }
+
+    /// Takes the lock that a writer of the file holds, before anyone else can see the file. The lock goes with the handle returned.
+    pub(crate) fn lock(&self) -> Result<File, IndexError> {
+        let locked = || {
+            let file = self.file.as_file().try_clone()?;
+            file.lock()?;
+            Ok(file)
+        };
+        locked().map_err(IndexError::write(&self.path))
+    }
+
     /// Gives the file its final name, replacing what is there.
     pub(crate) fn publish(self) -> Result<(), IndexError> {
         let Self { file, path } = self;
@@ -45,9 +61,42 @@ pub(crate) fn folder(path: &Path) -> &Path {
     path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
 
+/// What the names of temporary files and folders for a file begin with.
+pub(crate) fn prefix(path: &Path) -> OsString {
+    let mut prefix = OsString::from(".nearkin-");
+    prefix.push(path.file_name().unwrap_or_default());
+    prefix.push("-");
+    prefix
+}
+
+/// Removes the temporary files and folders for a file, and for its logs, that a killed process has left. For the only process that writes
+/// the file.
+pub(crate) fn remove_litter(path: &Path) -> io::Result<()> {
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    let is_litter = |found: &str| {
+        let rest = found.strip_prefix(".nearkin-").and_then(|rest| rest.strip_prefix(&*name));
+        rest.and_then(|rest| rest.rsplit_once('-')).is_some_and(|(log, random)| {
+            let random = random.strip_suffix(".tmp").unwrap_or(random);
+            let is_log = log.starts_with('.') && log.ends_with(".log");
+            (log.is_empty() || is_log) && random.bytes().all(|b| b.is_ascii_alphanumeric())
+        })
+    };
+    for entry in std::fs::read_dir(folder(path))? {
+        let entry = entry?;
+        if entry.file_name().to_str().is_some_and(is_litter) {
+            match entry.file_type()?.is_dir() {
+                true => std::fs::remove_dir_all(entry.path())?,
+                false => std::fs::remove_file(entry.path())?,
+            }
+        }
+    }
+    Ok(())
+}
+
 fn beside(path: &Path) -> io::Result<NamedTempFile> {
+    let prefix = prefix(path);
     let mut builder = Builder::new();
-    builder.prefix(".nearkin-").suffix(".tmp");
+    builder.prefix(&prefix).suffix(".tmp");
     // A temporary file is private by default; this one becomes an ordinary file, so the umask decides.
     #[cfg(unix)]
     builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
@@ -86,6 +135,29 @@ mod tests {
         Staged::write(&path, |w| w.write_all(b"new")).unwrap().publish().unwrap();
         assert_eq!(std::fs::read(&path).unwrap(), b"new");
         assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn litter_of_a_file_is_removed_and_that_of_no_other() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.index");
+        let log = folder.path().join("a.index.00112233aabbccdd.log");
+        let write = |w: &mut BufWriter<&mut File>| w.write_all(b"x");
+        let others = ["a.index-2", "a", "b.index", "a.index.parquet"].map(|name| folder.path().join(name));
+        let mut kept = Vec::new();
+        for (path, own) in
+            [(&path, true), (&log, true)].into_iter().chain(others.iter().map(|path| (path, false)))
+        {
+            let (_, left) = Staged::write(path, write).unwrap().file.keep().unwrap();
+            kept.push((left, own));
+        }
+        std::fs::create_dir(folder.path().join(".nearkin-a.index-Ab3dE9")).unwrap();
+        std::fs::write(&path, "x").unwrap();
+        remove_litter(&path).unwrap();
+        for (left, own) in kept {
+            assert_eq!(left.exists(), !own, "{}", left.display());
+        }
+        assert!(path.exists() && !folder.path().join(".nearkin-a.index-Ab3dE9").exists());
     }
 
     #[test]

@@ -9,10 +9,11 @@ use nearkin_sweep::{Metric, Vectors};
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
-use crate::atomic::{Staged, folder};
+use crate::atomic::{Staged, folder, prefix};
 use crate::embeddings::Embeddings;
 use crate::error::{Fault, IndexError};
 use crate::graph::{self, MOST_ROWS};
+use crate::growing::Ownership;
 use crate::layout::{ALIGNMENT, HEADER, Header, Metadata, Role};
 
 /// How an index is searched.
@@ -107,49 +108,70 @@ pub struct Summary {
 /// Builds an index of a table and writes it to `path`, one file; the extension `.index` is customary.
 ///
 /// For cosine the vectors are stored with unit length (a zero vector as it is: its cosine is 0 with everything). The
-/// same table and settings give the same file. `progress` is called now and then on the calling thread.
+/// same table and settings give the same file. An index that was there is replaced, with what was added to it. `progress` is called now and then on the calling thread.
 ///
 /// A graph is built on one thread: threads that insert at once would race, and no two graphs would be equal.
 ///
 /// # Errors
 /// When the table is not [valid](Embeddings::validate), a setting is out of range, a squared length overflows f32 (not
-/// for cosine), or the file cannot be written; an index that was there is then as it was.
+/// for cosine), someone is writing to the index that is there, or the file cannot be written; an index that was there is then as
+/// it was.
 pub fn build(
     embeddings: &Embeddings,
     path: &Path,
     options: BuildOptions,
     progress: &mut dyn FnMut(Progress),
 ) -> Result<Summary, IndexError> {
-    if cfg!(target_endian = "big") {
-        return Err(IndexError::BigEndian);
-    }
     embeddings.validate()?;
-    options.kind.check(embeddings.len())?;
     let metric =
         options.metric.or(embeddings.origin.as_ref().map(|origin| origin.metric)).unwrap_or_default();
-    let vectors = embeddings.vectors()?;
+    let data = stored(embeddings.vectors()?, metric)?;
+    let owned = Ownership::of_replaced(path)?;
+    let (staged, summary) = stage(embeddings, &data, path, metric, options.kind, progress)?;
+    staged.publish()?;
+    owned.remove_logs()?;
+    Ok(summary)
+}
+
+/// Vectors as an index stores them: for cosine, of unit length.
+pub(crate) fn stored(vectors: Vectors<'_>, metric: Metric) -> Result<Cow<'_, [f32]>, IndexError> {
     if let Some(row) = find_too_long(vectors, metric) {
         return Err(IndexError::TooLong { what: "row", which: row, metric });
     }
-    let data = if metric == Metric::Cosine {
+    Ok(if metric == Metric::Cosine {
         Cow::Owned(unit_length(vectors))
     } else {
         Cow::Borrowed(vectors.data())
-    };
-    let graph = match options.kind {
+    })
+}
+
+/// Writes the index of a valid table, whose vectors are given as they are stored, beside `path`.
+pub(crate) fn stage(
+    embeddings: &Embeddings,
+    data: &[f32],
+    path: &Path,
+    metric: Metric,
+    kind: Kind,
+    progress: &mut dyn FnMut(Progress),
+) -> Result<(Staged, Summary), IndexError> {
+    if cfg!(target_endian = "big") {
+        return Err(IndexError::BigEndian);
+    }
+    kind.check(embeddings.len())?;
+    let graph = match kind {
         Kind::Exact => Vec::new(),
         Kind::Hnsw { m, ef_construction } => {
             // Beside the index, where there must be room for the graph in any case.
-            let scratch = tempfile::Builder::new().prefix(".nearkin-").tempdir_in(folder(path));
+            let scratch = tempfile::Builder::new().prefix(&prefix(path)).tempdir_in(folder(path));
             let scratch = scratch.map_err(IndexError::write(path))?;
-            let vectors = Vectors::new(&data, embeddings.dim)?;
+            let vectors = Vectors::new(data, embeddings.dim)?;
             let mut linked = |done, total| progress(Progress { stage: Stage::Linking, done, total });
             graph::build(vectors, metric, m, ef_construction, scratch.path(), &mut linked)
                 .map_err(IndexError::write(path))?
         }
     };
-    let bytes = write(embeddings, &data, &graph, path, metric, options.kind, progress)?;
-    Ok(Summary { rows: embeddings.len(), dim: embeddings.dim, metric, kind: options.kind, bytes })
+    let (staged, bytes) = write(embeddings, data, &graph, path, metric, kind, progress)?;
+    Ok((staged, Summary { rows: embeddings.len(), dim: embeddings.dim, metric, kind, bytes }))
 }
 
 /// The first vector whose squared length is so large that a score could overflow, if the metric does not scale.
@@ -185,7 +207,7 @@ fn write(
     metric: Metric,
     kind: Kind,
     progress: &mut dyn FnMut(Progress),
-) -> Result<u64, IndexError> {
+) -> Result<(Staged, u64), IndexError> {
     let mut roles = vec![Role::Id];
     let mut columns: Vec<&[String]> = vec![&embeddings.ids];
     let optional = [(Role::Label, &embeddings.labels), (Role::Path, &embeddings.paths)];
@@ -211,7 +233,7 @@ fn write(
         metadata_checksum: *blake3::hash(&metadata).as_bytes(),
     };
     let total = header.parts().ok_or(Fault::NoRows)?.metadata.end;
-    Staged::write(path, |file| {
+    let staged = Staged::write(path, |file| {
         // The header comes last: it holds the checksum of what follows it.
         file.write_all(&[0; HEADER])?;
         let mut body = Body { file, hasher: blake3::Hasher::new(), written: HEADER, total, progress };
@@ -223,10 +245,9 @@ fn write(
         file.write_all(&metadata)?;
         file.seek(SeekFrom::Start(0))?;
         file.write_all(&header.to_bytes())
-    })?
-    .publish()?;
+    })?;
     progress(Progress { stage: Stage::Writing, done: total, total });
-    Ok(total as u64)
+    Ok((staged, total as u64))
 }
 
 /// The part of the file that is checksummed while it is written.

@@ -154,6 +154,60 @@ pub enum IndexError {
         /// What the system or the library said.
         source: io::Error,
     },
+    /// Another writer has the index.
+    #[error(
+        "{}: another process, or another part of this one, is writing to it: wait until it is done, or write through it",
+        path.display()
+    )]
+    Busy {
+        /// The index.
+        path: PathBuf,
+    },
+    /// Rows to add have another dimension than the index.
+    #[error("{}: rows of {found} dimensions, wanted {wanted}: embed them with the model of the index", path.display())]
+    RowDimension {
+        /// The index.
+        path: PathBuf,
+        /// Dimensions of the rows.
+        found: usize,
+        /// Dimensions of the index.
+        wanted: usize,
+    },
+    /// Rows to add do not say which model made them, and those of the index do, or the other way around.
+    #[error(
+        "{}: of the index's vectors and those to add, only {known} say which model made them, so they cannot be \
+         compared: embed both with one model",
+        path.display()
+    )]
+    UnknownModel {
+        /// The index.
+        path: PathBuf,
+        /// Which of the two is known: `the index's` or `those to add`.
+        known: &'static str,
+    },
+    /// A row to add has the id of one that is there.
+    #[error("{}: has a row '{id}' already: give the new one another id, or replace it", path.display())]
+    IdExists {
+        /// The index.
+        path: PathBuf,
+        /// The id.
+        id: String,
+    },
+    /// A compaction of an index without rows, which no file can hold.
+    #[error("{}: every row is deleted, and an index file holds at least one: add a row, or remove the index", path.display())]
+    NothingLeft {
+        /// The index.
+        path: PathBuf,
+    },
+    /// An earlier write failed in a way that leaves open what is on disk.
+    #[error("{}: an earlier write failed and could not be undone: open the index again", path.display())]
+    Stale {
+        /// The index.
+        path: PathBuf,
+    },
+    /// A selection of rows is of another snapshot.
+    #[error("the rows were selected in another snapshot of the index: select them in this one")]
+    OtherSnapshot,
     /// No neighbours were asked for.
     #[error("k: found 0, wanted at least 1")]
     NoNeighbors,

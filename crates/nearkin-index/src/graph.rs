@@ -258,14 +258,15 @@ impl Graph {
         Ok(Self { loaded, twins, longest })
     }
 
-    /// The rows that a beam of `ef` points comes across near a query, in no order; of equal vectors, the first `k`.
-    /// For cosine the query has unit length.
+    /// The rows that a beam of `ef` points comes across near a query and that `keep` lets through, in no order; of equal vectors, the
+    /// first `k` of these. For cosine the query has unit length.
     pub(crate) fn search(
         &self,
         metric: Metric,
         query: &[f32],
         k: usize,
         ef: usize,
+        keep: impl Fn(usize) -> bool,
     ) -> Result<Vec<usize>, Torn> {
         let scaled: Vec<f32>;
         let query = if metric == Metric::Dot {
@@ -280,9 +281,12 @@ impl Graph {
         let found = self.loaded.with_dependent(|_, graph| graph.search(bytemuck::cast_slice(query), ef, ef));
         let mut rows = Vec::with_capacity(found.len());
         for near in found {
-            let mut row = near.d_id;
-            for _ in 0..k {
-                rows.push(row);
+            let (mut row, mut room) = (near.d_id, k);
+            while room > 0 {
+                if keep(row) {
+                    rows.push(row);
+                    room -= 1;
+                }
                 match *self.twins.get(row).ok_or(Torn)? {
                     NONE => break,
                     // Chains ascend.
@@ -336,7 +340,7 @@ mod tests {
             let graph = load(&part(data, dim, metric, 8, 60), data, dim, metric).unwrap();
             let missed = (0..rows).filter(|&row| {
                 let query = &data[row * dim..(row + 1) * dim];
-                !graph.search(metric, query, rows / 3, 60).unwrap().contains(&row)
+                !graph.search(metric, query, rows / 3, 60, |_| true).unwrap().contains(&row)
             });
             assert_eq!(missed.count(), 0, "{metric}");
         }
@@ -347,7 +351,7 @@ mod tests {
         for data in [vec![1.0], vec![1.0, 1.0]] {
             for metric in [Metric::Cosine, Metric::Dot, Metric::Euclidean] {
                 let graph = load(&part(&data, 1, metric, 4, 10), &data, 1, metric).unwrap();
-                let found = graph.search(metric, &[0.0], 5, 5).unwrap();
+                let found = graph.search(metric, &[0.0], 5, 5, |_| true).unwrap();
                 assert_eq!(found, (0..data.len()).collect::<Vec<_>>());
             }
         }
@@ -372,6 +376,6 @@ mod tests {
         let whole = part(&data, 3, Metric::Dot, 4, 10);
         data[..60].fill(f32::NAN);
         let graph = load(&whole, &data, 3, Metric::Dot).unwrap();
-        assert!(graph.search(Metric::Dot, &[1.0, 2.0, 3.0], 5, 10).is_ok());
+        assert!(graph.search(Metric::Dot, &[1.0, 2.0, 3.0], 5, 10, |_| true).is_ok());
     }
 }

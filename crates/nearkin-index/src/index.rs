@@ -1,27 +1,35 @@
 //! Opening and searching an index.
 
+mod asked;
 pub(crate) mod distance;
+mod exact;
 
 use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
+use fixedbitset::FixedBitSet;
 use memmap2::Mmap;
-use nearkin_sweep::{Metric, Vectors, top_k};
+use nearkin_sweep::{Metric, Vectors};
 use rayon::prelude::*;
 use serde::Serialize;
 
-use crate::build::{Kind, find_too_long, unit_length};
+pub(crate) use self::asked::Asked;
+use crate::build::{Kind, Summary};
 use crate::embeddings::Origin;
 use crate::error::{Damage, IndexError};
 use crate::graph::{Graph, LoadError, Store, Torn};
+use crate::ids::Ids;
 use crate::layout::{HEADER, Header, Metadata, Parts, Role};
 use crate::map::map;
 use crate::texts::Texts;
 
 /// The beam of a search through a graph where none is given: at least this, and at least twice `k`.
 pub const DEFAULT_EF: usize = 100;
+
+/// Rows that are compared one after the other in the time that a walk takes for each of its beam.
+const SCANNED_FOR_ONE: usize = 100;
 
 /// An open index. Its vectors stay on disk and are mapped, so that opening takes milliseconds and several processes
 /// share them; ids and other texts are held in memory. The graph, if any, is loaded into memory by the first search that
@@ -34,6 +42,7 @@ pub struct Index {
     parts: Parts,
     metadata: Metadata,
     columns: Vec<Texts>,
+    ids: OnceLock<Ids>,
     graph: OnceLock<Graph>,
     /// Held while the graph is loaded, so that searches at the same time wait for it and do not each load one.
     loading: Mutex<()>,
@@ -104,7 +113,7 @@ impl Index {
             let detail = format!("{} bytes in an exact index", header.graph_bytes);
             return Err(damaged(Damage::Field { field: "graph", detail }));
         }
-        let (graph, loading) = (OnceLock::new(), Mutex::new(()));
+        let (ids, graph, loading) = (OnceLock::new(), OnceLock::new(), Mutex::new(()));
         Ok(Self {
             path: path.to_owned(),
             map: Arc::new(map),
@@ -112,6 +121,7 @@ impl Index {
             parts,
             metadata,
             columns,
+            ids,
             graph,
             loading,
         })
@@ -239,81 +249,99 @@ impl Index {
         k: usize,
         options: SearchOptions,
     ) -> Result<Vec<Vec<Hit<'_>>>, IndexError> {
-        self.check_queries(queries, k)?;
-        let ef = options.ef.unwrap_or(DEFAULT_EF.max(k.saturating_mul(2))).max(k);
-        let walks = self.kind() != Kind::Exact && !options.exact && ef < self.len();
-        let rows = if walks { self.walk(queries, k, ef)? } else { self.sweep(queries, k)? };
-        let hits =
-            rows.into_par_iter().enumerate().map(|(query, rows)| self.hits(queries.row(query), rows, k));
-        Ok(hits.collect())
-    }
-
-    fn check_queries(&self, queries: Vectors<'_>, k: usize) -> Result<(), IndexError> {
-        if k == 0 {
-            return Err(IndexError::NoNeighbors);
-        }
-        let (found, wanted) = (queries.dim(), self.dim());
-        if found != wanted {
-            return Err(IndexError::QueryDimension { path: self.path.clone(), found, wanted });
-        }
-        if let Some(i) = queries.data().iter().position(|x| !x.is_finite()) {
-            let (query, position, value) = (i / found, i % found, queries.data()[i]);
-            return Err(IndexError::QueryNotFinite { query, position, value });
-        }
-        match find_too_long(queries, self.metric()) {
-            Some(which) => Err(IndexError::TooLong { what: "query", which, metric: self.metric() }),
-            None => Ok(()),
-        }
-    }
-
-    /// Rows near each query, more than `k` where the beam holds more.
-    fn walk(&self, queries: Vectors<'_>, k: usize, ef: usize) -> Result<Vec<Vec<usize>>, IndexError> {
-        let (graph, metric) = (self.graph()?, self.metric());
-        // Squares of a long query would overflow, and for cosine its length does not matter.
-        let unit = if metric == Metric::Cosine { unit_length(queries) } else { Vec::new() };
-        let queries = if metric == Metric::Cosine { Vectors::new(&unit, queries.dim())? } else { queries };
-        let search = |query| graph.search(metric, queries.row(query), k, ef);
-        let rows = (0..queries.len()).into_par_iter().map(search).collect::<Result<_, Torn>>();
-        rows.map_err(|Torn| self.torn())
-    }
-
-    fn sweep(&self, queries: Vectors<'_>, k: usize) -> Result<Vec<Vec<usize>>, IndexError> {
-        // Stored vectors have unit length for cosine, so a dot product ranks alike and need not scale them again.
-        let unit = if self.metric() == Metric::Cosine { unit_length(queries) } else { Vec::new() };
-        let (queries, metric) = match self.metric() {
-            Metric::Cosine => (Vectors::new(&unit, queries.dim())?, Metric::Dot),
-            metric => (queries, metric),
-        };
-        let found = top_k(queries, self.vectors(), metric, k.min(self.len()), false)?;
-        Ok(found.into_iter().map(|row| row.into_iter().map(|neighbor| neighbor.index).collect()).collect())
-    }
-
-    /// The `k` nearest of some rows.
-    fn hits(&self, query: &[f32], rows: Vec<usize>, k: usize) -> Vec<Hit<'_>> {
-        let (vectors, metric) = (self.vectors(), self.metric());
-        let mut hits: Vec<Hit<'_>> = rows
-            .into_iter()
-            .map(|index| Hit {
+        let asked = Asked::new(&self.path, self.dim(), self.metric(), queries, k)?;
+        let rows = self.candidates(&asked, options, None)?;
+        let hits = rows.into_par_iter().enumerate().map(|(query, rows)| {
+            let vectors = self.vectors();
+            let hits = rows.into_iter().map(|index| Hit {
                 index,
                 id: self.id(index),
                 label: self.label(index),
                 path: self.path(index),
-                // Adding 0 turns −0 into 0, so that equal scores tie.
-                score: metric.score(query, vectors.row(index)) + 0.0,
-            })
-            .collect();
-        hits.sort_unstable_by(|a, b| {
-            let by_score = a.score.total_cmp(&b.score);
-            let by_score = if metric.larger_is_nearer() { by_score.reverse() } else { by_score };
-            by_score.then(a.index.cmp(&b.index))
+                score: asked.score(query, vectors.row(index)),
+            });
+            asked.nearest(hits)
         });
-        hits.truncate(k);
-        hits
+        Ok(hits.collect())
     }
 
-    fn text(&self, role: &Role, i: usize) -> Option<&str> {
+    /// Rows near each query, in no order, the `k` nearest among them; only rows of `keep`, if given.
+    pub(crate) fn candidates(
+        &self,
+        asked: &Asked<'_>,
+        options: SearchOptions,
+        keep: Option<&FixedBitSet>,
+    ) -> Result<Vec<Vec<usize>>, IndexError> {
+        let rows = self.len();
+        let kept = keep.map_or(rows, |keep| keep.count_ones(..));
+        let ef = options.ef.unwrap_or(DEFAULT_EF.max(asked.k.saturating_mul(2))).max(asked.k);
+        // Of the rows in a beam, the same share may be found as of all rows.
+        let ef = ef.saturating_mul(rows).div_ceil(kept.max(1));
+        let pays = if keep.is_none() { ef < rows } else { ef.saturating_mul(SCANNED_FOR_ONE) < kept };
+        if self.kind() == Kind::Exact || options.exact || !pays {
+            return asked.scan(self.vectors(), keep);
+        }
+        let graph = self.graph()?;
+        let lets_through = |row: usize| keep.is_none_or(|keep| keep.contains(row));
+        let walk =
+            |query| graph.search(self.metric(), asked.prepared().row(query), asked.k, ef, lets_through);
+        let found = (0..asked.len()).into_par_iter().map(walk).collect::<Result<Vec<_>, Torn>>();
+        let mut found = found.map_err(|Torn| self.torn())?;
+        if keep.is_some() {
+            // What may be found can lie far from a query, and its beam elsewhere.
+            for (query, rows) in
+                found.iter_mut().enumerate().filter(|(_, rows)| rows.len() < asked.k.min(kept))
+            {
+                *rows = asked.only(query).scan(self.vectors(), keep)?.remove(0);
+            }
+        }
+        Ok(found)
+    }
+
+    /// The row with an id. The first call goes through all of them, and takes some bytes a row.
+    pub fn find(&self, id: &str) -> Option<usize> {
+        self.ids.get_or_init(|| Ids::new(self.len(), |row| self.id(row))).find(id, |row| self.id(row))
+    }
+
+    /// What building it would tell.
+    pub(crate) fn summary(&self) -> Summary {
+        let bytes = self.parts.metadata.end as u64;
+        Summary { rows: self.len(), dim: self.dim(), metric: self.metric(), kind: self.kind(), bytes }
+    }
+
+    /// The file.
+    pub(crate) fn file(&self) -> &Path {
+        &self.path
+    }
+
+    /// The [`checksum`](Self::checksum) of the file that lies somewhere now.
+    pub(crate) fn checksum_of(path: &Path) -> Result<[u8; 32], IndexError> {
+        let mut start = Vec::with_capacity(HEADER);
+        let mut file = File::open(path).map_err(IndexError::read(path))?;
+        let size = file.metadata().map_err(IndexError::read(path))?.len();
+        file.by_ref().take(HEADER as u64).read_to_end(&mut start).map_err(IndexError::read(path))?;
+        let parsed = Header::parse(&start, size);
+        let (header, _) = parsed.map_err(|damage| IndexError::Index { path: path.to_owned(), damage })?;
+        Ok(header.checksum())
+    }
+
+    /// What tells this file from any other: BLAKE3 of its header, which holds those of all else.
+    pub(crate) fn checksum(&self) -> [u8; 32] {
+        self.header.checksum()
+    }
+
+    pub(crate) fn roles(&self) -> &[Role] {
+        &self.metadata.columns
+    }
+
+    /// A column of texts with each distinct one once.
+    pub(crate) fn texts(&self, role: &Role) -> Option<&Texts> {
         let column = self.metadata.columns.iter().position(|other| other == role)?;
-        Some(self.columns[column].get(i)).filter(|text| !text.is_empty())
+        Some(&self.columns[column])
+    }
+
+    pub(crate) fn text(&self, role: &Role, i: usize) -> Option<&str> {
+        Some(self.texts(role)?.get(i)).filter(|text| !text.is_empty())
     }
 
     /// The graph of an index that has one.

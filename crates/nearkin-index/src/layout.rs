@@ -50,6 +50,11 @@ pub(crate) struct Parts {
 }
 
 impl Header {
+    /// BLAKE3 of all fields, and so of the whole file.
+    pub(crate) fn checksum(self) -> [u8; 32] {
+        self.to_bytes()[112..144].try_into().unwrap_or_default()
+    }
+
     pub(crate) fn to_bytes(self) -> [u8; HEADER] {
         let mut bytes = [0; HEADER];
         bytes[0..8].copy_from_slice(MAGIC);
@@ -129,13 +134,34 @@ pub(crate) struct Metadata {
 }
 
 /// What a column of texts is.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub(crate) enum Role {
     Id,
     Label,
     Path,
     Column(String),
+}
+
+impl Role {
+    /// The column that is called so.
+    pub(crate) fn named(name: String) -> Self {
+        match &name[..] {
+            "id" => Self::Id,
+            "label" => Self::Label,
+            "path" => Self::Path,
+            _ => Self::Column(name),
+        }
+    }
+
+    pub(crate) fn name(&self) -> &str {
+        match self {
+            Self::Id => "id",
+            Self::Label => "label",
+            Self::Path => "path",
+            Self::Column(name) => name,
+        }
+    }
 }
 
 impl Metadata {

@@ -79,14 +79,28 @@ impl Texts {
         Ok(Self { text, ends, codes })
     }
 
+    /// What a function makes of each row's text. Texts that repeat themselves are looked at once.
+    pub(crate) fn map<T: Copy>(&self, rows: usize, of: impl Fn(&str) -> T) -> Vec<T> {
+        match &self.codes {
+            None => (0..rows).map(|row| of(self.get(row))).collect(),
+            Some(codes) => {
+                let distinct: Vec<T> = (0..self.ends.len()).map(|i| of(self.distinct(i))).collect();
+                codes.iter().map(|code| distinct[*code as usize]).collect()
+            }
+        }
+    }
+
+    fn distinct(&self, i: usize) -> &str {
+        let start = if i == 0 { 0 } else { self.ends[i - 1] as usize };
+        &self.text[start..self.ends[i] as usize]
+    }
+
     /// The text of a row.
     ///
     /// # Panics
     /// When there is no such row.
     pub(crate) fn get(&self, row: usize) -> &str {
-        let i = self.codes.as_ref().map_or(row, |codes| codes[row] as usize);
-        let start = if i == 0 { 0 } else { self.ends[i - 1] as usize };
-        &self.text[start..self.ends[i] as usize]
+        self.distinct(self.codes.as_ref().map_or(row, |codes| codes[row] as usize))
     }
 }
 
@@ -122,6 +136,7 @@ mod tests {
         for (row, text) in column.iter().enumerate() {
             assert_eq!(texts.get(row), text);
         }
+        assert_eq!(texts.map(column.len(), str::len), column.iter().map(String::len).collect::<Vec<_>>());
         (texts, bytes.len())
     }
 

@@ -131,14 +131,14 @@ pub fn compare(
                 return Ok(None);
             }
             let model = Model::open(&folder, device)?;
-            let asked = model.read_images(&test, &mut |_, _| {})?;
+            let asked = model.read_samples(&test, &mut |_, _| {})?;
             let vectors = model.embed(&asked, &mut |_, _| {})?;
             let [precision_at_1, r_precision, mean_average_precision_at_r] =
                 measure(&model, &asked, &vectors)?;
             let known_classes = match shared_classes(&of_seed.training_part(&whole)?, &test) {
                 None => None,
                 Some([fit, labels]) => {
-                    let searched = model.read_images(&of_seed.training_part(&whole)?, &mut |_, _| {})?;
+                    let searched = model.read_samples(&of_seed.training_part(&whole)?, &mut |_, _| {})?;
                     Some(known_classes(&model, (&searched, &fit), (&asked, &vectors, &labels))?)
                 }
             };

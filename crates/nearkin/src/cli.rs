@@ -3,7 +3,7 @@
 use clap::{Args, Parser, Subcommand};
 
 use crate::commands::{
-    bench, compare, data, embed, eval, fit, index, map, quickstart, reproduce, search, train,
+    bench, compare, data, embed, eval, fit, gallery, index, map, quickstart, reproduce, search, serve, train,
 };
 use crate::failure::Failure;
 
@@ -19,6 +19,7 @@ Examples:
   nearkin embed runs/a --data photos/ --out photos.parquet       turn photos into vectors
   nearkin index photos.parquet --out photos.index                make them searchable
   nearkin search photos.index --model runs/a --query q.jpg -k 10 find what is near
+  nearkin serve photos.index --model runs/a                      the same over HTTP, and a page to look at them
   nearkin fit nca --data wine.csv --hold-out 0.3 --out runs/wine learn a metric from a table, measure it on unseen rows
   nearkin map --data wine.csv --methods lle,nca --out runs/m     maps of the same rows beside each other";
 
@@ -88,6 +89,10 @@ pub enum Command {
     Index(index::Args),
     /// Find the nearest neighbours of a picture, of a row, or of an indexed item
     Search(search::Args),
+    /// Serve an index over HTTP, with a page to look at it
+    Serve(serve::Args),
+    /// Look at an index, and at a run while it trains, in a page of the browser
+    Gallery(gallery::Args),
     /// Show what nearkin sees in a data set
     Data(data::Args),
     /// List the training methods

@@ -43,6 +43,8 @@ fn run(cli: Cli, ui: &Ui) -> Result<(), Failure> {
         Command::Embed(args) => commands::embed::run(args, ui),
         Command::Index(args) => commands::index::run(args, ui),
         Command::Search(args) => commands::search::run(args, ui),
+        Command::Gallery(args) => commands::gallery::run(args, ui),
+        Command::Serve(args) => commands::serve::run(args, ui),
         Command::Data(args) => commands::data::run(args, ui),
         Command::Methods => commands::methods::run(ui),
         Command::Devices => commands::devices::run(ui),

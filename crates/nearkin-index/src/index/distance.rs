@@ -44,9 +44,42 @@ pub(crate) fn dot(a: &[f32], b: &[f32]) -> f32 {
     )
 }
 
+/// How far some rows of a block are from a query, smaller is nearer: `−a·b` where larger products are nearer, `‖a − b‖²` otherwise.
+pub(crate) fn farness(
+    larger_is_nearer: bool,
+    query: &[f32],
+    block: &[f32],
+    rows: &[u32],
+    out: &mut Vec<f32>,
+) {
+    out.clear();
+    let row = |row: &u32| &block[*row as usize * query.len()..][..query.len()];
+    Arch::new().dispatch(
+        #[inline(always)]
+        || match larger_is_nearer {
+            true => out.extend(rows.iter().map(|r| -sum(query, row(r), |a, b| a * b))),
+            false => out.extend(rows.iter().map(|r| sum(query, row(r), |a, b| (a - b) * (a - b)))),
+        },
+    );
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn blocks_agree_with_single_pairs() {
+        for dim in [1, 15, 16, 40] {
+            let block: Vec<f32> = (0..9 * dim).map(|i| (i % 11) as f32 - 5.0).collect();
+            let query: Vec<f32> = (0..dim).map(|i| (i % 7) as f32 - 3.0).collect();
+            let row = |r: u32| &block[r as usize * dim..][..dim];
+            let (rows, mut out) = ([8, 0, 3], Vec::new());
+            farness(true, &query, &block, &rows, &mut out);
+            assert_eq!(out, rows.map(|r| -dot(&query, row(r))));
+            farness(false, &query, &block, &rows, &mut out);
+            assert_eq!(out, rows.map(|r| squared(&query, row(r))));
+        }
+    }
 
     #[test]
     fn sums_agree_with_the_plain_formula_at_every_length() {

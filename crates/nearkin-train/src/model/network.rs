@@ -5,15 +5,17 @@ use std::sync::Arc;
 
 use burn::module::Module;
 use burn::tensor::{Device, Tensor, TensorData};
+use nearkin_data::random::{Purpose, stream};
 use nearkin_data::table::Matrix;
 use nearkin_data::{
-    Crops, Dataset, Loader, Media, Normalize, PrepareOptions, Prepared, PreparedSignals, SignalOptions,
+    Crops, Dataset, Image, Loader, Media, Normalize, PrepareOptions, Prepared, PreparedSignals, SignalOptions,
     ViewConfig, Views,
 };
 use nearkin_loss::LossError;
 use nearkin_net::weights::{load_safetensors, save_safetensors};
 use nearkin_net::{Network, NetworkConfig};
 use nearkin_sweep::Metric;
+use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
 use super::{ModelCard, WEIGHTS, write_card};
@@ -176,6 +178,27 @@ impl NetworkModel {
         embed_views(&self.network, &self.card, &self.device, &eval_views(&self.card), data, &all, progress)
     }
 
+    /// Embeds images that are no data set, each prepared by [`prepare_options`](Self::prepare_options); row-major `[n, dimension]`.
+    /// An image has the same embedding as in a data set, up to the rounding of a batch of another size.
+    ///
+    /// # Errors
+    /// When an image has another number of channels than the network takes.
+    pub fn embed_images(&self, images: &[&Image]) -> Result<Vec<f32>, TrainError> {
+        let views = Views::new(&eval_views(&self.card), self.card.network.size, self.card.network.channels)?;
+        let mut vectors = Vec::with_capacity(images.len() * self.card.dimension);
+        for images in images.chunks(BATCH) {
+            let mut pixels = vec![0.0; images.len() * views.values()];
+            // The views have no randomness, but drawing none of it takes a generator.
+            pixels.par_chunks_mut(views.values()).zip(images).try_for_each(|(view, image)| {
+                views.apply(image, &mut stream(0, 0, 0, 0, Purpose::View), view)
+            })?;
+            let shape = [images.len(), views.channels(), views.size(), views.size()];
+            let crops = Crops { views: 1, shape, pixels };
+            vectors.extend(forward(&self.network, &self.device, crops, Network::embed)?);
+        }
+        Ok(vectors)
+    }
+
     /// Embeds the mirror image of every image: for test-time augmentation, which averages the two (Hermans et al. 2017).
     ///
     /// # Errors
@@ -296,12 +319,11 @@ fn embed_views(
     samples: &[usize],
     progress: &mut dyn FnMut(usize, usize),
 ) -> Result<Vec<f32>, TrainError> {
-    let device = if device.is_autodiff() { device.clone().inner() } else { device.clone() };
     let views = Views::new(views, card.network.size, card.network.channels)?;
     let mut vectors = Vec::with_capacity(samples.len() * card.dimension);
     for batch in loader(data, vec![Arc::new(views)], samples)? {
         for crops in batch?.crops {
-            vectors.extend(forward(network, &device, crops, Network::embed)?);
+            vectors.extend(forward(network, device, crops, Network::embed)?);
         }
         progress(vectors.len() / card.dimension, samples.len());
     }
@@ -315,7 +337,8 @@ fn forward(
     Crops { pixels, shape, .. }: Crops,
     of: fn(&Network, Tensor<4>) -> Tensor<2>,
 ) -> Result<Vec<f32>, TrainError> {
-    let made = of(network, Tensor::from_data(TensorData::new(pixels, shape), device));
+    let device = if device.is_autodiff() { device.clone().inner() } else { device.clone() };
+    let made = of(network, Tensor::from_data(TensorData::new(pixels, shape), &device));
     let values = made.into_data().convert::<f32>().try_to_vec::<f32>();
     Ok(values.map_err(|e| LossError::Read(format!("{e:?}")))?)
 }

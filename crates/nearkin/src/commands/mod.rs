@@ -7,12 +7,14 @@ pub mod devices;
 pub mod embed;
 pub mod eval;
 pub mod fit;
+pub mod gallery;
 pub mod index;
 pub mod map;
 pub mod methods;
 pub mod quickstart;
 pub mod reproduce;
 pub mod search;
+pub mod serve;
 pub mod train;
 
 use std::path::Path;
@@ -47,13 +49,13 @@ pub struct Named {
 fn read(model: &Model, path: &Path, named: &Named, ui: &Ui) -> Result<Inputs, Failure> {
     match &named.names {
         None => decoded(ui, |progress| Ok(model.read(path, progress)?)),
-        Some(names) => read_images(model, &Dataset::open_named(path, Some(names))?, ui),
+        Some(names) => read_samples(model, &Dataset::open_named(path, Some(names))?, ui),
     }
 }
 
 /// The same of samples of a data set that is open.
-fn read_images(model: &Model, dataset: &Dataset, ui: &Ui) -> Result<Inputs, Failure> {
-    decoded(ui, |progress| Ok(model.read_images(dataset, progress)?))
+fn read_samples(model: &Model, dataset: &Dataset, ui: &Ui) -> Result<Inputs, Failure> {
+    decoded(ui, |progress| Ok(model.read_samples(dataset, progress)?))
 }
 
 fn decoded(
