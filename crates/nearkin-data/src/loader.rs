@@ -96,11 +96,6 @@ impl Loader {
                 Batch { labels: labels(&prepared, &samples), crops: crops.collect(), samples }
             }))
         };
-            Some(pixels?.map(|pixels| {
-                let crops = alike().zip(pixels).map(crops).collect();
-                Batch { labels: labels(&prepared, &samples), crops, samples }
-            }))
-        };
         Epoch::start(len, batches, (seed, epoch), first_batch, threads, ahead, make).map(Self)
     }
 }
@@ -180,7 +175,8 @@ impl Epoch {
         let count = samples.len();
         let views = blocks.iter().map(|(views, _)| views).sum();
         let mut values: Vec<_> = blocks.iter().map(|(views, each)| vec![0.0; views * count * each]).collect();
-        let places = values.iter_mut().zip(blocks).flat_map(|(block, &(_, each))| block.chunks_exact_mut(each));
+        let places =
+            values.iter_mut().zip(blocks).flat_map(|(block, &(_, each))| block.chunks_exact_mut(each));
         let first_views = first_views(samples, views);
         let mut outs: Vec<Vec<_>> = (0..count).map(|_| Vec::with_capacity(views)).collect();
         for (at, out) in places.enumerate() {

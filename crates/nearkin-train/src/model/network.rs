@@ -8,8 +8,8 @@ use burn::tensor::{Device, Tensor, TensorData};
 use nearkin_data::random::{Purpose, stream};
 use nearkin_data::table::Matrix;
 use nearkin_data::{
-    Crops, Dataset, Image, Loader, Media, Normalize, PrepareOptions, Prepared, PreparedSignals, SignalOptions,
-    ViewConfig, Views,
+    Crops, Dataset, Image, Loader, Media, Normalize, PrepareOptions, Prepared, PreparedSignals,
+    SignalOptions, ViewConfig, Views,
 };
 use nearkin_loss::LossError;
 use nearkin_net::weights::{load_safetensors, save_safetensors};
