@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 
 use hyper::StatusCode;
 use nearkin_data::DecodeError;
-use nearkin_index::IndexError;
+use nearkin_index::{FilterError, IndexError};
 use nearkin_train::TrainError;
 use serde_json::{Map, Value, json};
 
@@ -137,6 +137,15 @@ impl From<IndexError> for ApiError {
                     .with("found", found)
                     .with("wanted", wanted)
             }
+            IndexError::RowDimension { found, wanted, .. } => {
+                Self::new(StatusCode::UNPROCESSABLE_ENTITY, "other_dimension", message)
+                    .with("found", found)
+                    .with("wanted", wanted)
+            }
+            IndexError::IdExists { id, .. } => {
+                Self::new(StatusCode::CONFLICT, "id_exists", message).with("id", id)
+            }
+            IndexError::NothingLeft { .. } => Self::new(StatusCode::CONFLICT, "nothing_left", message),
             IndexError::NoNeighbors
             | IndexError::QueryNotFinite { .. }
             | IndexError::TooLong { .. }
@@ -146,6 +155,13 @@ impl From<IndexError> for ApiError {
             }
             _ => Self::internal(message),
         }
+    }
+}
+
+impl From<FilterError> for ApiError {
+    fn from(error: FilterError) -> Self {
+        Self::new(StatusCode::UNPROCESSABLE_ENTITY, "invalid_filter", error.message())
+            .with("position", error.position())
     }
 }
 

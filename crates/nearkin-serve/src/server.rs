@@ -47,8 +47,6 @@ pub struct Options {
     pub address: SocketAddr,
     /// What a client must send as `Authorization: Bearer …`; the page itself, which holds no data, needs none.
     pub token: Option<String>,
-    /// Refuse whatever changes the index.
-    pub read_only: bool,
     /// What a client may ask for.
     pub limits: Limits,
 }
@@ -56,7 +54,7 @@ pub struct Options {
 impl Options {
     /// Listens there, for anyone who can reach it, with the usual limits.
     pub fn at(address: SocketAddr) -> Self {
-        Self { address, token: None, read_only: false, limits: Limits::default() }
+        Self { address, token: None, limits: Limits::default() }
     }
 }
 

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use nearkin_data::Dataset;
-use nearkin_serve::{Options, Served, Server, Store};
+use nearkin_serve::{Served, Server, Store};
 
 use super::serve::{Listen, open, until_stopped};
 use crate::cli::OnDevice;
@@ -39,11 +39,10 @@ pub fn run(args: Args, ui: &Ui) -> Result<(), Failure> {
     }
     let what = args.index.as_ref().or(args.run.as_ref()).cloned().unwrap_or_default();
     let served = Served {
-        index: args.index.as_deref().map(Store::open).transpose()?,
+        index: args.index.as_deref().map(Store::open_read_only).transpose()?,
         model: args.model.as_deref().map(|path| open(path, &args.device)).transpose()?,
         data: args.data.as_deref().map(Dataset::open).transpose()?,
         run: args.run.or(args.model.filter(|folder| folder.join("metrics.jsonl").is_file())),
     };
-    let options = Options { read_only: true, ..args.listen.options()? };
-    until_stopped(Server::start(served, options)?, &what, ui)
+    until_stopped(Server::start(served, args.listen.options()?)?, &what, ui)
 }

@@ -83,12 +83,16 @@ pub fn run(args: Args, ui: &Ui) -> Result<(), Failure> {
         ..Limits::default()
     };
     let served = Served {
-        index: Some(Store::open(&args.index)?),
+        index: Some(if args.read_only {
+            Store::open_read_only(&args.index)?
+        } else {
+            Store::open(&args.index)?
+        }),
         model: args.model.as_deref().map(|path| open(path, &args.device)).transpose()?,
         data: args.data.as_deref().map(Dataset::open).transpose()?,
         run: args.model.filter(|folder| folder.join("metrics.jsonl").is_file()),
     };
-    let options = Options { limits, read_only: args.read_only, ..args.listen.options()? };
+    let options = Options { limits, ..args.listen.options()? };
     until_stopped(Server::start(served, options)?, &args.index, ui)
 }
 
@@ -106,7 +110,9 @@ pub fn until_stopped(server: Server, what: &Path, ui: &Ui) -> Result<(), Failure
     ui.print_json(&json!({ "event": "serving", "address": address.to_string(), "what": what }));
     ui.print(format!("serving {} at http://{address}/", what.display()));
     if !address.ip().is_loopback() && std::env::var_os(TOKEN).is_none() {
-        ui.warn(format!("everyone who can reach {address} can search: set {TOKEN} to ask for a token"));
+        ui.warn(format!(
+            "everyone who can reach {address} can search, add and delete: set {TOKEN} to ask for a token"
+        ));
     }
     server.wait();
     ui.note("stopped");
