@@ -4,6 +4,7 @@
 //! it found; the frame here prints it and writes the page and its figures.
 
 mod batch_hard;
+mod calibration;
 mod characters;
 mod drlim;
 mod drlim_4v9;
@@ -34,7 +35,7 @@ use crate::springs::film;
 use crate::ui::{Ui, duration, table};
 
 /// Every experiment that can be repeated.
-const EXPERIMENTS: [&Experiment; 7] = [
+const EXPERIMENTS: [&Experiment; 8] = [
     &drlim_4v9::EXPERIMENT,
     &drlim_shift::EXPERIMENT,
     &drlim_pose::EXPERIMENT,
@@ -42,6 +43,7 @@ const EXPERIMENTS: [&Experiment; 7] = [
     &batch_hard::EXPERIMENT,
     &n_pair::EXPERIMENT,
     &nca::EXPERIMENT,
+    &calibration::EXPERIMENT,
 ];
 
 #[derive(Debug, clap::Args)]
