@@ -4,6 +4,7 @@ use std::fmt::Write as _;
 use std::io;
 use std::path::PathBuf;
 
+use crate::dataset::Media;
 use crate::decode::DecodeError;
 use crate::prepare::Skipped;
 
@@ -30,9 +31,10 @@ pub enum DataError {
     },
     /// The path is no data set of a known kind.
     #[error(
-        "{}: {found}; wanted: a folder of images (one sub-folder a class), an IDX images file \
+        "{}: {found}; wanted: a folder of images or of sounds (one sub-folder a class), an IDX images file \
          (*-images-idx3-ubyte[.gz]) or a folder of them, a CIFAR binary (*.bin[.gz]) or a folder of \
-         them, a CSV manifest with the header path[,label[,split]], or a ZIP of images", path.display()
+         them, series (*.ts[.gz]) or a folder of them, a CSV manifest with the header \
+         path[,label[,split]], or a ZIP of images or sounds", path.display()
     )]
     NotADataset {
         /// The path that was given.
@@ -47,6 +49,29 @@ pub enum DataError {
         path: PathBuf,
         /// What stands there instead.
         found: String,
+    },
+    /// Images and sounds in one data set.
+    #[error(
+        "{}: holds {images} images and {sounds} sounds, but what is compared must be of one kind: give each a \
+         folder of its own", path.display()
+    )]
+    Mixed {
+        /// The data set.
+        path: PathBuf,
+        /// Image files in it.
+        images: usize,
+        /// Sound files in it.
+        sounds: usize,
+    },
+    /// A data set of another medium than is asked for.
+    #[error("{}: holds {found}, wanted {wanted}", path.display())]
+    OtherMedia {
+        /// The data set.
+        path: PathBuf,
+        /// What it holds.
+        found: Media,
+        /// What can be used here.
+        wanted: &'static str,
     },
     /// The split after `#` does not exist.
     #[error("{}: no split \"{wanted}\"; {}", path.display(), available_splits(available))]
@@ -134,10 +159,20 @@ pub enum DataError {
         /// Why.
         source: DecodeError,
     },
-    /// More images were broken than the caller allows.
-    #[error("{}", too_many_broken(*.allowed, *.looked_at, *.total, first))]
+    /// One sound could not be read, or is not as the others are.
+    #[error("{}: {problem}", path.display())]
+    Sound {
+        /// The sound file.
+        path: PathBuf,
+        /// Why.
+        problem: String,
+    },
+    /// More samples were broken than the caller allows.
+    #[error("{}", too_many_broken(*.media, *.allowed, *.looked_at, *.total, first))]
     TooManyBroken {
-        /// How many broken images are allowed.
+        /// What they are.
+        media: Media,
+        /// How many broken ones are allowed.
         allowed: usize,
         /// How many samples had been looked at when it stopped.
         looked_at: usize,
@@ -146,9 +181,9 @@ pub enum DataError {
         /// The first broken ones, ten at most.
         first: Vec<Skipped>,
     },
-    /// Pixels could not be written to or read from the spill file.
+    /// Prepared samples could not be written to or read from the spill file.
     #[error(
-        "{}: cannot {action} the spill file for prepared pixels: {source}; free space there, choose \
+        "{}: cannot {action} the spill file for prepared samples: {source}; free space there, choose \
          another spill_dir, or raise memory_budget", folder.display()
     )]
     Spill {
@@ -259,9 +294,15 @@ fn available_attributes(available: &[String]) -> String {
     }
 }
 
-fn too_many_broken(allowed: usize, looked_at: usize, total: usize, first: &[Skipped]) -> String {
+fn too_many_broken(
+    media: Media,
+    allowed: usize,
+    looked_at: usize,
+    total: usize,
+    first: &[Skipped],
+) -> String {
     let mut text = format!(
-        "more than {allowed} broken images among the first {looked_at} of {total}; mend or remove \
+        "more than {allowed} broken {media} among the first {looked_at} of {total}; mend or remove \
          them. The first:"
     );
     for skipped in first {

@@ -4,6 +4,8 @@
 //! decodes them once and keeps them small, a [`samplers::Sampler`] orders them into batches, and a
 //! [`Loader`] turns every batch into normalised [`Views`] ahead of the training step.
 //!
+//! Sounds and series go the same way as images, through [`PreparedSignals`], [`SignalViews`] and [`SignalLoader`].
+//!
 //! A [`Table`] of features goes another way: [`Features`] turn its columns into vectors.
 //!
 //! Every random draw is a function of (seed, epoch, sample, view, purpose), see [`random`], so a
@@ -27,6 +29,7 @@
 //! ```
 #![forbid(unsafe_code)]
 
+mod ahead;
 mod attributes;
 mod dataset;
 mod decode;
@@ -36,12 +39,18 @@ mod image;
 pub mod kin;
 mod loader;
 mod memory;
+mod mfcc;
+mod names;
 pub mod poses;
 mod prepare;
+mod prepare_signals;
 pub mod random;
 mod resize;
 pub mod samplers;
 mod shifted;
+mod signal;
+mod signal_loader;
+pub mod signal_views;
 mod sources;
 pub mod splits;
 mod store;
@@ -50,21 +59,27 @@ pub mod table;
 pub mod views;
 
 pub use attributes::Attributes;
-pub use dataset::{Dataset, Kind, Sample};
+pub use dataset::{Dataset, Kind, Media, Sample};
 pub use decode::{DecodeError, Limits, decode, read_image};
 pub use error::DataError;
 pub use files::write_whole;
 pub use image::Image;
 pub use kin::KinGraph;
 pub use loader::{Batch, Loader, draw_batch, labels};
+pub use mfcc::{COEFFICIENTS, mfcc};
+pub use names::NamePattern;
 pub use prepare::{PrepareOptions, Prepared, Skipped};
+pub use prepare_signals::{PreparedSignals, SignalOptions};
 pub use resize::Taps;
 pub use samplers::{
     ClassBalanced, ClassNearness, HardClass, Hierarchical, KinPairs, PkSampler, Sampler, Sequential,
     Shuffled, SuperClasses,
 };
 pub use shifted::{DRLIM_SHIFTS, DRLIM_SIDE, shifted};
+pub use signal::Signal;
+pub use signal_loader::{SignalBatch, SignalLoader};
+pub use signal_views::{SignalCrop, SignalViewConfig, SignalViews, Standardize};
 pub use splits::{AttributeValues, ClassList, ClassRanges, Divided, SplitRule};
-pub use summary::{ChannelCount, ClassCount, SizeCount, SplitCount, Summary};
+pub use summary::{ChannelCount, ClassCount, RateCount, SizeCount, SplitCount, Summary};
 pub use table::{FeatureOptions, Features, Table, TableKind, TableOptions};
 pub use views::{Blur, Colour, Crop, Draw, Jitter, Normalize, ViewConfig, Views};

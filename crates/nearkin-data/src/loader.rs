@@ -3,12 +3,12 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::{Receiver, sync_channel};
-use std::thread::JoinHandle;
 
 use rayon::prelude::*;
 use rayon::{ThreadPool, ThreadPoolBuilder};
 
+use crate::ahead::Ahead;
+use crate::dataset::Dataset;
 use crate::error::DataError;
 use crate::prepare::Prepared;
 use crate::random::{Purpose, stream};
@@ -33,13 +33,7 @@ pub struct Batch {
 /// Makes the batches of an epoch in order, ahead of whoever iterates over it.
 ///
 /// Dropping it stops the threads within the time of one view.
-pub struct Loader {
-    batches: Option<Receiver<Result<Batch, DataError>>>,
-    thread: Option<JoinHandle<()>>,
-    stop: Arc<AtomicBool>,
-    next: usize,
-    count: usize,
-}
+pub struct Loader(Ahead<Batch>);
 
 impl Loader {
     /// Starts making `batches[first_batch..]`; a run that resumes within an epoch starts there.
@@ -97,33 +91,11 @@ impl Loader {
             return Err(DataError::Index { index, len });
         }
 
-        let stopped = |error: &dyn std::error::Error| DataError::LoaderStopped {
-            batch: first_batch,
-            problem: format!("cannot start its threads: {error}"),
-        };
-        let pool = ThreadPoolBuilder::new()
-            .num_threads(threads)
-            .thread_name(|i| format!("views-{i}"))
-            .build()
-            .map_err(|error| stopped(&error))?;
         let stop = Arc::new(AtomicBool::new(false));
-        let (sender, receiver) = sync_channel(ahead);
+        let pool = pool_of_views(threads, first_batch)?;
         let work = Work { prepared, views, seed, epoch, pool, stop: Arc::clone(&stop) };
-        let thread = std::thread::Builder::new()
-            .name("batches".into())
-            .spawn(move || {
-                for samples in batches.into_iter().skip(first_batch) {
-                    let Some(batch) = work.make(samples) else {
-                        return; // stopped
-                    };
-                    let failed = batch.is_err();
-                    if sender.send(batch).is_err() || failed {
-                        return;
-                    }
-                }
-            })
-            .map_err(|error| stopped(&error))?;
-        Ok(Self { batches: Some(receiver), thread: Some(thread), stop, next: first_batch, count })
+        let make = move |number: usize| work.make(batches[number].clone());
+        Ahead::start(first_batch, count, ahead, stop, make).map(Self).map_err(cannot_start(first_batch))
     }
 }
 
@@ -132,45 +104,22 @@ impl Iterator for Loader {
 
     /// The next batch; after an error there are no more.
     fn next(&mut self) -> Option<Self::Item> {
-        if self.next == self.count {
-            return None;
-        }
-        match self.batches.as_ref()?.recv() {
-            Ok(Ok(batch)) => {
-                self.next += 1;
-                Some(Ok(batch))
-            }
-            Ok(Err(error)) => {
-                self.next = self.count;
-                Some(Err(error))
-            }
-            // The channel closed with batches due: the thread panicked.
-            Err(_) => {
-                let batch = self.next;
-                self.next = self.count;
-                Some(Err(DataError::LoaderStopped {
-                    batch,
-                    problem: "its thread panicked (see the message above)".into(),
-                }))
-            }
-        }
+        self.0.next()
     }
 
     fn size_hint(&self) -> (usize, Option<usize>) {
-        (0, Some(self.count - self.next))
+        self.0.size_hint()
     }
 }
 
-impl Drop for Loader {
-    fn drop(&mut self) {
-        self.stop.store(true, Ordering::Relaxed);
-        // A thread that waits to hand over a batch wakes up when nobody can take it any more.
-        self.batches = None;
-        if let Some(thread) = self.thread.take() {
-            // A panic there has been reported by `next` or concerns nobody any more.
-            let _ = thread.join();
-        }
-    }
+/// Threads that make views.
+pub(crate) fn pool_of_views(threads: usize, first_batch: usize) -> Result<ThreadPool, DataError> {
+    let builder = ThreadPoolBuilder::new().num_threads(threads).thread_name(|i| format!("views-{i}"));
+    builder.build().map_err(cannot_start(first_batch))
+}
+
+pub(crate) fn cannot_start<E: std::error::Error>(batch: usize) -> impl Fn(E) -> DataError {
+    move |error| DataError::LoaderStopped { batch, problem: format!("cannot start its threads: {error}") }
 }
 
 /// What is random about the views of a batch that are to be made elsewhere, view-major: what the [`Loader`] would draw
@@ -201,11 +150,15 @@ pub fn draw_batch(
 
 /// The label of every sample; `u32::MAX` where there is none.
 pub fn labels(prepared: &Prepared, samples: &[usize]) -> Vec<u32> {
-    samples.iter().map(|&i| prepared.dataset.sample(i).label.unwrap_or(u32::MAX)).collect()
+    labels_in(&prepared.dataset, samples)
+}
+
+pub(crate) fn labels_in(dataset: &Dataset, samples: &[usize]) -> Vec<u32> {
+    samples.iter().map(|&i| dataset.sample(i).label.unwrap_or(u32::MAX)).collect()
 }
 
 /// The number of each sample's first view: a sample that comes again goes on where its views ended.
-fn first_views(samples: &[usize], views: usize) -> Vec<u32> {
+pub(crate) fn first_views(samples: &[usize], views: usize) -> Vec<u32> {
     let mut seen: HashMap<usize, u32> = HashMap::new();
     let first = |&sample: &usize| {
         let next = seen.entry(sample).or_insert(0);

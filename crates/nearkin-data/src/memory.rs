@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use crate::attributes::Attributes;
-use crate::dataset::{Block, Dataset, Kind, Pixels, Sample, Source};
+use crate::dataset::{Block, Content, Dataset, Kind, Media, Sample, Source};
 use crate::error::DataError;
 use crate::image::Image;
 
@@ -51,10 +51,11 @@ impl Dataset {
             .collect();
         Ok(Self::of(Source {
             kind: Kind::Memory,
+            media: Media::Images,
             path: Path::new(name).to_owned(),
             samples,
             classes,
-            pixels: Pixels::Blocks { blocks, rows },
+            content: Content::Blocks { blocks, rows },
             attributes,
             warnings: Vec::new(),
         }))

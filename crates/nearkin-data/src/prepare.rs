@@ -13,7 +13,7 @@ use crate::image::Image;
 use crate::resize::{CropBox, resize};
 use crate::store::{Store, StoreWriter};
 
-/// The most broken images that an error lists.
+/// The most broken samples that an error lists.
 const MOST_LISTED: usize = 10;
 
 /// The long side kept, as a multiple of the short one: a panorama's ends are cut off rather than
@@ -54,6 +54,16 @@ impl PrepareOptions {
         }
     }
 
+    /// One image as [`Prepared::prepare`] would keep it, so that a sample has the same pixels wherever it comes from.
+    ///
+    /// # Errors
+    /// [`DataError::Setting`] for options out of range, [`DataError::Shape`] for an image whose fields contradict each other.
+    pub fn apply(&self, image: Image) -> Result<Image, DataError> {
+        self.check()?;
+        image.check()?;
+        shrink(&mut Resizer::new(), image, self.channels, self.side)
+    }
+
     fn check(&self) -> Result<(), DataError> {
         if !matches!(self.channels, 1 | 3) {
             return Err(DataError::setting("channels", self.channels, "1 or 3"));
@@ -92,6 +102,7 @@ pub struct Prepared {
     pub dataset: Dataset,
     /// The broken ones, in order.
     pub skipped: Vec<Skipped>,
+    channels: usize,
     pixels: Pixels,
 }
 
@@ -127,54 +138,24 @@ impl Prepared {
             && shapes.iter().all(kept_as_is)
         {
             progress(total, total);
-            return Ok(Self { dataset: dataset.clone(), skipped: Vec::new(), pixels: Pixels::Source });
+            let (dataset, skipped) = (dataset.clone(), Vec::new());
+            return Ok(Self { dataset, skipped, channels: options.channels, pixels: Pixels::Source });
         }
 
-        let allowed = ((total as f64 * options.max_skipped_fraction) as usize).max(1);
         let limits = Limits { max_pixels: options.max_pixels };
-        let mut store = StoreWriter::new(options.channels, options.memory_budget, &options.spill_dir);
-        let mut good = Vec::with_capacity(total);
-        let mut skipped = Vec::new();
-        let group = 32 * rayon::current_num_threads();
-        for first in (0..total).step_by(group) {
-            let last = (first + group).min(total);
-            let images: Vec<Result<Image, DataError>> = (first..last)
-                .into_par_iter()
-                .map_init(Resizer::new, |resizer, i| {
-                    let image = dataset.image_within(i, limits)?;
-                    shrink(resizer, image, options.channels, options.side)
-                })
-                .collect();
-            for (i, image) in (first..last).zip(images) {
-                match image {
-                    Ok(image) => {
-                        store.push(image)?;
-                        good.push(i);
-                    }
-                    Err(error) => {
-                        skipped.push(skip(dataset, i, error));
-                        if skipped.len() > allowed {
-                            skipped.truncate(MOST_LISTED);
-                            return Err(DataError::TooManyBroken {
-                                allowed,
-                                looked_at: i + 1,
-                                total,
-                                first: skipped,
-                            });
-                        }
-                    }
-                }
-            }
-            progress(last, total);
-        }
-        if good.is_empty() {
-            let found = match skipped.first() {
-                Some(skipped) => format!("every image is broken; the first: {skipped}"),
-                None => "0 samples to prepare".into(),
-            };
-            return Err(DataError::Empty { path: dataset.path().to_owned(), found });
-        }
-        Ok(Self { dataset: dataset.subset(&good), skipped, pixels: Pixels::Store(store.finish()?) })
+        let mut store = StoreWriter::new(options.memory_budget, &options.spill_dir);
+        let decode = |resizer: &mut Resizer, i| {
+            shrink(resizer, dataset.image_within(i, limits)?, options.channels, options.side)
+        };
+        let keep = |image: Image| store.push([image.width, image.height], image.pixels);
+        let (good, skipped) =
+            keep_good(dataset, options.max_skipped_fraction, Resizer::new, decode, keep, progress)?;
+        Ok(Self {
+            dataset: dataset.subset(&good),
+            skipped,
+            channels: options.channels,
+            pixels: Pixels::Store(store.finish()?),
+        })
     }
 
     /// The number of samples.
@@ -196,7 +177,10 @@ impl Prepared {
     pub fn image(&self, i: usize) -> Result<Image, DataError> {
         match &self.pixels {
             Pixels::Source => self.dataset.image(i),
-            Pixels::Store(store) => store.image(i),
+            Pixels::Store(store) => {
+                let ([width, height], pixels) = (store.size(i)?, store.bytes(i)?);
+                Ok(Image { width, height, channels: self.channels, pixels })
+            }
         }
     }
 
@@ -209,7 +193,7 @@ impl Prepared {
             Pixels::Source if i >= self.len() => Err(DataError::Index { index: i, len: self.len() }),
             // These are in memory, so a probe only looks the numbers up.
             Pixels::Source => self.dataset.probe(i).map(|(width, height, _)| (width, height)),
-            Pixels::Store(store) => store.size(i),
+            Pixels::Store(store) => store.size(i).map(|[width, height]| (width, height)),
         }
     }
 
@@ -232,11 +216,64 @@ impl Prepared {
     }
 }
 
+/// Decodes every sample in parallel and keeps those that are whole, in order; their numbers, and what was skipped. `decode` has
+/// something that its thread uses again.
+pub(crate) fn keep_good<T: Send, S>(
+    dataset: &Dataset,
+    max_skipped_fraction: f64,
+    scratch: impl Fn() -> S + Sync + Send,
+    decode: impl Fn(&mut S, usize) -> Result<T, DataError> + Sync + Send,
+    mut keep: impl FnMut(T) -> Result<(), DataError>,
+    progress: &mut dyn FnMut(usize, usize),
+) -> Result<(Vec<usize>, Vec<Skipped>), DataError> {
+    let (total, media) = (dataset.len(), dataset.media());
+    let allowed = ((total as f64 * max_skipped_fraction) as usize).max(1);
+    let (mut good, mut skipped) = (Vec::with_capacity(total), Vec::new());
+    let group = 32 * rayon::current_num_threads();
+    for first in (0..total).step_by(group) {
+        let last = (first + group).min(total);
+        let decoded: Vec<Result<T, DataError>> =
+            (first..last).into_par_iter().map_init(&scratch, &decode).collect();
+        for (i, sample) in (first..last).zip(decoded) {
+            match sample {
+                Ok(sample) => {
+                    keep(sample)?;
+                    good.push(i);
+                }
+                Err(error) => {
+                    skipped.push(skip(dataset, i, error));
+                    if skipped.len() > allowed {
+                        skipped.truncate(MOST_LISTED);
+                        let looked_at = i + 1;
+                        return Err(DataError::TooManyBroken {
+                            media,
+                            allowed,
+                            looked_at,
+                            total,
+                            first: skipped,
+                        });
+                    }
+                }
+            }
+        }
+        progress(last, total);
+    }
+    if good.is_empty() {
+        let found = match skipped.first() {
+            Some(skipped) => format!("all {media} are broken; the first: {skipped}"),
+            None => "0 samples to prepare".into(),
+        };
+        return Err(DataError::Empty { path: dataset.path().to_owned(), found });
+    }
+    Ok((good, skipped))
+}
+
 fn skip(dataset: &Dataset, i: usize, error: DataError) -> Skipped {
     let sample = dataset.sample(i);
     let path = sample.path.clone().unwrap_or_else(|| (&sample.id).into());
-    // These two begin with the path, which stands beside the reason already.
+    // These begin with the path, which stands beside the reason already.
     let reason = match error {
+        DataError::Sound { problem, .. } => problem,
         DataError::Image { source, .. } => source.to_string(),
         DataError::Read { source, .. } => format!("cannot read: {source}"),
         other => other.to_string(),

@@ -53,6 +53,12 @@ pub fn uniform_between(rng: &mut impl Rng, low: f32, high: f32) -> f32 {
     low + (high - low) * uniform(rng)
 }
 
+/// A number from the standard normal distribution (Box and Muller 1958), by functions that are the same on every machine.
+pub fn normal(rng: &mut impl Rng) -> f32 {
+    let (radius, angle) = (1.0 - uniform(rng), uniform(rng));
+    libm::sqrtf(-2.0 * libm::logf(radius)) * libm::cosf(2.0 * std::f32::consts::PI * angle)
+}
+
 /// True with the given probability: never at 0, always at 1. Takes one `u32` either way.
 pub fn bernoulli(rng: &mut impl Rng, probability: f32) -> bool {
     uniform(rng) < probability
@@ -121,6 +127,14 @@ mod tests {
         assert!(counts.iter().all(|&n| (850..1150).contains(&n)), "{counts:?}");
         assert_eq!(below(&mut rng, 1), 0);
         assert_eq!(below(&mut rng, 0), 0);
+    }
+
+    #[test]
+    fn normal_numbers_have_their_moments() {
+        let mut rng = stream(7, 0, 0, 0, Purpose::Split);
+        let numbers: Vec<f64> = (0..20_000).map(|_| f64::from(normal(&mut rng))).collect();
+        let moment = |power: i32| numbers.iter().map(|x| x.powi(power)).sum::<f64>() / numbers.len() as f64;
+        assert!(moment(1).abs() < 0.03 && (moment(2) - 1.0).abs() < 0.05 && (moment(4) - 3.0).abs() < 0.3);
     }
 
     #[test]

@@ -16,7 +16,7 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-use crate::dataset::Dataset;
+use crate::dataset::{Dataset, parse_range};
 use crate::error::DataError;
 use crate::random::{Purpose, shuffle, stream};
 
@@ -33,9 +33,11 @@ const CLASSES: u32 = 2;
 /// split = { class-fraction = 0.5 }          # half of the classes, chosen by the seed
 /// split = { sample-fraction = 0.8 }         # of each class, chosen by the seed
 /// split = { attribute = { name = "camera", values = ["1", "2"] } }
+/// split = { attribute = { name = "index", values = ["5.."] } }    # whole numbers; also "..5", "5..50", whose end is left out
 /// ```
 ///
-/// As text, on a command line: `classes=0-40`, `classes=apple,pear`, `class-fraction=0.5`, `sample-fraction=0.8`, `camera=1,2`.
+/// As text, on a command line: `classes=0-40`, `classes=apple,pear`, `class-fraction=0.5`, `sample-fraction=0.8`, `camera=1,2`,
+/// `index=5..`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum SplitRule {
@@ -57,7 +59,7 @@ pub enum SplitRule {
 pub struct AttributeValues {
     /// The attribute.
     pub name: String,
-    /// Its values.
+    /// Its values, or ranges of whole numbers.
     pub values: Vec<String>,
 }
 
@@ -66,7 +68,7 @@ impl FromStr for SplitRule {
 
     fn from_str(text: &str) -> Result<Self, DataError> {
         let wrong = || {
-            let wanted = "classes=0-40, classes=NAME,NAME, class-fraction=0.5, sample-fraction=0.8 or ATTRIBUTE=VALUE,VALUE";
+            let wanted = "classes=0-40, classes=NAME,NAME, class-fraction=0.5, sample-fraction=0.8, ATTRIBUTE=VALUE,VALUE or ATTRIBUTE=5..";
             DataError::setting("split", format!("\"{text}\""), wanted)
         };
         let (key, value) = text.split_once('=').ok_or_else(wrong)?;
@@ -186,7 +188,7 @@ impl SplitRule {
             Self::Attribute(AttributeValues { name, values }) => dataset
                 .attribute(name)?
                 .into_iter()
-                .map(|value| value.is_some_and(|value| values.iter().any(|wanted| wanted == value)))
+                .map(|value| value.is_some_and(|value| values.iter().any(|wanted| is_value(wanted, value))))
                 .collect(),
         };
         let side = |wanted: bool| {
@@ -204,6 +206,14 @@ impl SplitRule {
         }
         Ok(Divided { first, second })
     }
+}
+
+/// Whether a value is the one that is wanted, or a whole number in a range `a..b` that is.
+fn is_value(wanted: &str, value: &str) -> bool {
+    let in_range = |(first, end): (usize, Option<usize>)| {
+        value.parse().is_ok_and(|number: usize| number >= first && end.is_none_or(|end| number < end))
+    };
+    wanted == value || parse_range(wanted).is_some_and(in_range)
 }
 
 impl Dataset {

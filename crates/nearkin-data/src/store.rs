@@ -1,27 +1,25 @@
-//! Decoded pixels: in memory up to a budget, the rest in a file without a name.
+//! Decoded samples: in memory up to a budget, the rest in a file without a name.
 
 use std::fs::File;
 use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
 
 use crate::error::DataError;
-use crate::image::Image;
 
-/// Where one image is.
+/// Where the bytes of one sample are.
 enum Place {
     Memory(Box<[u8]>),
     Disk { offset: u64 },
 }
 
 struct Entry {
-    width: usize,
-    height: usize,
+    size: [usize; 2],
+    len: usize,
     place: Place,
 }
 
-/// Images of one channel count, kept in the order they came.
+/// Samples as bytes, each with its size, kept in the order they came. What the two numbers of a size mean is their owner's.
 pub(crate) struct Store {
-    channels: usize,
     entries: Vec<Entry>,
     spill: Option<Spill<File>>,
     in_memory: u64,
@@ -36,7 +34,6 @@ struct Spill<F> {
 
 /// A store that is being filled.
 pub(crate) struct StoreWriter {
-    channels: usize,
     budget: u64,
     folder: PathBuf,
     entries: Vec<Entry>,
@@ -45,30 +42,27 @@ pub(crate) struct StoreWriter {
 }
 
 impl StoreWriter {
-    pub(crate) fn new(channels: usize, budget: u64, folder: &Path) -> Self {
-        Self { channels, budget, folder: folder.to_owned(), entries: Vec::new(), spill: None, in_memory: 0 }
+    pub(crate) fn new(budget: u64, folder: &Path) -> Self {
+        Self { budget, folder: folder.to_owned(), entries: Vec::new(), spill: None, in_memory: 0 }
     }
 
-    pub(crate) fn push(&mut self, image: Image) -> Result<(), DataError> {
-        let len = image.pixels.len() as u64;
-        // Once one image has gone to disk all later ones do, so that memory holds a prefix.
+    pub(crate) fn push(&mut self, size: [usize; 2], bytes: Vec<u8>) -> Result<(), DataError> {
+        let len = bytes.len() as u64;
+        // Once one sample has gone to disk all later ones do, so that memory holds a prefix.
         let place = if self.spill.is_none() && self.in_memory + len <= self.budget {
             self.in_memory += len;
-            Place::Memory(image.pixels.into_boxed_slice())
+            Place::Memory(bytes.into_boxed_slice())
         } else {
             let spill = match &mut self.spill {
                 Some(spill) => spill,
                 None => self.spill.insert(create_spill(&self.folder)?),
             };
             let offset = spill.len;
-            spill
-                .file
-                .write_all(&image.pixels)
-                .map_err(|source| spill_error(&self.folder, "write", source))?;
+            spill.file.write_all(&bytes).map_err(|source| spill_error(&self.folder, "write", source))?;
             spill.len += len;
             Place::Disk { offset }
         };
-        self.entries.push(Entry { width: image.width, height: image.height, place });
+        self.entries.push(Entry { size, len: len as usize, place });
         Ok(())
     }
 
@@ -83,33 +77,31 @@ impl StoreWriter {
             }
             None => None,
         };
-        Ok(Store { channels: self.channels, entries: self.entries, spill, in_memory: self.in_memory })
+        Ok(Store { entries: self.entries, spill, in_memory: self.in_memory })
     }
 }
 
 impl Store {
-    /// Width and height.
-    pub(crate) fn size(&self, i: usize) -> Result<(usize, usize), DataError> {
-        self.entry(i).map(|entry| (entry.width, entry.height))
+    pub(crate) fn size(&self, i: usize) -> Result<[usize; 2], DataError> {
+        self.entry(i).map(|entry| entry.size)
     }
 
     fn entry(&self, i: usize) -> Result<&Entry, DataError> {
         self.entries.get(i).ok_or(DataError::Index { index: i, len: self.entries.len() })
     }
 
-    pub(crate) fn image(&self, i: usize) -> Result<Image, DataError> {
+    pub(crate) fn bytes(&self, i: usize) -> Result<Vec<u8>, DataError> {
         let entry = self.entry(i)?;
-        let pixels = match (&entry.place, &self.spill) {
-            (Place::Memory(pixels), _) => pixels.to_vec(),
+        Ok(match (&entry.place, &self.spill) {
+            (Place::Memory(bytes), _) => bytes.to_vec(),
             (Place::Disk { offset }, Some(spill)) => {
-                let mut pixels = vec![0; entry.width * entry.height * self.channels];
-                read_exact_at(&spill.file, &mut pixels, *offset)
+                let mut bytes = vec![0; entry.len];
+                read_exact_at(&spill.file, &mut bytes, *offset)
                     .map_err(|source| spill_error(&spill.folder, "read", source))?;
-                pixels
+                bytes
             }
             (Place::Disk { .. }, None) => unreachable!("an entry on disk implies a spill file"),
-        };
-        Ok(Image { width: entry.width, height: entry.height, channels: self.channels, pixels })
+        })
     }
 
     pub(crate) fn in_memory(&self) -> u64 {

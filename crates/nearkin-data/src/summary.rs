@@ -6,7 +6,8 @@ use std::path::PathBuf;
 use rayon::prelude::*;
 use serde::Serialize;
 
-use crate::dataset::{Dataset, Kind};
+use crate::dataset::{Dataset, Kind, Media};
+use crate::error::DataError;
 
 /// The most images whose headers [`Dataset::describe`] reads: enough to see what a set is like, and
 /// a second's work on a disk that is not warm.
@@ -20,6 +21,8 @@ const MOST_NAMED: usize = 10;
 pub struct Summary {
     /// The path of the set, without `#split`.
     pub path: PathBuf,
+    /// What it holds.
+    pub media: Media,
     /// How it is stored.
     pub kind: Kind,
     /// The number of samples.
@@ -28,10 +31,14 @@ pub struct Summary {
     pub classes: Vec<ClassCount>,
     /// Samples without a label.
     pub unlabelled: usize,
-    /// How many images were looked at for the two fields below: all, or an even choice of 2,000.
+    /// How many samples were looked at for the four fields below: all, or an even choice of 2,000.
     pub inspected: usize,
     /// Image sizes, most frequent first.
     pub sizes: Vec<SizeCount>,
+    /// Of sounds and series, the fewest, the median and the most steps.
+    pub steps: Option<[usize; 3]>,
+    /// Of sounds, the steps a second, most frequent first.
+    pub rates: Vec<RateCount>,
     /// Channel counts, most frequent first.
     pub channels: Vec<ChannelCount>,
     /// The splits, in the order they first appear.
@@ -60,12 +67,21 @@ pub struct SizeCount {
     pub count: usize,
 }
 
+/// A rate of sounds and how often it was seen.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct RateCount {
+    /// Steps a second.
+    pub rate: u32,
+    /// Sounds of that rate.
+    pub count: usize,
+}
+
 /// A number of channels and how often it was seen.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct ChannelCount {
-    /// 1 (grey) or 3 (RGB).
+    /// Of images 1 (grey) or 3 (RGB).
     pub channels: usize,
-    /// Images with that many.
+    /// Samples with that many.
     pub count: usize,
 }
 
@@ -79,7 +95,7 @@ pub struct SplitCount {
 }
 
 impl Dataset {
-    /// Counts what there is, and reads the headers of at most 2,000 images, evenly chosen.
+    /// Counts what there is, and reads the headers of at most 2,000 images, or as many sounds, evenly chosen.
     #[must_use]
     pub fn describe(&self) -> Summary {
         let mut per_class = vec![0; self.classes().len()];
@@ -99,22 +115,29 @@ impl Dataset {
         }
 
         let inspected = self.len().min(MOST_INSPECTED);
+        let look = |i| if self.media().is_signal() { self.look_at_signal(i) } else { self.look_at_image(i) };
         let probed: Vec<_> =
-            (0..inspected).into_par_iter().map(|k| self.probe(k * self.len() / inspected)).collect();
+            (0..inspected).into_par_iter().map(|k| look(k * self.len() / inspected)).collect();
         let mut warnings = self.warnings().to_vec();
         let unreadable: Vec<_> = probed.iter().filter_map(|p| p.as_ref().err()).collect();
         if !unreadable.is_empty() {
             warnings.push(format!(
-                "{} of {inspected} images looked at cannot be read; training skips them",
-                unreadable.len()
+                "{} of {inspected} {} looked at cannot be read; training skips them",
+                unreadable.len(),
+                self.media()
             ));
             warnings.extend(unreadable.iter().take(MOST_NAMED).map(ToString::to_string));
         }
-        let seen = probed.into_iter().flatten();
-        let (sizes, channels): (Vec<_>, Vec<_>) = seen.map(|(w, h, c)| ((w, h), c)).unzip();
+        let seen: Vec<Seen> = probed.into_iter().flatten().collect();
+        let sizes = seen.iter().filter_map(|seen| seen.size).collect();
+        let channels = seen.iter().map(|seen| seen.channels).collect();
+        let rates = seen.iter().filter_map(|seen| seen.rate).collect();
+        let mut steps: Vec<usize> = seen.iter().filter_map(|seen| seen.steps).collect();
+        steps.sort_unstable();
 
         Summary {
             path: self.path().to_owned(),
+            media: self.media(),
             kind: self.kind(),
             count: self.len(),
             classes: self
@@ -129,12 +152,34 @@ impl Dataset {
             sizes: most_frequent_first(sizes)
                 .map(|((width, height), count)| SizeCount { width, height, count })
                 .collect(),
+            steps: steps.last().map(|&most| [steps[0], steps[steps.len() / 2], most]),
+            rates: most_frequent_first(rates).map(|(rate, count)| RateCount { rate, count }).collect(),
             channels: most_frequent_first(channels)
                 .map(|(channels, count)| ChannelCount { channels, count })
                 .collect(),
             splits: per_split,
             warnings,
         }
+    }
+}
+
+/// What a look at one sample tells.
+struct Seen {
+    size: Option<(usize, usize)>,
+    steps: Option<usize>,
+    rate: Option<u32>,
+    channels: usize,
+}
+
+impl Dataset {
+    fn look_at_image(&self, i: usize) -> Result<Seen, DataError> {
+        let (width, height, channels) = self.probe(i)?;
+        Ok(Seen { size: Some((width, height)), steps: None, rate: None, channels })
+    }
+
+    fn look_at_signal(&self, i: usize) -> Result<Seen, DataError> {
+        let signal = self.signal(i)?;
+        Ok(Seen { size: None, steps: Some(signal.steps()), rate: signal.rate, channels: signal.channels })
     }
 }
 

@@ -88,7 +88,7 @@ fn one_broken_image_is_always_allowed_but_not_all() {
     let strict = PrepareOptions { max_skipped_fraction: 0.0, ..options(dir.path()) };
     assert_eq!(prepare(&set, &strict).unwrap().len(), 1);
     let text = prepare(&set.subset(&[0]), &strict).err().unwrap().to_string();
-    assert!(text.contains("every image is broken"), "{text}");
+    assert!(text.contains("all images are broken"), "{text}");
     let tiny = PrepareOptions { max_pixels: 10, ..options(dir.path()) };
     let text = prepare(&set, &tiny).err().unwrap().to_string();
     assert!(text.contains("more than max_pixels = 10"), "{text}");

@@ -89,7 +89,7 @@ fn a_folder_per_class_is_read_in_byte_order() {
     assert_eq!(sizes, [(5, 3, 3), (4, 3, 1)]);
     assert_eq!(summary.channels[0].channels, 3);
     let warnings = summary.warnings.join("\n");
-    assert!(warnings.contains("1 folders hold no image and become no class: bird"), "{warnings}");
+    assert!(warnings.contains("1 folders hold no images and become no class: bird"), "{warnings}");
     assert!(warnings.contains("1 files without an image's extension"), "{warnings}");
 }
 

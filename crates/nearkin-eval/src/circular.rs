@@ -9,13 +9,11 @@ use crate::labeled::check_finite;
 use crate::scatter::Centred;
 
 /// The circular correlation of two angles in radians, in [−1, 1]: 1 when one is the other plus a constant, −1 when it is a constant
-/// minus the other (a map seen from behind), 0 when they are independent.
+/// minus the other (a map seen from behind), near 0 when they are independent.
 ///
-/// `r = Σ sin(a_i − ā) sin(b_i − b̄) / √(Σ sin²(a_i − ā) Σ sin²(b_i − b̄))`, with `ā` and `b̄` the mean directions (Jammalamadaka & Sarma
-/// 1988; Jammalamadaka & SenGupta 2001, *Topics in Circular Statistics*, chapter 8). An angle that goes evenly round, as an azimuth
-/// does, has no mean direction. Where Rayleigh's test does not refuse that (`exp(−n R²) > 0.05`, `R` the length of the mean of
-/// `exp(i a)`) for either angle, the same book's form for uniform angles is taken:
-/// the numerator is `½ (|Σ exp(i (a − b))| − |Σ exp(i (a + b))|)`, which needs no mean direction.
+/// `ρ = Σ sin(a_i − a_j) sin(b_i − b_j) / √(Σ sin²(a_i − a_j) Σ sin²(b_i − b_j))`, the sums over all pairs `i < j` (N. I. Fisher, A. J. Lee,
+/// "A correlation coefficient for circular data", 1983). It compares differences, so it needs no mean direction: an angle that goes
+/// evenly round, as an azimuth does, has none. The sums over pairs are functions of sums over angles, so it takes `n` steps.
 ///
 /// # Errors
 /// Lists of different lengths, fewer than 3 angles, an angle that is not finite, and an angle that is constant.
@@ -27,70 +25,36 @@ pub fn circular_correlation(a: &[f64], b: &[f64]) -> Result<f64, EvalError> {
     if a.len() < 3 {
         return Err(undefined(format!("there are {} angles, and at least 3 are wanted", a.len())));
     }
-    for (name, angles) in [("first", a), ("second", b)] {
+    let n = a.len() as f64;
+    // 4 Σ_{i<j} sin²(x_i − x_j) = n² − |Σ exp(2 i x)|²
+    let spread = |name: &str, angles: &[f64]| -> Result<f64, EvalError> {
         if let Some(i) = angles.iter().position(|x| !x.is_finite()) {
             return Err(undefined(format!(
                 "angle {i} of the {name} list is {}, wanted a finite number",
                 angles[i]
             )));
         }
-    }
-    let n = a.len() as f64;
-    let (a_mean, b_mean) = (Resultant::of(a.iter().copied()), Resultant::of(b.iter().copied()));
-    let sines = |angles: &[f64], mean: &Resultant| -> Vec<f64> {
-        angles.iter().map(|x| (x - mean.direction()).sin()).collect()
-    };
-    let (sin_a, sin_b) = (sines(a, &a_mean), sines(b, &b_mean));
-    let square = |sines: &[f64]| sines.iter().map(|s| s * s).sum::<f64>();
-    let (square_a, square_b) = (square(&sin_a), square(&sin_b));
-    // Rounding of a mean direction leaves about 1e-32 a value.
-    for (name, square) in [("first", square_a), ("second", square_b)] {
-        if square < 1e-24 * n {
+        let doubled = resultant(angles.iter().map(|x| 2.0 * x));
+        let spread = n * n - doubled.powi(2);
+        // Rounding of the sums leaves about 1e-16 of n².
+        if spread < 1e-12 * n * n {
             return Err(undefined(format!(
                 "all angles of the {name} list are one direction, or two opposite ones"
             )));
         }
-    }
-    let numerator = if a_mean.may_be_uniform(n) || b_mean.may_be_uniform(n) {
-        let difference = Resultant::of(a.iter().zip(b).map(|(a, b)| a - b));
-        let sum = Resultant::of(a.iter().zip(b).map(|(a, b)| a + b));
-        0.5 * (difference.length() - sum.length())
-    } else {
-        sin_a.iter().zip(&sin_b).map(|(a, b)| a * b).sum()
+        Ok(spread)
     };
-    // The uniform form's numerator and denominator are estimated apart, so their ratio may pass 1 in a small sample.
-    Ok((numerator / (square_a * square_b).sqrt()).clamp(-1.0, 1.0))
+    let spreads = spread("first", a)? * spread("second", b)?;
+    // 4 Σ_{i<j} sin(a_i − a_j) sin(b_i − b_j) = |Σ exp(i (a − b))|² − |Σ exp(i (a + b))|²
+    let difference = resultant(a.iter().zip(b).map(|(a, b)| a - b));
+    let sum = resultant(a.iter().zip(b).map(|(a, b)| a + b));
+    Ok((difference.powi(2) - sum.powi(2)) / spreads.sqrt())
 }
 
-/// `Σ exp(i x)`.
-struct Resultant {
-    cos: f64,
-    sin: f64,
-}
-
-impl Resultant {
-    fn of(angles: impl Iterator<Item = f64>) -> Self {
-        let (mut cos, mut sin) = (0.0, 0.0);
-        for angle in angles {
-            cos += angle.cos();
-            sin += angle.sin();
-        }
-        Self { cos, sin }
-    }
-
-    fn direction(&self) -> f64 {
-        self.sin.atan2(self.cos)
-    }
-
-    fn length(&self) -> f64 {
-        self.cos.hypot(self.sin)
-    }
-
-    /// Rayleigh's test at 5 %.
-    fn may_be_uniform(&self, n: f64) -> bool {
-        let mean = self.length() / n;
-        (-n * mean * mean).exp() > 0.05
-    }
+/// `|Σ exp(i x)|`
+fn resultant(angles: impl Iterator<Item = f64>) -> f64 {
+    let (cos, sin) = angles.fold((0.0, 0.0), |(cos, sin), x| (cos + x.cos(), sin + x.sin()));
+    f64::hypot(cos, sin)
 }
 
 /// Where the points of a map lie around its middle.
@@ -217,14 +181,34 @@ mod tests {
 
     #[test]
     fn a_hand_worked_correlation() {
-        // a: −30°, 0°, 30°; b: −30°, 30°, 0°; four times over, so that Rayleigh's test sees their directions. Means 0.
-        // sin a = −½, 0, ½; sin b = −½, ½, 0: r = ¼ / ½.
-        let degrees = |list: [f64; 3]| list.map(f64::to_radians).repeat(4);
-        let (a, b) = (degrees([-30.0, 0.0, 30.0]), degrees([-30.0, 30.0, 0.0]));
-        close(circular_correlation(&a, &b).unwrap(), 0.5, 1e-12);
-        // Three angles might go evenly round: a − b and a + b are 0, −30, 30 and −60, 30, 30 degrees.
-        let wanted = 0.5 * (1.0 + 3f64.sqrt() - 5f64.sqrt()) / 0.5;
-        close(circular_correlation(&a[..3], &b[..3]).unwrap(), wanted, 1e-12);
+        // a: 0°, 30°, 90°; b: 0°, 90°, 30°. Differences of a: −30, −90, −60; of b: −90, −30, 60.
+        // ½ + ½ − ¾ over ¼ + 1 + ¾.
+        let (a, b) = ([0.0, 30.0, 90.0f64].map(f64::to_radians), [0.0, 90.0, 30.0f64].map(f64::to_radians));
+        close(circular_correlation(&a, &b).unwrap(), 0.125, 1e-12);
+    }
+
+    #[test]
+    fn the_short_way_is_the_sum_over_all_pairs() {
+        let (a, b): (Vec<f64>, Vec<f64>) =
+            (0..60).map(|i| (3.0 * noise(i), 3.0 * noise(i) + 2.0 * noise(i + 500))).unzip();
+        let over = |f: &dyn Fn(usize, usize) -> f64| {
+            (0..60).map(|i| (0..i).map(|j| f(i, j)).sum::<f64>()).sum::<f64>()
+        };
+        let sine = |x: &[f64], i: usize, j: usize| (x[i] - x[j]).sin();
+        let wanted = over(&|i, j| sine(&a, i, j) * sine(&b, i, j))
+            / (over(&|i, j| sine(&a, i, j).powi(2)) * over(&|i, j| sine(&b, i, j).powi(2))).sqrt();
+        close(circular_correlation(&a, &b).unwrap(), wanted, 1e-12);
+    }
+
+    #[test]
+    fn an_even_ring_that_is_drawn_as_an_ellipse_correlates_nearly_fully() {
+        let azimuths: Vec<f64> = (0..360).map(|i| f64::from(i).to_radians()).collect();
+        for turn in [0.0, 0.4, 0.8] {
+            let angles: Vec<f64> =
+                azimuths.iter().map(|a| (0.7 * (a + turn).sin()).atan2((a + turn).cos())).collect();
+            let r = circular_correlation(&angles, &azimuths).unwrap();
+            assert!(r > 0.97 && r < 1.0, "turned by {turn}: {r}");
+        }
     }
 
     #[test]

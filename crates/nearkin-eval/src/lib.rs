@@ -11,6 +11,7 @@
 //! - [`few_shot`] classifies episodes of unseen classes; [`expected_accuracy`] is that of stochastic neighbours.
 //! - [`map_angles`] and [`circular_correlation`] find a known angle on a map, [`variance_explained`] a known factor.
 //! - [`compare_methods`] pairs methods over seeds.
+//! - [`linear_probe`] is the accuracy of a linear classifier on frozen embeddings.
 //! - [`spectrum`] tells a healthy embedding from a collapsed one; [`pca_2d`] draws it on a plane.
 //! - [`neighbourhoods`] tells whether a map shows near what was near: trustworthiness and continuity.
 //! - [`class_overlap`] finds classes that sit on both sides of a class-disjoint split.
@@ -27,6 +28,7 @@ mod calibration;
 mod circular;
 mod clustering;
 mod comparison;
+mod confusion;
 mod error;
 mod expected_accuracy;
 mod factors;
@@ -34,6 +36,7 @@ mod few_shot;
 mod figure;
 mod knn;
 mod labeled;
+mod linear_probe;
 mod neighbourhoods;
 mod overlap;
 mod pca;
@@ -51,6 +54,7 @@ pub use calibration::{Calibration, Drift, Rate, calibrate};
 pub use circular::{MapAngles, circular_correlation, map_angles};
 pub use clustering::{ClusteringScores, clustering_scores};
 pub use comparison::{MethodSummary, PairedDifference, compare_methods};
+pub use confusion::{Confusion, Mixed, Verdict, confusion};
 pub use error::{EvalError, Side};
 pub use expected_accuracy::{ExpectedAccuracy, expected_accuracy};
 pub use factors::{FactorEffect, variance_explained};
@@ -58,6 +62,7 @@ pub use few_shot::{FewShot, FewShotClassifier, FewShotOptions, few_shot};
 pub use figure::{Figure, Layer, PALETTE, Panel, Shape, hue, pale};
 pub use knn::{Weighting, knn_accuracy};
 pub use labeled::Labeled;
+pub use linear_probe::{LinearProbe, LinearProbeOptions, linear_probe};
 pub use neighbourhoods::{Neighbourhoods, neighbourhoods};
 pub use overlap::class_overlap;
 pub use pca::pca_2d;

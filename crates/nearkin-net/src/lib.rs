@@ -43,4 +43,6 @@ pub use heads::{DinoHeadConfig, Mlp, MlpConfig, PrototypesConfig};
 pub use masked::DecoderConfig;
 pub use network::{Network, NetworkConfig};
 pub use patches::Patches;
-pub use sequences::{ContextConfig, SequenceEncoderConfig, SequenceNetwork, SequenceNetworkConfig};
+pub use sequences::{
+    ContextConfig, SequenceConfig, SequenceEncoderConfig, SequenceNetwork, SequenceNetworkConfig,
+};

@@ -77,6 +77,7 @@ pub fn compare(
     for other in contenders {
         let differ = [
             ("split", first.recipe.split != other.recipe.split),
+            ("names", first.recipe.names != other.recipe.names),
             ("attributes", first.recipe.attributes != other.recipe.attributes),
         ];
         if let Some((field, _)) = differ.into_iter().find(|(_, differ)| *differ) {
@@ -95,7 +96,7 @@ pub fn compare(
         };
         let data_of = [of_seed.training_part(&whole)?.fingerprint(), test.fingerprint()];
         for Contender { name, recipe } in contenders {
-            let recipe = resolve(Recipe { seed, ..recipe.clone() }, &summary);
+            let recipe = resolve(Recipe { seed, ..recipe.clone() }, &summary)?;
             let folder = out.join(name).join(format!("seed-{seed}"));
             if let Some(score) = finished(&folder, &recipe, &data_of)? {
                 scores.push(score);

@@ -64,7 +64,7 @@ pub enum TrainError {
     )]
     NoSplit,
     /// Test-time augmentation of what is no image.
-    #[error("rows of a table have no mirror image")]
+    #[error("only images have a mirror image")]
     NoMirrorImage,
     /// A method that needs labels on data without.
     #[error(

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::vec::IntoIter;
 
 use burn::tensor::{Device, Tensor, TensorData};
-use nearkin_data::{DataError, Loader, Prepared, Views, draw_batch, labels};
+use nearkin_data::{DataError, Loader, Prepared, SignalLoader, Views, draw_batch, labels};
 
 use crate::device_views::DeviceViews;
 
@@ -13,7 +13,7 @@ pub(crate) struct Fed {
     pub samples: Vec<usize>,
     /// `u32::MAX` where there is none.
     pub labels: Vec<u32>,
-    /// `[views · samples, channels, size, size]`, view-major.
+    /// `[views · samples, channels, size, size]`, view-major; of sounds and series `[views · samples, channels, 1, length]`.
     pub pixels: Tensor<4>,
 }
 
@@ -21,6 +21,8 @@ pub(crate) struct Fed {
 pub(crate) enum Feed {
     /// On the host, ahead of the step.
     Host { loader: Loader, device: Device },
+    /// Of sounds and series, likewise.
+    Signals { loader: SignalLoader, device: Device },
     /// On the device, as part of the step; the host only draws what is random.
     Device(DeviceFeed),
 }
@@ -43,6 +45,13 @@ impl Iterator for Feed {
             Self::Host { loader, device } => loader.next().map(|batch| {
                 let batch = batch?;
                 let pixels = Tensor::from_data(TensorData::new(batch.pixels, batch.shape), &*device);
+                Ok(Fed { samples: batch.samples, labels: batch.labels, pixels })
+            }),
+            Self::Signals { loader, device } => loader.next().map(|batch| {
+                let batch = batch?;
+                let [n, channels, length] = batch.shape;
+                let data = TensorData::new(batch.values, [n, channels, 1, length]);
+                let pixels = Tensor::from_data(data, &*device);
                 Ok(Fed { samples: batch.samples, labels: batch.labels, pixels })
             }),
             Self::Device(feed) => {

@@ -1,9 +1,9 @@
-//! Samples of either kind, as a model takes them.
+//! Samples of any kind, as a model takes them.
 
 use std::path::Path;
 use std::sync::Arc;
 
-use nearkin_data::{Prepared, Table};
+use nearkin_data::{Dataset, Prepared, PreparedSignals, Skipped, Table};
 
 use crate::error::TrainError;
 
@@ -20,6 +20,13 @@ pub enum Inputs {
         /// Of the data set as it was opened, broken images included.
         fingerprint: String,
     },
+    /// Sounds or series.
+    Signals {
+        /// The signals.
+        prepared: Arc<PreparedSignals>,
+        /// Of the data set as it was opened, broken signals included.
+        fingerprint: String,
+    },
     /// Rows of a table.
     Table(Table),
 }
@@ -28,8 +35,8 @@ impl Inputs {
     /// Samples.
     pub fn len(&self) -> usize {
         match self {
-            Self::Images { prepared, .. } => prepared.len(),
             Self::Table(table) => table.len(),
+            _ => self.dataset().map_or(0, Dataset::len),
         }
     }
 
@@ -38,11 +45,26 @@ impl Inputs {
         self.len() == 0
     }
 
-    /// What the samples are called: `images` or `rows`.
-    pub fn noun(&self) -> &'static str {
+    /// What the samples are called: `images`, `sounds`, `series` or `rows`.
+    pub fn noun(&self) -> String {
+        self.dataset().map_or_else(|| "rows".to_owned(), |dataset| dataset.media().to_string())
+    }
+
+    /// The data set, unless it is a table.
+    pub fn dataset(&self) -> Option<&Dataset> {
         match self {
-            Self::Images { .. } => "images",
-            Self::Table(_) => "rows",
+            Self::Images { prepared, .. } => Some(&prepared.dataset),
+            Self::Signals { prepared, .. } => Some(&prepared.dataset),
+            Self::Table(_) => None,
+        }
+    }
+
+    /// What was broken and left out.
+    pub fn skipped(&self) -> &[Skipped] {
+        match self {
+            Self::Images { prepared, .. } => &prepared.skipped,
+            Self::Signals { prepared, .. } => &prepared.skipped,
+            Self::Table(_) => &[],
         }
     }
 
@@ -50,6 +72,7 @@ impl Inputs {
     pub fn path(&self) -> &Path {
         match self {
             Self::Images { prepared, .. } => prepared.dataset.path(),
+            Self::Signals { prepared, .. } => prepared.dataset.path(),
             Self::Table(table) => table.path(),
         }
     }
@@ -57,7 +80,7 @@ impl Inputs {
     /// The data's fingerprint.
     pub fn fingerprint(&self) -> String {
         match self {
-            Self::Images { fingerprint, .. } => fingerprint.clone(),
+            Self::Images { fingerprint, .. } | Self::Signals { fingerprint, .. } => fingerprint.clone(),
             Self::Table(table) => table.fingerprint(),
         }
     }
@@ -65,8 +88,8 @@ impl Inputs {
     /// What names each sample.
     pub fn ids(&self) -> Vec<String> {
         match self {
-            Self::Images { prepared, .. } => prepared.dataset.samples().map(|s| s.id.clone()).collect(),
             Self::Table(table) => table.ids(),
+            _ => self.dataset().into_iter().flat_map(Dataset::samples).map(|s| s.id.clone()).collect(),
         }
     }
 
@@ -75,44 +98,35 @@ impl Inputs {
     /// # Errors
     /// When some rows of a table's label column have one and others none.
     pub fn labels(&self) -> Result<Option<Labels>, TrainError> {
-        match self {
-            Self::Images { prepared, .. } => {
-                Ok(prepared.dataset.labels().map(|labels| (labels, prepared.dataset.classes().to_vec())))
-            }
-            Self::Table(table) if table.label_name().is_some() => Ok(Some(table.classes()?)),
-            Self::Table(_) => Ok(None),
-        }
+        Ok(match self {
+            Self::Table(table) if table.label_name().is_some() => Some(table.classes()?),
+            _ => self.dataset().and_then(|d| d.labels().map(|labels| (labels, d.classes().to_vec()))),
+        })
     }
 
     /// The name of each sample's class, empty where it has none; `None` without classes.
     pub fn label_names(&self) -> Option<Vec<String>> {
         match self {
-            Self::Images { prepared, .. } => {
-                let classes = prepared.dataset.classes();
-                let labels = prepared.dataset.labels()?;
-                Some(labels.into_iter().map(|label| classes[label as usize].clone()).collect())
-            }
             Self::Table(table) => table.labels(),
+            _ => {
+                let dataset = self.dataset()?;
+                let name = |label: u32| dataset.classes()[label as usize].clone();
+                Some(dataset.labels()?.into_iter().map(name).collect())
+            }
         }
     }
 
     /// The file of each sample, where samples are files.
     pub fn paths(&self) -> Option<Vec<String>> {
-        match self {
-            Self::Images { prepared, .. } => prepared
-                .dataset
-                .samples()
-                .map(|s| s.path.as_deref().map(|path| path.display().to_string()))
-                .collect(),
-            Self::Table(_) => None,
-        }
+        let path = |path: &Path| path.display().to_string();
+        self.dataset()?.samples().map(|sample| sample.path.as_deref().map(path)).collect()
     }
 
     /// The images, if that is what they are.
     pub fn images(&self) -> Option<&Arc<Prepared>> {
         match self {
             Self::Images { prepared, .. } => Some(prepared),
-            Self::Table(_) => None,
+            Self::Signals { .. } | Self::Table(_) => None,
         }
     }
 }

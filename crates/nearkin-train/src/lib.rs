@@ -30,7 +30,9 @@ mod precision;
 mod progress;
 mod recipe;
 mod run;
+mod samples;
 mod schedule;
+mod signals;
 mod springs;
 mod step;
 mod training;
@@ -45,9 +47,9 @@ pub use hold_out::split;
 pub use inputs::{Inputs, Labels};
 pub use kin_rule::KinRule;
 pub use methods::{
-    BatchAllMethod, BatchHardMethod, BatchKin, ContrastiveMethod, DrLimMethod, FaceNetMethod, Method,
-    MethodCard, MethodConfig, Mining, MultiSimilarityMethod, NPairMethod, NcaMethod, NtXentMethod,
-    ProxyAnchorMethod, Selection, SimClr, SupConMethod, TrainSet,
+    BatchAllMethod, BatchHardMethod, BatchKin, ContrastiveMethod, CpcMethod, DrLimMethod, FaceNetMethod,
+    Method, MethodCard, MethodConfig, Mining, MultiSimilarityMethod, NPairMethod, NcaMethod, Negatives,
+    NtXentMethod, ProxyAnchorMethod, Selection, SimClr, SupConMethod, TrainSet,
 };
 pub use model::{
     Encoder, LinearCard, LinearModel, Model, ModelCard, NetworkCard, NetworkModel, pixels, prepared_side,
@@ -57,6 +59,8 @@ pub use precision::{ParsePrecisionError, Precision};
 pub use progress::{EpochReport, Event, Plan, StepReport, Validation};
 pub use recipe::Recipe;
 pub use run::{FitFile, FitReport, Logged, Run, RunFile};
+pub use samples::Samples;
 pub use schedule::{Decay, Schedule};
+pub use signals::{Contexts, Embedded, Scale, SignalInput, SignalRecipe};
 pub use springs::{Cast, Forces, Moment, Spring, SpringRecord};
 pub use training::{Outcome, Training};

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use burn::tensor::Device;
 use nearkin_data::table::Matrix;
-use nearkin_data::{DataError, Dataset, Table, TableKind};
+use nearkin_data::{DataError, Dataset, Media, Table, TableKind};
 use nearkin_eval::Calibration;
 use nearkin_sweep::Metric;
 use serde::{Deserialize, Serialize};
@@ -20,6 +20,7 @@ pub use network::{NetworkCard, NetworkModel, pixels, prepared_side};
 use crate::error::TrainError;
 use crate::files::{restore, write_whole};
 use crate::inputs::Inputs;
+use crate::signals::Contexts;
 
 const WEIGHTS: &str = "model.safetensors";
 const CARD: &str = "model.toml";
@@ -49,7 +50,7 @@ pub struct Model {
 // A model holds one: boxing the larger variant would save nothing.
 #[allow(clippy::large_enum_variant)]
 pub enum Encoder {
-    /// Images, by a network.
+    /// Images, sounds or series, by a network.
     Network(NetworkModel),
     /// Rows of a table, by a linear map.
     Linear(LinearModel),
@@ -146,19 +147,20 @@ impl Model {
         }
     }
 
-    /// What an embedding must beat: `raw pixels` or `scaled features`.
+    /// What an embedding must beat: `raw pixels`, `raw values` or `scaled features`.
     pub fn baseline_name(&self) -> &'static str {
         match &self.encoder {
+            Encoder::Network(model) if model.media().is_signal() => "raw values",
             Encoder::Network(_) => "raw pixels",
             Encoder::Linear(_) => "scaled features",
         }
     }
 
-    /// How the baseline is compared: pixels by cosine, features by their Euclidean distance.
+    /// How the baseline is compared: pixels by cosine, values of signals and features by their Euclidean distance.
     pub fn baseline_metric(&self) -> Metric {
         match &self.encoder {
-            Encoder::Network(_) => Metric::Cosine,
-            Encoder::Linear(_) => Metric::Euclidean,
+            Encoder::Network(model) if !model.media().is_signal() => Metric::Cosine,
+            Encoder::Network(_) | Encoder::Linear(_) => Metric::Euclidean,
         }
     }
 
@@ -171,11 +173,17 @@ impl Model {
         match &self.encoder {
             Encoder::Network(model) => {
                 if TableKind::at(path)?.is_some() {
-                    return Err(other(
-                        "a network and takes images: a folder, ZIP, IDX, CIFAR or a manifest, which is a CSV file with a \
-                         column path"
-                            .into(),
-                    ));
+                    let takes = match model.media() {
+                        Media::Images => {
+                            "a network and takes images: a folder, ZIP, IDX, CIFAR or a manifest, which is a CSV file with a \
+                             column path"
+                        }
+                        Media::Sounds => {
+                            "a network and takes sounds: a folder, ZIP or manifest of .wav files"
+                        }
+                        Media::Series => "a network and takes series: .ts files",
+                    };
+                    return Err(other(takes.into()));
                 }
                 model.read(&Dataset::open(path)?, progress)
             }
@@ -201,10 +209,10 @@ impl Model {
         }
     }
 
-    /// Decodes images of a data set that is open, such as a part of one.
+    /// Reads images, sounds or series of a data set that is open, such as a part of one.
     ///
     /// # Errors
-    /// When the model takes tables, or the images cannot be read.
+    /// When the model takes tables or another medium, or the samples cannot be read.
     pub fn read_images(
         &self,
         dataset: &Dataset,
@@ -230,6 +238,9 @@ impl Model {
     ) -> Result<Vec<f32>, TrainError> {
         match (&self.encoder, inputs) {
             (Encoder::Network(model), Inputs::Images { prepared, .. }) => model.embed(prepared, progress),
+            (Encoder::Network(model), Inputs::Signals { prepared, .. }) => {
+                Ok(model.embed_signals(prepared, Contexts::Mean, progress)?.vectors)
+            }
             (Encoder::Linear(model), Inputs::Table(table)) => model.embed(table),
             _ => Err(self.mismatch(inputs)),
         }
@@ -238,7 +249,7 @@ impl Model {
     /// Embeds the mirror image of every image: for test-time augmentation.
     ///
     /// # Errors
-    /// As [`embed`](Self::embed); also for rows of a table, which have no mirror image.
+    /// As [`embed`](Self::embed); also for rows, sounds and series, which have no mirror image.
     pub fn embed_mirrored(
         &self,
         inputs: &Inputs,
@@ -248,18 +259,21 @@ impl Model {
             (Encoder::Network(model), Inputs::Images { prepared, .. }) => {
                 model.embed_mirrored(prepared, progress)
             }
-            (Encoder::Network(_), Inputs::Table(_)) => Err(self.mismatch(inputs)),
-            (Encoder::Linear(_), _) => Err(TrainError::NoMirrorImage),
+            (Encoder::Network(model), Inputs::Table(_)) if !model.media().is_signal() => {
+                Err(self.mismatch(inputs))
+            }
+            _ => Err(TrainError::NoMirrorImage),
         }
     }
 
-    /// What an embedding must beat: the pixels that a network sees, or the scaled features of a table.
+    /// What an embedding must beat: the pixels that a network sees, the values of signals, or the scaled features of a table.
     ///
     /// # Errors
     /// As [`embed`](Self::embed).
     pub fn baseline(&self, inputs: &Inputs) -> Result<Matrix, TrainError> {
         match (&self.encoder, inputs) {
             (Encoder::Network(model), Inputs::Images { prepared, .. }) => model.pixels(prepared),
+            (Encoder::Network(model), Inputs::Signals { prepared, .. }) => model.raw_signals(prepared),
             (Encoder::Linear(model), Inputs::Table(table)) => Ok(model.card.features.apply(table)?),
             _ => Err(self.mismatch(inputs)),
         }
@@ -267,10 +281,10 @@ impl Model {
 
     fn mismatch(&self, inputs: &Inputs) -> TrainError {
         let takes = match &self.encoder {
-            Encoder::Network(_) => "a network and takes images",
-            Encoder::Linear(_) => "a linear map and takes a table",
+            Encoder::Network(model) => format!("a network and takes {}", model.media()),
+            Encoder::Linear(_) => "a linear map and takes a table".into(),
         };
-        TrainError::OtherKind { path: inputs.path().to_owned(), takes: takes.into() }
+        TrainError::OtherKind { path: inputs.path().to_owned(), takes }
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use nearkin_data::Media;
 use nearkin_loss::miners::Census;
 use serde::{Deserialize, Serialize};
 
@@ -53,9 +54,14 @@ pub struct Plan {
     pub classes: usize,
     /// Samples held out to choose the best epoch.
     pub held_out: usize,
-    /// Images that could not be read.
+    /// Samples that could not be read.
     pub skipped: usize,
-    /// Input side in pixels.
+    /// What the samples are.
+    pub media: Media,
+    /// Steps a second of sounds.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rate: Option<u32>,
+    /// Input side in pixels; of sounds and series, the steps of a view.
     pub size: usize,
     /// Input channels.
     pub channels: usize,

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use nearkin_data::{Dataset, SplitRule, ViewConfig};
+use nearkin_data::{Dataset, NamePattern, SplitRule, ViewConfig};
 use nearkin_net::EncoderConfig;
 use serde::{Deserialize, Serialize};
 
@@ -12,6 +12,7 @@ use crate::methods::MethodConfig;
 use crate::optimizers::OptimizerConfig;
 use crate::precision::Precision;
 use crate::schedule::{Decay, Schedule};
+use crate::signals::SignalRecipe;
 
 /// What is trained, how, and for how long. Settings left out are chosen from the data and the method when a run begins.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -26,7 +27,7 @@ pub struct Recipe {
     /// Side of the encoder's square input in pixels. Left out: the data's usual shorter side, at most 64.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub size: Option<usize>,
-    /// 1 (grey) or 3 (colour). Left out: what the data has.
+    /// Of images 1 (grey) or 3 (colour). Left out: what the data has, but 1 for sounds, whose channels are then mixed down.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub channels: Option<usize>,
     /// Dimensions of a linear embedding on the encoder's features; 0: the features themselves. Left out: 128 for
@@ -50,6 +51,9 @@ pub struct Recipe {
     /// How the data is divided into a part to train on, the first side, and a part to be measured on. Left out: all is trained on.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub split: Option<SplitRule>,
+    /// How the files are named, where their names say labels, splits or attributes: `{label}_{speaker}_{index}`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub names: Option<NamePattern>,
     /// A CSV file of further attributes of the samples, by `id` or `path`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub attributes: Option<PathBuf>,
@@ -70,9 +74,12 @@ pub struct Recipe {
     /// The learning rate over time.
     #[serde(default)]
     pub schedule: Schedule,
-    /// How a sample turns into a view. Left out: what suits the method.
+    /// How an image turns into a view. Left out: what suits the method.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub views: Option<ViewConfig>,
+    /// What concerns sounds and series alone, their views among it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub signal: Option<SignalRecipe>,
 }
 
 fn epochs() -> usize {
@@ -105,6 +112,7 @@ impl Recipe {
             hold_out: hold_out(),
             validate_every: one(),
             split: None,
+            names: None,
             attributes: None,
             kin: None,
             backbone: None,
@@ -113,6 +121,7 @@ impl Recipe {
             optimizer: OptimizerConfig::default(),
             schedule: Schedule::default(),
             views: None,
+            signal: None,
         }
     }
 
@@ -144,7 +153,7 @@ impl Recipe {
     /// # Errors
     /// When the data or the attributes cannot be read.
     pub fn open(&self, data: &Path) -> Result<(Dataset, Vec<String>), TrainError> {
-        let dataset = Dataset::open(data)?;
+        let dataset = Dataset::open_named(data, self.names.as_ref())?;
         Ok(match &self.attributes {
             Some(path) => dataset.with_attributes(path)?,
             None => (dataset, Vec::new()),
@@ -187,7 +196,9 @@ impl Recipe {
         {
             return Err(TrainError::setting("size", size, "8 to 1024 pixels"));
         }
+        let of_images = self.signal.is_none() && self.encoder.of_sequences().is_none();
         if let Some(channels) = self.channels
+            && of_images
             && !matches!(channels, 1 | 3)
         {
             return Err(TrainError::setting("channels", channels, "1 (grey) or 3 (colour)"));

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use burn::module::Module;
 use burn::optim::ModuleOptimizer;
 use burn::tensor::{Device, Tensor};
-use nearkin_data::{Dataset, KinGraph, Loader, PrepareOptions, Prepared, Sampler, Skipped, Summary, Views};
+use nearkin_data::{Dataset, KinGraph, Loader, Media, Normalize, Sampler, SignalLoader, Skipped, Summary};
 use nearkin_eval::{Labeled, RetrievalOptions, retrieval, spectrum};
 use nearkin_loss::miners::Census;
 use nearkin_loss::{Figures, LossError, Sides};
@@ -26,11 +26,13 @@ use crate::kin_rule::KinRule;
 use crate::learner::Learner;
 use crate::ledger::{Ledger, Settled};
 use crate::memory;
-use crate::methods::{BatchKin, Method, Selection, TrainSet};
-use crate::model::{NetworkCard, NetworkModel, embed, prepared_side};
+use crate::methods::{BatchKin, Method, MethodConfig, Selection, TrainSet};
+use crate::model::{NetworkCard, NetworkModel, embed};
 use crate::progress::{EpochReport, Event, Plan, StepReport, Validation};
 use crate::recipe::Recipe;
 use crate::run::{Logged, Run, RunFile};
+use crate::samples::{Pipeline, Samples};
+use crate::signals;
 use crate::springs::{Cast, Moment, Recorder, springs};
 use crate::step::{Gradient, gradient};
 
@@ -48,7 +50,7 @@ pub struct Training {
     run: Run,
     file: RunFile,
     method: Box<dyn Method>,
-    data: Arc<Prepared>,
+    data: Samples,
     /// Samples to train on and to validate with, as numbers in `data`.
     train: Vec<usize>,
     held_out: Vec<usize>,
@@ -56,7 +58,7 @@ pub struct Training {
     /// Kin among the samples of `data`, where labels do not say it.
     graph: Option<KinGraph>,
     sampler: Box<dyn Sampler>,
-    views: Arc<Views>,
+    pipeline: Pipeline,
     /// The images on a GPU, if they fit.
     device_views: Option<Arc<DeviceViews>>,
     learner: Learner,
@@ -129,7 +131,7 @@ impl Training {
         observer: &mut dyn FnMut(Event<'_>),
     ) -> Result<Self, TrainError> {
         let dataset = recipe.training_part(dataset)?;
-        let recipe = resolve(recipe, &dataset.describe());
+        let recipe = resolve(recipe, &dataset.describe())?;
         let prepared = prepare(&dataset, &recipe, observer)?;
         let graph = kin_graph(&recipe, &prepared)?;
         let file = RunFile {
@@ -137,7 +139,7 @@ impl Training {
             data: path,
             fingerprint: dataset.fingerprint(),
             samples: prepared.len(),
-            classes: prepared.dataset.present_classes(),
+            classes: prepared.dataset().present_classes(),
             kin: graph.as_ref().map(KinGraph::fingerprint),
             recipe,
         };
@@ -198,7 +200,7 @@ impl Training {
 
     fn assemble(
         file: RunFile,
-        data: Prepared,
+        data: Samples,
         graph: Option<KinGraph>,
         device: &Device,
         run: impl FnOnce(&RunFile) -> Result<Run, TrainError>,
@@ -206,7 +208,7 @@ impl Training {
         let recipe = &file.recipe;
         recipe.precision.check(device)?;
         let method = recipe.method.build()?;
-        let labels = data.dataset.labels();
+        let labels = data.dataset().labels();
         let (train, held_out) = match &labels {
             // The kin of a held-out sample would be without it.
             Some(labels) if method.selection() == Selection::HeldOut && graph.is_none() => {
@@ -219,12 +221,13 @@ impl Training {
         let set = TrainSet { len: train.len(), labels: train_labels.as_deref(), graph: graph.as_ref() };
         let sampler = method.sampler(set)?;
         let network_config = network_config(recipe);
-        let view_config = recipe.views.clone().unwrap_or_else(|| method.default_views());
-        let views = Arc::new(Views::new(&view_config, network_config.size, network_config.channels)?);
+        let pipeline = Pipeline::new(&data, recipe, method.as_ref(), &network_config)?;
         // On the CPU, the loader makes views ahead of the step.
-        let device_views = match device.clone().inner() == Device::flex() {
-            true => None,
-            false => DeviceViews::load(&data, &train, Arc::clone(&views), device, MOST_BYTES)?.map(Arc::new),
+        let device_views = match &pipeline {
+            Pipeline::Images { data, views } if device.clone().inner() != Device::flex() => {
+                DeviceViews::load(data, &train, Arc::clone(views), device, MOST_BYTES)?.map(Arc::new)
+            }
+            _ => None,
         };
         let device = device.clone().autodiff();
         let (classes, seed) = (class_count(&labels), recipe.seed);
@@ -240,13 +243,13 @@ impl Training {
         Ok(Self {
             run,
             method,
-            data: Arc::new(data),
+            data,
             train,
             held_out,
             labels,
             graph,
             sampler,
-            views,
+            pipeline,
             device_views,
             learner,
             optimizer,
@@ -259,16 +262,17 @@ impl Training {
     }
 
     fn warn(&self, observer: &mut dyn FnMut(Event<'_>)) {
-        for warning in self.data.dataset.warnings() {
+        for warning in self.data.dataset().warnings() {
             observer(Event::Warning(warning.clone()));
         }
-        if !self.data.skipped.is_empty() {
-            let listed: Vec<String> = self.data.skipped.iter().take(5).map(ToString::to_string).collect();
-            let more = self.data.skipped.len() - listed.len();
+        let skipped = self.skipped();
+        if !skipped.is_empty() {
+            let listed: Vec<String> = skipped.iter().take(5).map(ToString::to_string).collect();
+            let more = skipped.len() - listed.len();
             let more = if more > 0 { format!("; and {more} more") } else { String::new() };
-            let count = self.data.skipped.len();
+            let (count, media) = (skipped.len(), self.data.dataset().media());
             observer(Event::Warning(format!(
-                "skipped {count} unreadable images: {}{more}",
+                "skipped {count} unreadable {media}: {}{more}",
                 listed.join("; ")
             )));
         }
@@ -282,9 +286,9 @@ impl Training {
         }
     }
 
-    /// The images that could not be read.
+    /// The samples that could not be read.
     pub fn skipped(&self) -> &[Skipped] {
-        &self.data.skipped
+        self.data.skipped()
     }
 
     /// What is about to be trained. Two steps on a throwaway copy of the network measure its cost.
@@ -323,7 +327,9 @@ impl Training {
             samples: self.train.len(),
             classes: if self.labels.is_some() { self.file.classes.len() } else { 0 },
             held_out: self.held_out.len(),
-            skipped: self.data.skipped.len(),
+            skipped: self.skipped().len(),
+            media: self.data.dataset().media(),
+            rate: recipe.signal.as_ref().and_then(|signal| signal.rate),
             size: config.size,
             channels: config.channels,
             batch: samples,
@@ -402,15 +408,22 @@ impl Training {
     }
 
     fn feed(&self, batches: Vec<Vec<usize>>, epoch: usize, first: usize) -> Result<Feed, TrainError> {
-        let views = vec![Arc::clone(&self.views); self.method.views()];
-        let (data, seed, epoch) = (Arc::clone(&self.data), self.file.recipe.seed, epoch as u64);
+        let (count, seed, epoch) = (self.method.views(), self.file.recipe.seed, epoch as u64);
+        let threads = rayon::current_num_threads();
+        let (data, views) = match &self.pipeline {
+            Pipeline::Signals { data, views, .. } => {
+                let (data, views) = (Arc::clone(data), (Arc::clone(views), count));
+                let loader = SignalLoader::start(data, views, batches, seed, epoch, first, threads, AHEAD)?;
+                return Ok(Feed::Signals { loader, device: self.device.clone() });
+            }
+            Pipeline::Images { data, views } => (Arc::clone(data), vec![Arc::clone(views); count]),
+        };
         if let Some(made_by) = &self.device_views {
             let mut batches = batches.into_iter();
             batches.by_ref().take(first).for_each(drop);
             let made_by = Arc::clone(made_by);
             return Ok(Feed::Device(DeviceFeed { made_by, data, views, batches, seed, epoch }));
         }
-        let threads = rayon::current_num_threads();
         let loader = Loader::start(data, views, batches, seed, epoch, first, threads, AHEAD)?;
         Ok(Feed::Host { loader, device: self.device.clone() })
     }
@@ -454,9 +467,9 @@ impl Training {
         if let Some(latest) = latest.filter(|_| report) {
             let rate = pace.lap();
             let views_left = (steps - self.state.step) * views;
-            let [_, dim] = found.encoded.dims();
-            let encoded: Vec<f32> =
-                found.encoded.into_data().convert::<f32>().try_to_vec().unwrap_or_default();
+            let shown = self.method.shown(found.encoded, samples.len());
+            let [_, dim] = shown.dims();
+            let encoded: Vec<f32> = shown.into_data().convert::<f32>().try_to_vec().unwrap_or_default();
             let encoded = Vectors::new(&encoded, dim)?;
             let spectrum = spectrum(encoded)?;
             let batch = BatchKin { samples: &samples, labels: &labels, graph: self.graph.as_ref() };
@@ -513,9 +526,9 @@ impl Training {
     }
 
     fn cast(&self, samples: &[usize]) -> Cast {
-        let ids = samples.iter().map(|&i| self.data.dataset.sample(i).id.clone()).collect();
+        let ids = samples.iter().map(|&i| self.data.dataset().sample(i).id.clone()).collect();
         let labels = self.labels.as_ref().map_or(Vec::new(), |all| samples.iter().map(|&i| all[i]).collect());
-        Cast { ids, labels, classes: self.data.dataset.classes().to_vec() }
+        Cast { ids, labels, classes: self.data.dataset().classes().to_vec() }
     }
 
     /// Reads the losses of all steps so far into the epoch's sums; the latest, if there was any to read.
@@ -523,7 +536,7 @@ impl Training {
         let mut latest = None;
         for Settled { step, samples, figures } in self.ledger.settle()? {
             if !figures.value.is_finite() {
-                let ids = samples.iter().take(5).map(|&i| self.data.dataset.sample(i).id.as_str());
+                let ids = samples.iter().take(5).map(|&i| self.data.dataset().sample(i).id.as_str());
                 return Err(TrainError::NonFinite {
                     loss: figures.value,
                     step,
@@ -596,7 +609,14 @@ impl Training {
             data: self.file.fingerprint.clone(),
             classes: if needs_labels { self.file.classes.clone() } else { Vec::new() },
             network,
-            normalize: self.views.config().normalize.clone(),
+            normalize: match &self.pipeline {
+                Pipeline::Images { views, .. } => views.config().normalize.clone(),
+                Pipeline::Signals { .. } => Normalize::default(),
+            },
+            signal: match &self.pipeline {
+                Pipeline::Images { .. } => None,
+                Pipeline::Signals { input, .. } => Some(input.clone()),
+            },
         }
     }
 }
@@ -633,35 +653,39 @@ fn prepare(
     dataset: &Dataset,
     recipe: &Recipe,
     observer: &mut dyn FnMut(Event<'_>),
-) -> Result<Prepared, TrainError> {
-    let config = network_config(recipe);
-    let options = PrepareOptions::new(config.channels, prepared_side(config.size));
+) -> Result<Samples, TrainError> {
     let mut progress = |done, total| observer(Event::Preparing { done, total });
-    Ok(Prepared::prepare(dataset, &options, &mut progress)?)
+    Samples::prepare(dataset, recipe, &network_config(recipe), &mut progress)
 }
 
-/// The kin of the images, where the recipe says them by a rule.
-fn kin_graph(recipe: &Recipe, data: &Prepared) -> Result<Option<KinGraph>, TrainError> {
-    Ok(recipe.kin.as_ref().map(|rule| rule.graph(&data.dataset)).transpose()?)
+/// The kin of the samples, where the recipe says them by a rule.
+fn kin_graph(recipe: &Recipe, data: &Samples) -> Result<Option<KinGraph>, TrainError> {
+    Ok(recipe.kin.as_ref().map(|rule| rule.graph(data.dataset())).transpose()?)
 }
 
 /// Fills in what the recipe leaves to the data and the method.
-pub(crate) fn resolve(recipe: Recipe, data: &Summary) -> Recipe {
+pub(crate) fn resolve(recipe: Recipe, data: &Summary) -> Result<Recipe, TrainError> {
+    signals::check_media(&recipe, data.media)?;
+    let recipe = if data.media.is_signal() { signals::resolve(recipe, data) } else { recipe };
     let usual = data.sizes.first().map_or(USUAL_SIZE, |s| s.width.min(s.height));
+    let size = recipe.size.unwrap_or(usual.clamp(8, USUAL_SIZE));
     let colour = data.channels.iter().any(|c| c.channels == 3);
-    let projected = recipe.method.projector().is_some();
-    Recipe {
-        size: Some(recipe.size.unwrap_or(usual.clamp(8, USUAL_SIZE))),
+    // Of what is predicted, the context is the embedding.
+    let own_head = recipe.method.projector().is_some() || matches!(recipe.method, MethodConfig::Cpc(_));
+    let views = || recipe.method.build().ok().map(|method| method.default_views());
+    let images = data.media == Media::Images;
+    Ok(Recipe {
+        size: images.then_some(size),
         channels: Some(recipe.channels.unwrap_or(if colour { 3 } else { 1 })),
-        embedding: Some(recipe.embedding.unwrap_or(if projected { 0 } else { 128 })),
+        embedding: Some(recipe.embedding.unwrap_or(if own_head { 0 } else { 128 })),
         attributes: recipe.attributes.as_deref().map(absolute),
         kin: recipe.kin.clone().map(|rule| match rule {
             KinRule::Pairs(path) => KinRule::Pairs(absolute(&path)),
             rule => rule,
         }),
-        views: recipe.views.clone().or_else(|| recipe.method.build().ok().map(|m| m.default_views())),
+        views: if images { recipe.views.clone().or_else(views) } else { None },
         ..recipe
-    }
+    })
 }
 
 /// The network of a resolved recipe.
@@ -669,7 +693,10 @@ fn network_config(recipe: &Recipe) -> NetworkConfig {
     NetworkConfig {
         encoder: recipe.encoder.clone(),
         channels: recipe.channels.unwrap_or(3),
-        size: recipe.size.unwrap_or(USUAL_SIZE),
+        size: match &recipe.signal {
+            Some(_) => signals::length(recipe),
+            None => recipe.size.unwrap_or(USUAL_SIZE),
+        },
         embedding: recipe.embedding.filter(|e| *e > 0),
         projector: recipe.method.projector(),
     }
@@ -723,8 +750,9 @@ mod tests {
             let mut training = Training::begin(recipe, &data, &out, &device, &mut |_| {}).unwrap();
             assert!(training.device_views.is_none(), "the CPU's loader is ahead of its step");
             if on_device {
-                let views = Arc::clone(&training.views);
-                let loaded = DeviceViews::load(&training.data, &training.train, views, &device, MOST_BYTES);
+                let Pipeline::Images { data, views } = &training.pipeline else { panic!("images") };
+                let (train, views) = (&training.train, Arc::clone(views));
+                let loaded = DeviceViews::load(data, train, views, &device, MOST_BYTES);
                 training.device_views = loaded.unwrap().map(Arc::new);
                 assert!(training.device_views.is_some());
             }

@@ -3,8 +3,8 @@
 use clap::{Args, Parser, Subcommand};
 
 use crate::commands::{
-    add, bench, calibrate, compact, compare, data, delete, embed, eval, export, fit, index, map, quickstart,
-    reproduce, search, train,
+    add, bench, calibrate, compact, compare, data, delete, embed, eval, export, fit, gallery, index, map,
+    quickstart, reproduce, search, serve, train,
 };
 use crate::failure::Failure;
 
@@ -22,6 +22,7 @@ Examples:
   nearkin search photos.index --model runs/a --query q.jpg -k 10 find what is near
   nearkin add photos.index new.parquet                           make the index grow; delete and compact do the rest
   nearkin calibrate runs/a --data test/ --far 1e-3               let a search answer 'unknown'
+  nearkin serve photos.index --model runs/a                      the same over HTTP, and a page to look at them
   nearkin fit nca --data wine.csv --hold-out 0.3 --out runs/wine learn a metric from a table, measure it on unseen rows
   nearkin map --data wine.csv --methods lle,nca --out runs/m     maps of the same rows beside each other";
 
@@ -101,6 +102,10 @@ pub enum Command {
     Export(export::Args),
     /// Find the nearest neighbours of a picture, of a row, or of an indexed item
     Search(search::Args),
+    /// Serve an index over HTTP, with a page to look at it
+    Serve(serve::Args),
+    /// Look at an index, and at a run while it trains, in a page of the browser
+    Gallery(gallery::Args),
     /// Show what nearkin sees in a data set
     Data(data::Args),
     /// List the training methods

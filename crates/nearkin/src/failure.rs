@@ -7,6 +7,7 @@ use nearkin_data::DataError;
 use nearkin_eval::EvalError;
 use nearkin_index::IndexError;
 use nearkin_loss::LossError;
+use nearkin_serve::ServeError;
 use nearkin_sweep::SweepError;
 use nearkin_train::{DeviceError, TrainError};
 
@@ -42,6 +43,13 @@ impl From<TrainError> for Failure {
     fn from(error: TrainError) -> Self {
         let code = if error.is_misuse() { 2 } else { 1 };
         Self { message: error.to_string(), code }
+    }
+}
+
+impl From<ServeError> for Failure {
+    fn from(error: ServeError) -> Self {
+        let misuse = matches!(error, ServeError::NoPictures { .. } | ServeError::Token { .. });
+        Self { message: error.to_string(), code: if misuse { 2 } else { 1 } }
     }
 }
 

@@ -14,6 +14,7 @@
 //! | [`eval`] | retrieval metrics, kNN, spectrum, the report |
 //! | [`train`] | methods, recipes, the loop, checkpoints, the model |
 //! | [`index`] | embeddings on disk, exact and approximate search |
+//! | [`serve`] | the index over HTTP, and the gallery |
 
 #![forbid(unsafe_code)]
 
@@ -23,5 +24,6 @@ pub use nearkin_eval as eval;
 pub use nearkin_index as index;
 pub use nearkin_loss as loss;
 pub use nearkin_net as net;
+pub use nearkin_serve as serve;
 pub use nearkin_sweep as sweep;
 pub use nearkin_train as train;

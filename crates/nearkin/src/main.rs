@@ -48,6 +48,8 @@ fn run(cli: Cli, ui: &Ui) -> Result<(), Failure> {
         Command::Calibrate(args) => commands::calibrate::run(args, ui),
         Command::Export(args) => commands::export::run(args, ui),
         Command::Search(args) => commands::search::run(args, ui),
+        Command::Gallery(args) => commands::gallery::run(args, ui),
+        Command::Serve(args) => commands::serve::run(args, ui),
         Command::Data(args) => commands::data::run(args, ui),
         Command::Methods => commands::methods::run(ui),
         Command::Devices => commands::devices::run(ui),

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use super::{check_split, class_names, open_maybe_gzip, without_gz};
 use crate::attributes::Attributes;
-use crate::dataset::{Block, Kind, Pixels, Sample, Source};
+use crate::dataset::{Block, Content, Kind, Media, Sample, Source};
 use crate::error::DataError;
 
 const SIDE: usize = 32;
@@ -109,10 +109,11 @@ pub(super) fn open(path: &Path, files: Vec<PathBuf>, wanted: Option<&str>) -> Re
     let folder = files.first().and_then(|(_, _, file)| file.parent());
     Ok(Source {
         kind: Kind::Cifar,
+        media: Media::Images,
         path: path.to_owned(),
         samples,
         classes: class_names(&folder.unwrap_or(Path::new("")).join(layout.names_file()), layout.classes())?,
-        pixels: Pixels::Blocks { blocks, rows },
+        content: Content::Blocks { blocks, rows },
         attributes: Attributes::default(),
         warnings: Vec::new(),
     })

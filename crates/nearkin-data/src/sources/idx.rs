@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use super::{check_split, class_names, open_maybe_gzip, without_gz};
 use crate::attributes::Attributes;
-use crate::dataset::{Block, Kind, Pixels, Sample, Source};
+use crate::dataset::{Block, Content, Kind, Media, Sample, Source};
 use crate::error::DataError;
 
 pub(super) const IMAGES_MAGIC: u32 = 0x0803;
@@ -78,10 +78,11 @@ pub(super) fn open(path: &Path, images: Vec<PathBuf>, wanted: Option<&str>) -> R
     let folder = if path.is_dir() { path } else { path.parent().unwrap_or(Path::new("")) };
     Ok(Source {
         kind: Kind::Idx,
+        media: Media::Images,
         path: path.to_owned(),
         samples,
         classes: class_names(&folder.join(NAMES), class_count)?,
-        pixels: Pixels::Blocks { blocks, rows },
+        content: Content::Blocks { blocks, rows },
         attributes: Attributes::default(),
         warnings,
     })

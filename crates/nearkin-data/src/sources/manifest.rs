@@ -1,17 +1,17 @@
-//! A CSV file that lists image files, their labels and splits.
+//! A CSV file that lists image or sound files, their labels and splits.
 
 use std::path::Path;
 
-use super::folder::number_classes;
+use super::folder::{media_of, number_classes};
 use super::{csv_problem, open_maybe_gzip};
 use crate::attributes::Attributes;
-use crate::dataset::{Kind, Pixels, Sample, Source};
+use crate::dataset::{Content, Kind, Media, Sample, Source};
 use crate::error::DataError;
 
 /// The most lines that an error names.
 const MOST_NAMED: usize = 5;
 
-/// Reads the manifest and checks that every file is there; no image is opened.
+/// Reads the manifest and checks that every file is there; none is opened.
 pub(super) fn open(path: &Path) -> Result<Source, DataError> {
     let mut reader = csv::ReaderBuilder::new().trim(csv::Trim::All).from_reader(open_maybe_gzip(path)?);
     let header: Vec<String> = reader
@@ -53,7 +53,7 @@ pub(super) fn open(path: &Path) -> Result<Source, DataError> {
             return Err(DataError::Manifest {
                 path: path.to_owned(),
                 line,
-                problem: "the cell \"path\" is empty; wanted an image file".into(),
+                problem: "the cell \"path\" is empty; wanted an image or sound file".into(),
             });
         };
         let file = folder.join(&id);
@@ -104,6 +104,12 @@ pub(super) fn open(path: &Path) -> Result<Source, DataError> {
             ),
         });
     }
+    // A file without a known extension is taken for an image: its format is found by content.
+    let is_sound = |sample: &Sample| media_of(&sample.id) == Some(Media::Sounds);
+    let sounds = samples.iter().filter(|sample| is_sound(sample)).count();
+    if sounds > 0 && sounds < samples.len() {
+        return Err(DataError::Mixed { path: path.to_owned(), images: samples.len() - sounds, sounds });
+    }
     let classes = number_classes(&mut samples, &labels);
     let mut attributes = Attributes::default();
     for (at, values) in further {
@@ -118,10 +124,11 @@ pub(super) fn open(path: &Path) -> Result<Source, DataError> {
     }
     Ok(Source {
         kind: Kind::Manifest,
+        media: if sounds > 0 { Media::Sounds } else { Media::Images },
         path: path.to_owned(),
         samples,
         classes,
-        pixels: Pixels::Files,
+        content: Content::Files,
         attributes,
         warnings,
     })

@@ -4,6 +4,8 @@ mod cifar;
 mod folder;
 mod idx;
 mod manifest;
+mod ts;
+mod wav;
 mod zip;
 
 use std::fs::File;
@@ -12,6 +14,7 @@ use std::path::{Path, PathBuf};
 
 use flate2::read::MultiGzDecoder;
 
+pub(crate) use self::wav::read_wav;
 pub(crate) use self::zip::ZipEntries;
 use crate::dataset::Source;
 use crate::error::DataError;
@@ -40,13 +43,18 @@ pub(crate) fn open(path: &Path, split: Option<&str>) -> Result<Source, DataError
             return idx::open(path, files, split);
         }
         let cifar: Vec<_> = names.iter().filter(|n| cifar::is_name(n)).collect();
-        if !cifar.is_empty() && !names.iter().any(|name| folder::is_image_name(name)) {
+        let has_samples = names.iter().any(|name| folder::media_of(name).is_some());
+        if !cifar.is_empty() && !has_samples {
             let files = cifar.into_iter().map(|name| path.join(name)).collect();
             return cifar::open(path, files, split);
         }
         let zips: Vec<_> = names.iter().filter(|n| zip::is_name(n)).map(|name| path.join(name)).collect();
-        if !zips.is_empty() && !names.iter().any(|name| folder::is_image_name(name)) && !has_folders(path)? {
+        if !zips.is_empty() && !has_samples && !has_folders(path)? {
             return zip::open(path, &zips);
+        }
+        let series: Vec<_> = names.iter().filter(|n| ts::is_name(n)).map(|name| path.join(name)).collect();
+        if !series.is_empty() && !has_samples {
+            return ts::open(path, &series);
         }
         return folder::open(path);
     }
@@ -57,8 +65,10 @@ pub(crate) fn open(path: &Path, split: Option<&str>) -> Result<Source, DataError
         zip::open(path, &[path.to_owned()])
     } else if cifar::is_name(&name) {
         cifar::open(path, vec![path.to_owned()], split)
-    } else if folder::is_image_name(&name) {
-        Ok(folder::one_image(path, name))
+    } else if ts::is_name(&name) {
+        ts::open(path, &[path.to_owned()])
+    } else if let Some(media) = folder::media_of(&name) {
+        Ok(folder::one_file(path, name, media))
     } else if idx::is_images_name(&name) || starts_like_idx_images(path)? {
         idx::open(path, vec![path.to_owned()], split)
     } else {

@@ -1,4 +1,4 @@
-//! A ZIP of image files, read where it lies: nothing is unpacked to disk, so no name in it can lead anywhere.
+//! A ZIP of image or sound files, read where it lies: nothing is unpacked to disk, so no name in it can lead anywhere.
 
 use std::collections::{BTreeSet, HashMap};
 use std::fs::File;
@@ -9,12 +9,14 @@ use std::sync::Arc;
 use zip::ZipArchive;
 use zip::result::ZipError;
 
-use super::folder::{Listing, Sorted, is_image_name, sort};
+use super::folder::{Listing, Sorted, media_of, sort};
+use super::wav::read_wav;
 use crate::attributes::Attributes;
-use crate::dataset::{Kind, Pixels, Source};
+use crate::dataset::{Content, Kind, Source};
 use crate::decode::{Limits, decode, probe};
 use crate::error::DataError;
 use crate::image::Image;
+use crate::signal::Signal;
 use crate::store::read_exact_at;
 
 /// The most bytes that an entry may unpack to. Larger image files exist, but none that a data set of them would be kept in; a
@@ -25,14 +27,14 @@ pub(super) fn is_name(name: &str) -> bool {
     name.to_ascii_lowercase().ends_with(".zip")
 }
 
-/// The images of one or more open ZIPs.
+/// The images or sounds of one or more open ZIPs.
 #[derive(Debug)]
 pub(crate) struct ZipEntries {
     archives: Vec<(PathBuf, ZipArchive<Part>)>,
     entries: Vec<Entry>,
 }
 
-/// Where an image is, and what the ZIP's directory says of it.
+/// Where a file is, and what the ZIP's directory says of it.
 #[derive(Clone, Copy, Debug)]
 struct Entry {
     archive: usize,
@@ -41,11 +43,11 @@ struct Entry {
     crc: u32,
 }
 
-/// Reads the directories of the ZIPs at `paths`, which together are the set at `root`; no image is opened. What several of them hold
+/// Reads the directories of the ZIPs at `paths`, which together are the set at `root`; no entry is opened. What several of them hold
 /// alike counts once.
 pub(super) fn open(root: &Path, paths: &[PathBuf]) -> Result<Source, DataError> {
     let mut archives = Vec::with_capacity(paths.len());
-    let mut all = Listing { images: Vec::new(), folders: BTreeSet::new(), others: 0 };
+    let mut all = Listing { files: Vec::new(), folders: BTreeSet::new(), others: 0 };
     let mut known: HashMap<String, Entry> = HashMap::new();
     let mut copies = 0;
     for (number, path) in paths.iter().enumerate() {
@@ -53,7 +55,7 @@ pub(super) fn open(root: &Path, paths: &[PathBuf]) -> Result<Source, DataError> 
         archives.push((path.clone(), archive));
         all.folders.extend(listing.folders);
         all.others += listing.others;
-        for (name, entry) in listing.images {
+        for (name, media, entry) in listing.files {
             match known.get(&name) {
                 Some(first) if first.archive == entry.archive => {}
                 Some(first) if (first.size, first.crc) == (entry.size, entry.crc) => {
@@ -66,24 +68,25 @@ pub(super) fn open(root: &Path, paths: &[PathBuf]) -> Result<Source, DataError> 
                         path,
                         "entry",
                         format!("{name}, which {other} holds with other bytes"),
-                        "different names for different images: give the ZIPs one by one",
+                        "different names for different files: give the ZIPs one by one",
                     ));
                 }
                 None => drop(known.insert(name.clone(), entry)),
             }
-            all.images.push((name, entry));
+            all.files.push((name, media, entry));
         }
     }
-    let Sorted { samples, places, classes, mut warnings } = sort(root, all)?;
+    let Sorted { media, samples, places, classes, mut warnings } = sort(root, all)?;
     if copies > 0 {
-        warnings.push(format!("{copies} images stand in two ZIPs alike and count once"));
+        warnings.push(format!("{copies} {media} stand in two ZIPs alike and count once"));
     }
     Ok(Source {
         kind: Kind::Zip,
+        media,
         path: root.to_owned(),
         samples,
         classes,
-        pixels: Pixels::Zip(ZipEntries { archives, entries: places }),
+        content: Content::Zip(ZipEntries { archives, entries: places }),
         attributes: Attributes::default(),
         warnings,
     })
@@ -97,7 +100,7 @@ fn list(path: &Path, number: usize) -> Result<(ZipArchive<Part>, Listing<Entry>)
     let mut archive = ZipArchive::new(Part { file: Arc::new(file), at: 0, len })
         .map_err(|error| problem(path, None, error))?;
 
-    let mut listing = Listing { images: Vec::new(), folders: BTreeSet::new(), others: 0 };
+    let mut listing = Listing { files: Vec::new(), folders: BTreeSet::new(), others: 0 };
     for index in 0..archive.len() {
         let entry = archive.by_index_raw(index).map_err(|error| problem(path, None, error))?;
         let name = entry.name().map_err(|error| problem(path, None, error))?.into_owned();
@@ -119,26 +122,29 @@ fn list(path: &Path, number: usize) -> Result<(ZipArchive<Part>, Listing<Entry>)
         let relative = steps.join("/");
         if entry.is_dir() {
             listing.folders.insert(relative);
-        } else if !is_image_name(&relative) {
+            continue;
+        }
+        let Some(media) = media_of(&relative) else {
             listing.others += 1;
-        } else if entry.encrypted() {
+            continue;
+        };
+        if entry.encrypted() {
             return Err(DataError::malformed(
                 path,
                 "entry",
                 format!("{relative} with a password"),
                 "entries without: unpack it and open the folder",
             ));
-        } else {
-            // A ZIP need not list folders.
-            let above = relative.match_indices('/').map(|(at, _)| relative[..at].to_owned());
-            listing.folders.extend(above);
-            let place = Entry { archive: number, index, size: entry.size(), crc: entry.crc32() };
-            listing.images.push((relative, place));
         }
+        // A ZIP need not list folders.
+        let above = relative.match_indices('/').map(|(at, _)| relative[..at].to_owned());
+        listing.folders.extend(above);
+        let place = Entry { archive: number, index, size: entry.size(), crc: entry.crc32() };
+        listing.files.push((relative, media, place));
     }
     while let Some(top) = common_top(&listing) {
         let below = |name: &str| name[top.len() + 1..].to_owned();
-        listing.images.iter_mut().for_each(|(name, _)| *name = below(name));
+        listing.files.iter_mut().for_each(|(name, ..)| *name = below(name));
         let inner = format!("{top}/");
         listing.folders =
             listing.folders.iter().filter(|name| name.starts_with(&inner)).map(|name| below(name)).collect();
@@ -146,11 +152,11 @@ fn list(path: &Path, number: usize) -> Result<(ZipArchive<Part>, Listing<Entry>)
     Ok((archive, listing))
 }
 
-/// The only folder at the top, if all images lie below it and some deeper still, so that classes are left without it.
+/// The only folder at the top, if all files lie below it and some deeper still, so that classes are left without it.
 fn common_top(listing: &Listing<Entry>) -> Option<String> {
-    let (top, _) = listing.images.first()?.0.split_once('/')?;
+    let (top, _) = listing.files.first()?.0.split_once('/')?;
     let mut deeper = false;
-    for (name, _) in &listing.images {
+    for (name, ..) in &listing.files {
         let below = name.strip_prefix(top)?.strip_prefix('/')?;
         deeper |= below.contains('/');
     }
@@ -166,6 +172,10 @@ impl ZipEntries {
     pub(crate) fn image(&self, row: usize, id: &str, limits: Limits) -> Result<Image, DataError> {
         decode(&self.bytes(row, id)?, limits)
             .map_err(|source| DataError::Image { path: self.path(row).join(id), source })
+    }
+
+    pub(crate) fn sound(&self, row: usize, id: &str) -> Result<Signal, DataError> {
+        read_wav(&self.path(row).join(id), &self.bytes(row, id)?)
     }
 
     /// Width, height and channels.

@@ -4,11 +4,12 @@
 //! Euclidean distance `d`, each pair is a spring:
 //!
 //! ```text
-//! kin:        ½ d²                 attracts, at any distance
+//! kin:        ½ k d²               attracts, at any distance
 //! strangers:  ½ max(0, m − d)²     repel within the margin m
 //! ```
 //!
-//! one term a pair, kin and strangers together.
+//! one term a pair, kin and strangers together. The paper's stiffness `k` of kin is 1, and what weighs kin against strangers is how
+//! many pairs of each are drawn. A batch compares all its samples, so that most of its pairs are strangers; `k` makes up for it.
 
 use nearkin_sweep::{Bond, Metric, PairSprings, Relation, Row};
 
@@ -20,18 +21,28 @@ use crate::springs::{Springs, SumSprings, pairs_meet_once, pull_springs, pull_su
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct DrLim {
     margin: f32,
+    stiffness: f32,
 }
 
 impl DrLim {
-    /// With the margin `m`, in units of the embedding: the length at which strangers cease to repel each other.
+    /// With the margin `m`, in units of the embedding: the length at which strangers cease to repel each other. Kin have the
+    /// stiffness 1.
     ///
     /// # Errors
     /// When the margin is not above zero.
     pub fn new(margin: f32) -> Result<Self, LossError> {
-        Ok(Self { margin: check("margin", margin, |m| m > 0.0, "above zero, and finite")? })
+        Ok(Self { margin: check("margin", margin, |m| m > 0.0, "above zero, and finite")?, stiffness: 1.0 })
     }
 
-    /// The force of one pair at this distance, before terms are reduced: `d` between kin, which draws them together;
+    /// With another stiffness `k` of kin, where that of strangers is 1.
+    ///
+    /// # Errors
+    /// When it is not above zero.
+    pub fn with_stiffness(self, stiffness: f32) -> Result<Self, LossError> {
+        Ok(Self { stiffness: check("stiffness", stiffness, |k| k > 0.0, "above zero, and finite")?, ..self })
+    }
+
+    /// The force of one pair at this distance, before terms are reduced: `k d` between kin, which draws them together;
     /// `−max(0, m − d)` between strangers, which pushes them apart.
     pub fn force(&self, distance: f32, kin: bool) -> f32 {
         let bond = if kin { Bond { kin: 1.0, stranger: 0.0 } } else { Bond { kin: 0.0, stranger: 1.0 } };
@@ -43,8 +54,11 @@ impl DrLim {
     fn spring(&self, distance: f32, bond: Bond) -> (f32, f32) {
         let short = self.margin - distance;
         let short = if short < 0.0 { 0.0 } else { short };
-        let energy = 0.5 * (bond.kin * distance * distance + bond.stranger * short * short);
-        (energy, bond.kin * distance - bond.stranger * short)
+        let kin = bond.kin * self.stiffness;
+        (
+            0.5 * (kin * distance * distance + bond.stranger * short * short),
+            kin * distance - bond.stranger * short,
+        )
     }
 }
 
@@ -113,6 +127,11 @@ mod tests {
         let loss = DrLim::new(1.5).unwrap();
         let forces = [(2.0, true), (1.0, false), (3.0, false)].map(|(d, kin)| loss.force(d, kin));
         assert_eq!(forces, [2.0, -0.5, 0.0]);
+        let stiff = loss.with_stiffness(5.0).unwrap();
+        assert_eq!((stiff.force(2.0, true), stiff.force(1.0, false)), (10.0, -0.5));
+        let pulled = Loss::pull(&stiff, &sides).unwrap();
+        assert!((pulled.loss - (5.0 * energy[0] + energy[1]) / 3.0).abs() < 1e-6);
+        assert!(loss.with_stiffness(0.0).is_err());
         // Forces at the points: the kin spring pulls 2 each way, the strangers' pushes ½; each pair counts twice among 6.
         for (found, wanted) in found.query_gradient.iter().zip([-2.0, 2.5, -0.5]) {
             assert!((found - wanted / 3.0).abs() < 1e-6, "{found}");

@@ -1,6 +1,6 @@
-//! Encoders: images `[n, channels, h, w]` to features `[n, f]`.
+//! Encoders: images `[n, channels, h, w]`, or sounds and series `[n, channels, 1, steps]`, to features `[n, f]`.
 //!
-//! Series have encoders of their own, in [`sequences`](crate::sequences).
+//! What encodes sounds and series, frame by frame, is in [`sequences`](crate::sequences).
 
 mod fully_connected;
 mod inception;
@@ -27,6 +27,7 @@ pub use vit::{PatchEmbed, Vit, VitConfig};
 use crate::error::{ConfigError, check_size};
 use crate::init::Init;
 use crate::parameters::param_count;
+use crate::sequences::{SequenceConfig, SequenceEncoderConfig, SequenceNetwork, SequenceNetworkConfig};
 use resnet::{RESNET_18, RESNET_34, RESNET_50};
 
 /// Widest [`SmallConv`]: its weights alone are five gigabytes.
@@ -60,6 +61,10 @@ pub enum EncoderConfig {
     Inception(InceptionConfig),
     /// [`Vit`]: `width` features.
     Vit(VitConfig),
+    /// [`SequenceNetwork`] for raw sound, a frame for 160 samples: as many features as a context has values.
+    CpcAudio(SequenceConfig),
+    /// [`SequenceNetwork`] for series of any channels, a frame for 8 steps.
+    Series(SequenceConfig),
 }
 
 fn default_width() -> usize {
@@ -99,11 +104,45 @@ impl std::fmt::Display for EncoderConfig {
             Self::Vit(VitConfig { patch, depth, width, heads }) => {
                 write!(f, "vit (patch {patch}, depth {depth}, width {width}, {heads} heads)")
             }
+            Self::CpcAudio(config) | Self::Series(config) => {
+                let frames = self.of_sequences().map(|encoder| encoder.to_string()).unwrap_or_default();
+                match &config.context {
+                    Some(context) => write!(f, "{frames}, {context}"),
+                    None => f.write_str(&frames),
+                }
+            }
         }
     }
 }
 
 impl EncoderConfig {
+    /// What turns a sound or a series into frames; `None` for encoders of images.
+    pub fn of_sequences(&self) -> Option<SequenceEncoderConfig> {
+        match self {
+            Self::CpcAudio(config) => Some(SequenceEncoderConfig::CpcAudio(config.strided())),
+            Self::Series(config) => Some(SequenceEncoderConfig::Series(config.strided())),
+            _ => None,
+        }
+    }
+
+    /// The settings of an encoder of sounds or series.
+    pub fn sequence_mut(&mut self) -> Option<&mut SequenceConfig> {
+        match self {
+            Self::CpcAudio(config) | Self::Series(config) => Some(config),
+            _ => None,
+        }
+    }
+
+    fn sequence_network(&self, channels: usize) -> Option<SequenceNetworkConfig> {
+        match self {
+            Self::CpcAudio(config) | Self::Series(config) => {
+                let SequenceConfig { context, ahead, .. } = config.clone();
+                self.of_sequences().map(|encoder| SequenceNetworkConfig { encoder, channels, context, ahead })
+            }
+            _ => None,
+        }
+    }
+
     /// Features of an image of `size` × `size` pixels; the size matters to [`LeNet`] alone.
     pub fn feature_dim(&self, size: usize) -> usize {
         match self {
@@ -116,10 +155,12 @@ impl EncoderConfig {
             Self::LuNet(config) => config.feature_dim(),
             Self::Inception(config) => config.feature_dim(),
             Self::Vit(config) => config.width,
+            Self::CpcAudio(config) | Self::Series(config) => config.context_dim(),
         }
     }
 
-    /// Multiplications and additions of its convolutions and other matrix products for one image of `size` × `size` pixels, by their definition.
+    /// Multiplications and additions of its convolutions and other matrix products for one image of `size` × `size` pixels, or for the
+    /// convolutions of a series of `size` steps, by their definition.
     pub fn multiply_adds(&self, channels: usize, size: usize) -> usize {
         match self {
             Self::SmallConv { width } => SmallConv::multiply_adds(*width, channels, size),
@@ -131,6 +172,9 @@ impl EncoderConfig {
             Self::LuNet(config) => config.multiply_adds(channels, size),
             Self::Inception(config) => config.multiply_adds(channels, size),
             Self::Vit(config) => config.multiply_adds(channels, size),
+            Self::CpcAudio(_) | Self::Series(_) => {
+                self.of_sequences().map_or(0, |encoder| encoder.multiply_adds(channels, size))
+            }
         }
     }
 
@@ -143,6 +187,9 @@ impl EncoderConfig {
             Self::LuNet(config) => config.check(size),
             Self::Inception(config) => config.check(),
             Self::Vit(config) => config.check(size),
+            Self::CpcAudio(_) | Self::Series(_) => {
+                self.sequence_network(channels).map_or(Ok(()), |network| network.check())
+            }
         }
     }
 
@@ -156,6 +203,10 @@ impl EncoderConfig {
             Self::LuNet(config) => return Encoder::LuNet(LuNet::new(config, channels, size, init)),
             Self::Inception(config) => return Encoder::Inception(Inception::new(config, channels, init)),
             Self::Vit(config) => return Encoder::Vit(Vit::new(config, channels, init)),
+            Self::CpcAudio(_) | Self::Series(_) => {
+                let config = self.sequence_network(channels).expect("an encoder of sequences");
+                return Encoder::Sequence(config.build(init));
+            }
             Self::Resnet18(config) => (RESNET_18, config),
             Self::Resnet34(config) => (RESNET_34, config),
             Self::Resnet50(config) => (RESNET_50, config),
@@ -183,14 +234,16 @@ pub enum Encoder {
     Inception(Inception),
     /// See [`Vit`].
     Vit(Vit),
+    /// See [`SequenceNetwork`].
+    Sequence(SequenceNetwork),
 }
 
 impl Encoder {
-    /// Features of images.
+    /// Features of images, or of sounds and series: of these, the mean of their contexts.
     ///
     /// # Shapes
     ///
-    /// - input: `[n, channels, h, w]`
+    /// - input: `[n, channels, h, w]`; with a [`SequenceNetwork`] `[n, channels, 1, steps]`
     /// - output: `[n, feature_dim]`
     ///
     /// # Panics
@@ -206,6 +259,7 @@ impl Encoder {
             Self::LuNet(encoder) => encoder.forward(input),
             Self::Inception(encoder) => encoder.forward(input),
             Self::Vit(encoder) => encoder.forward(input),
+            Self::Sequence(encoder) => encoder.embed(in_a_row(input)),
         }
     }
 
@@ -219,6 +273,15 @@ impl Encoder {
             Self::LuNet(encoder) => encoder.feature_dim(),
             Self::Inception(encoder) => encoder.feature_dim(),
             Self::Vit(encoder) => encoder.width(),
+            Self::Sequence(encoder) => encoder.context_dim(),
+        }
+    }
+
+    /// The network of sounds and series, if it is one.
+    pub fn sequence(&self) -> Option<&SequenceNetwork> {
+        match self {
+            Self::Sequence(encoder) => Some(encoder),
+            _ => None,
         }
     }
 
@@ -226,6 +289,12 @@ impl Encoder {
     pub fn param_count(&self) -> usize {
         param_count(self)
     }
+}
+
+/// Sounds and series, which come as images of one row: `[n, channels, 1, steps]` to `[n, channels, steps]`.
+pub fn in_a_row(input: Tensor<4>) -> Tensor<3> {
+    let [n, channels, rows, steps] = input.dims();
+    input.reshape([n, channels, rows * steps])
 }
 
 /// 3 × 3 max-pooling that keeps the size at stride 1.
@@ -247,6 +316,7 @@ fn pooled(features: Tensor<4>) -> Tensor<2> {
 mod tests {
     use super::*;
     use crate::kernels::testing::{assert_halved_is_near, noise, values};
+    use crate::sequences::ContextConfig;
     use burn::tensor::TensorData;
 
     fn encoder(config: &EncoderConfig, channels: usize, size: usize) -> Encoder {
@@ -383,6 +453,8 @@ mod tests {
             ),
             (EncoderConfig::Inception(InceptionConfig { width: 8, ..published_inception() }), [1, 1, 65, 65]),
             (EncoderConfig::Vit(VitConfig { patch: 4, depth: 2, width: 12, heads: 3 }), [2, 1, 8, 12]),
+            (EncoderConfig::CpcAudio(sequence(Some(ContextConfig::Gru { width: 6 }))), [2, 1, 1, 900]),
+            (EncoderConfig::Series(sequence(None)), [2, 3, 1, 24]),
         ] {
             let encoder = encoder(&config, shape[1], shape[2]);
             let features = encoder.forward(images(shape));
@@ -390,6 +462,21 @@ mod tests {
             assert_eq!(encoder.feature_dim(), config.feature_dim(shape[2]), "{config:?}");
             assert!(values(features).iter().all(|v| v.is_finite()), "{config:?}");
         }
+    }
+
+    fn sequence(context: Option<ContextConfig>) -> SequenceConfig {
+        SequenceConfig { width: 8, context, ..SequenceConfig::default() }
+    }
+
+    #[test]
+    fn a_sound_as_an_image_of_one_row_becomes_the_mean_of_its_contexts() {
+        let config = EncoderConfig::CpcAudio(sequence(Some(ContextConfig::Gru { width: 6 })));
+        let encoder = encoder(&config, 1, 1);
+        let sounds = images([2, 1, 1, 900]);
+        let network = encoder.sequence().unwrap();
+        let contexts = network.contexts(network.frames(in_a_row(sounds.clone())));
+        assert_eq!(values(encoder.forward(sounds)), values(contexts.mean_dim(1)));
+        assert_eq!(config.to_string(), "cpc-audio (width 8), gru (width 6)");
     }
 
     #[test]
@@ -463,7 +550,12 @@ mod tests {
                 .unwrap(),
             EncoderConfig::Inception(published_inception())
         );
+        let audio = "kind = \"cpc-audio\"\nwidth = 8\ncontext = { kind = \"gru\", width = 6 }";
+        let audio_config = EncoderConfig::CpcAudio(sequence(Some(ContextConfig::Gru { width: 6 })));
+        assert_eq!(read(audio).unwrap(), audio_config);
         for config in [
+            audio_config,
+            EncoderConfig::Series(SequenceConfig { ahead: 3, ..sequence(None) }),
             EncoderConfig::SmallConv { width: 3 },
             EncoderConfig::Resnet34(resnet(Stem::Small)),
             EncoderConfig::LeNet {},
@@ -481,6 +573,7 @@ mod tests {
             "kind = \"vgg\"",
             "kind = \"le-net\"\nwidth = 3",
             "kind = \"vit\"\nlayers = 3",
+            "kind = \"series\"\nstride = 3",
             "kind = \"lu-net\"\nstem = \"small\"",
             "kind = \"inception\"\nlayout = \"nn3\"",
             "width = 3",

@@ -3,7 +3,7 @@
 //! Images are unfolded into matrices (im2col; Chellapilla et al., "High performance convolutional
 //! neural networks for document processing", 2006) for several images at a time, so that each
 //! product is wide enough to be fast even on 4 × 4 feature maps. 3 × 3 kernels take a shorter way
-//! (Winograd's). The work is cut by the shape
+//! (Winograd's), and images of few channels, or as large as the kernel, are not unfolded. The work is cut by the shape
 //! alone and every partial sum is added in a fixed order: the bits do not depend on the number
 //! of threads.
 
@@ -14,6 +14,8 @@ use rayon::prelude::*;
 
 use super::product::{Matrix, product};
 
+mod direct;
+mod whole;
 mod winograd;
 
 /// Columns a product should have at least: below that, packing the weights dominates.
@@ -162,6 +164,12 @@ pub fn forward(x: &[f32], weight: &[f32], shape: &ConvShape) -> Vec<f32> {
     if winograd::applies(shape) {
         return winograd::forward(x, weight, shape);
     }
+    if whole::applies(shape) {
+        return whole::forward(x, weight, shape);
+    }
+    if direct::applies(shape) {
+        return direct::forward(x, weight, shape);
+    }
     let (plane, patch, group) = (shape.output_plane(), shape.patch(), shape.group());
     let (image_in, image_out) = (shape.input_image(), shape.output_image());
     let pointwise = shape.kernel == [1, 1] && shape.stride == 1 && shape.padding == [0, 0];
@@ -214,6 +222,9 @@ pub fn data_gradient(dy: &[f32], weight: &[f32], shape: &ConvShape) -> Vec<f32> 
     if winograd::applies(shape) {
         return winograd::data_gradient(dy, weight, shape);
     }
+    if whole::applies(shape) {
+        return whole::data_gradient(dy, weight, shape);
+    }
     let [rows, columns] = shape.kernel;
     if shape.stride == 1 && shape.padding[0] < rows && shape.padding[1] < columns {
         // Without a stride the gradient is itself a convolution: kernels turned by 180 degrees,
@@ -261,6 +272,12 @@ pub fn weight_gradient(x: &[f32], dy: &[f32], shape: &ConvShape) -> Vec<f32> {
     check(dy, shape.output(), "output gradient");
     if winograd::applies_to_weights(shape) {
         return winograd::weight_gradient(x, dy, shape);
+    }
+    if whole::applies(shape) {
+        return whole::weight_gradient(x, dy, shape);
+    }
+    if direct::applies(shape) {
+        return direct::weight_gradient(x, dy, shape);
     }
     let (image_out, group) = (shape.output_image(), shape.group());
 
@@ -522,7 +539,7 @@ mod tests {
     use crate::kernels::testing::{assert_close, noise, on_threads};
 
     /// (n, c, h, w, o, k, stride, padding): small and odd sizes, one channel, one image, 1 × 1, 7 × 7.
-    const SHAPES: [[usize; 8]; 25] = [
+    const SHAPES: [[usize; 8]; 33] = [
         [5, 3, 8, 8, 5, 3, 1, 1],
         [4, 4, 9, 7, 6, 3, 2, 1],
         [4, 4, 8, 8, 6, 1, 2, 0],
@@ -535,6 +552,16 @@ mod tests {
         [2, 2, 4, 4, 3, 3, 1, 3],
         [2, 1, 1, 1, 2, 3, 2, 1],
         [70, 40, 4, 4, 20, 3, 1, 1],
+        // Few channels, not unfolded: several blocks of outputs, broken ones, no padding, wide rows, several stripes of images.
+        [3, 1, 28, 28, 20, 3, 1, 1],
+        [2, 1, 32, 32, 15, 6, 1, 0],
+        [19, 3, 9, 17, 9, 3, 1, 1],
+        [2, 7, 15, 20, 8, 3, 1, 2],
+        [1, 2, 3, 70, 11, 3, 1, 0],
+        // Kernels as large as the image.
+        [70, 15, 9, 9, 33, 9, 1, 0],
+        [3, 2, 3, 3, 4, 3, 2, 0],
+        [5, 7, 1, 1, 40, 1, 1, 0],
         // Winograd's: whole and broken tiles and blocks, several images together, rows of one image, every padding.
         [2, 16, 9, 7, 17, 3, 1, 1],
         [3, 33, 5, 6, 16, 3, 1, 0],

@@ -23,7 +23,12 @@ impl<'a> Matrix<'a> {
 
     /// The transpose of a row-major `cols × rows` matrix, without moving it.
     pub fn transposed(data: &'a [f32], rows: usize, cols: usize) -> Self {
-        Self::strided(data, rows, cols, 1, rows)
+        Self::columns(data, rows, cols, rows)
+    }
+
+    /// Columns of `rows` values, each beginning `col_stride` values after the one before.
+    pub fn columns(data: &'a [f32], rows: usize, cols: usize, col_stride: usize) -> Self {
+        Self::strided(data, rows, cols, 1, col_stride)
     }
 
     /// # Panics

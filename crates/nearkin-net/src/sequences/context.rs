@@ -50,6 +50,18 @@ impl Default for CausalTransformerConfig {
     }
 }
 
+impl std::fmt::Display for ContextConfig {
+    /// As a plan or a report names it: `gru (width 128)`.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Gru { width } => write!(f, "gru (width {width})"),
+            Self::CausalTransformer(CausalTransformerConfig { depth, heads }) => {
+                write!(f, "causal-transformer (depth {depth}, {heads} heads)")
+            }
+        }
+    }
+}
+
 impl ContextConfig {
     pub(super) fn check(&self, frame: usize) -> Result<(), ConfigError> {
         match self {

@@ -7,7 +7,8 @@
 //! zₜ = encoder(x)ₜ      cₜ = context(z₁ … zₜ)      ẑₜ₊ₖ = Wₖ cₜ
 //! ```
 //!
-//! Images have encoders of their own, in [`encoders`](crate::encoders).
+//! As an encoder among those of images, in [`encoders`](crate::encoders), such a network makes of a sound or a series the mean of its
+//! contexts.
 
 mod context;
 mod strided;
@@ -90,6 +91,46 @@ impl SequenceEncoderConfig {
     }
 }
 
+/// What a recipe says of an encoder of sounds or series: `kind = "cpc-audio"`, `width = 128`,
+/// `context = { kind = "gru", width = 128 }`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, rename_all = "kebab-case", deny_unknown_fields)]
+pub struct SequenceConfig {
+    /// Channels of every convolution, and values of a frame (default 128; 512 in the paper).
+    pub width: usize,
+    /// Batch normalisation after every convolution (default false, as published).
+    pub batch_norm: bool,
+    /// What turns frames into contexts (default none: frames are contexts).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub context: Option<ContextConfig>,
+    /// Steps ahead with a predictor each (default 0). The method says it, where it predicts.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub ahead: usize,
+}
+
+fn is_zero(n: &usize) -> bool {
+    *n == 0
+}
+
+impl Default for SequenceConfig {
+    fn default() -> Self {
+        let StridedConvConfig { width, batch_norm } = StridedConvConfig::default();
+        Self { width, batch_norm, context: None, ahead: 0 }
+    }
+}
+
+impl SequenceConfig {
+    /// The convolutions alone.
+    pub(crate) fn strided(&self) -> StridedConvConfig {
+        StridedConvConfig { width: self.width, batch_norm: self.batch_norm }
+    }
+
+    /// Values of a context vector.
+    pub fn context_dim(&self) -> usize {
+        self.context.as_ref().map_or(self.width, |context| context.dim(self.width))
+    }
+}
+
 /// Settings of a [`SequenceNetwork`].
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
@@ -114,14 +155,18 @@ impl SequenceNetworkConfig {
     /// If a size is zero or larger than any machine holds, or a width does not divide.
     pub fn init(&self, device: &Device, seed: u64) -> Result<SequenceNetwork, ConfigError> {
         self.check()?;
-        let init = &mut Init::new(device, seed);
+        Ok(self.build(&mut Init::new(device, seed)))
+    }
+
+    /// The network, of settings that are checked.
+    pub(crate) fn build(&self, init: &mut Init) -> SequenceNetwork {
         let (layout, config) = self.encoder.parts();
         let encoder = StridedConv::new(layout, config, self.channels, init);
         let width = self.encoder.feature_dim();
         let context = self.context.as_ref().map(|context| context.build(width, init));
         let of_context = self.context_dim();
         let predictors = (0..self.ahead).map(|_| init.linear(of_context, width, false)).collect();
-        Ok(SequenceNetwork { encoder, context, predictors })
+        SequenceNetwork { encoder, context, predictors }
     }
 
     /// Checks the settings alone, as [`init`](Self::init) does.
@@ -198,6 +243,15 @@ impl SequenceNetwork {
         predictors
             .map(|predictor| predictor.forward(rows.clone()).reshape([n as i64, frames as i64, -1]))
             .collect()
+    }
+
+    /// Values of a context vector.
+    pub fn context_dim(&self) -> usize {
+        let frame = self.encoder.layers.last().map_or(0, |stage| stage.conv.weight.dims()[0]);
+        match &self.context {
+            Some(Context::Gru(gru)) => gru.weight_hh_l0.dims()[1],
+            Some(Context::CausalTransformer(_)) | None => frame,
+        }
     }
 
     /// One vector a series: the mean of its contexts.

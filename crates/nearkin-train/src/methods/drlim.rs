@@ -22,12 +22,15 @@ pub struct DrLimMethod {
     pub per_class: usize,
     /// m: beyond this distance strangers repel no more.
     pub margin: f32,
+    /// k: of kin's springs, where strangers' is 1.
+    pub stiffness: f32,
 }
 
 impl Default for DrLimMethod {
-    /// The margin only sets the scale of the map.
+    /// The margin only sets the scale of the map. The paper's springs are equally stiff; a stiffness of 64 makes up for that of a
+    /// batch's pairs one in 127 is kin.
     fn default() -> Self {
-        Self { classes: 64, per_class: 2, margin: 1.0 }
+        Self { classes: 64, per_class: 2, margin: 1.0, stiffness: 64.0 }
     }
 }
 
@@ -41,7 +44,7 @@ impl Configured for DrLimMethod {
 
     fn build(&self) -> Result<Box<dyn Method>, TrainError> {
         let batches = Batches { classes: self.classes, per_class: self.per_class };
-        let loss = DrLim::new(self.margin)?;
+        let loss = DrLim::new(self.margin)?.with_stiffness(self.stiffness)?;
         let method = Supervised::new(Self::CARD.name, batches, loss, Metric::Euclidean)?;
         Ok(Box::new(method.without_augmentation().with_force(move |distance, kin| loss.force(distance, kin))))
     }

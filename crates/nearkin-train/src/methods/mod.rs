@@ -6,6 +6,7 @@
 mod batch_all;
 mod batch_hard;
 mod contrastive;
+mod cpc;
 mod drlim;
 mod facenet;
 mod multi_similarity;
@@ -18,7 +19,7 @@ mod supcon;
 mod supervised;
 
 use burn::tensor::Tensor;
-use nearkin_data::{Crop, DataError, Jitter, KinGraph, Sampler, ViewConfig};
+use nearkin_data::{Crop, DataError, Jitter, KinGraph, Media, Sampler, SignalViewConfig, ViewConfig};
 use nearkin_loss::{Evaluated, LossError, ProxyInit};
 use nearkin_net::{MlpConfig, Network};
 use nearkin_sweep::{Graph, Kin, Metric, SameLabel, SweepError};
@@ -27,6 +28,7 @@ use serde::{Deserialize, Serialize};
 pub use batch_all::BatchAllMethod;
 pub use batch_hard::BatchHardMethod;
 pub use contrastive::ContrastiveMethod;
+pub use cpc::{CpcMethod, Negatives};
 pub use drlim::DrLimMethod;
 pub use facenet::{FaceNetMethod, Mining};
 pub use multi_similarity::MultiSimilarityMethod;
@@ -99,8 +101,21 @@ pub trait Method: Send + Sync {
     /// The augmentation that suits the method, when the recipe names none.
     fn default_views(&self) -> ViewConfig;
 
+    /// The same for sounds and series.
+    fn default_signal_views(&self, media: Media) -> SignalViewConfig {
+        match media {
+            Media::Sounds => SignalViewConfig::sound(),
+            _ => SignalViewConfig::series(),
+        }
+    }
+
     /// What is compared: `[n, c, h, w]` pixels to `[n, d]` vectors.
     fn encode(&self, network: &Network, pixels: Tensor<4>) -> Tensor<2>;
+
+    /// Of what a batch of so many samples was encoded to, the part whose spread and rank are reported.
+    fn shown(&self, encoded: Tensor<2>, _samples: usize) -> Tensor<2> {
+        encoded
+    }
 
     /// How the class vectors begin that are trained beside the network, for methods that compare with such proxies.
     fn proxies(&self) -> Option<ProxyInit> {
@@ -223,7 +238,7 @@ macro_rules! methods {
 }
 
 methods! {
-    12,
+    13,
     Drlim(DrLimMethod),
     Contrastive(ContrastiveMethod),
     Facenet(FaceNetMethod),
@@ -236,6 +251,7 @@ methods! {
     NtXent(NtXentMethod),
     Supcon(SupConMethod),
     Simclr(SimClr),
+    Cpc(CpcMethod),
 }
 
 /// A random crop, a flip and a little light: what keeps a class the same class. Hue stays, since it often tells classes

@@ -1,24 +1,31 @@
-//! A network as a model: images in.
+//! A network as a model: images in, or sounds and series.
 
 use std::path::Path;
 use std::sync::Arc;
 
 use burn::module::Module;
 use burn::tensor::{Device, Tensor, TensorData};
+use nearkin_data::random::{Purpose, stream};
 use nearkin_data::table::Matrix;
-use nearkin_data::{Dataset, Loader, Normalize, PrepareOptions, Prepared, ViewConfig, Views};
+use nearkin_data::{
+    Dataset, Image, Loader, Media, Normalize, PrepareOptions, Prepared, PreparedSignals, SignalOptions,
+    ViewConfig, Views,
+};
 use nearkin_loss::LossError;
 use nearkin_net::weights::{load_safetensors, save_safetensors};
 use nearkin_net::{Network, NetworkConfig};
 use nearkin_sweep::Metric;
+use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
 use super::{ModelCard, WEIGHTS, write_card};
 use crate::error::TrainError;
 use crate::files::write_folder;
 use crate::inputs::Inputs;
+use crate::samples::Samples;
+use crate::signals::{self, Contexts, Embedded, SignalInput};
 
-/// All that turns a picture into an embedding, and where the model comes from.
+/// All that turns a picture, a sound or a series into an embedding, and where the model comes from.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub struct NetworkCard {
@@ -38,11 +45,15 @@ pub struct NetworkCard {
     pub classes: Vec<String>,
     /// The network.
     pub network: NetworkConfig,
-    /// The scale of its input.
+    /// The scale of images.
+    #[serde(default)]
     pub normalize: Normalize,
+    /// What it takes other than images: sounds or series.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub signal: Option<SignalInput>,
 }
 
-/// A trained network, ready to embed images.
+/// A trained network, ready to embed.
 pub struct NetworkModel {
     /// What it is.
     pub card: NetworkCard,
@@ -77,20 +88,79 @@ impl NetworkModel {
         Ok(Self { card, network, device: device.clone() })
     }
 
-    /// How to prepare a data set for [`embed`](Self::embed).
+    /// What it embeds.
+    pub fn media(&self) -> Media {
+        self.card.signal.as_ref().map_or(Media::Images, |input| input.media)
+    }
+
+    /// Embeds sounds or series: one vector of each, or all its contexts. `progress` hears (done, total).
+    ///
+    /// # Errors
+    /// When the network takes images, or a signal cannot be read.
+    pub fn embed_signals(
+        &self,
+        data: &PreparedSignals,
+        contexts: Contexts,
+        progress: &mut dyn FnMut(usize, usize),
+    ) -> Result<Embedded, TrainError> {
+        let all: Vec<usize> = (0..data.len()).collect();
+        let network = (&self.network, self.card.dimension);
+        signals::embed(network, self.input(data)?, &self.device, data, &all, contexts, progress)
+    }
+
+    /// The values of sounds or series as they are, brought to the length of a view: the baseline that an embedding must beat.
+    ///
+    /// # Errors
+    /// When a signal cannot be read.
+    pub fn raw_signals(&self, data: &PreparedSignals) -> Result<Matrix, TrainError> {
+        signals::raw(data, self.card.network.size)
+    }
+
+    /// How often the prediction of a frame `k` steps ahead is more like that frame than like any other of its batch, for `k` from 1 on:
+    /// van den Oord, Li and Vinyals 2018, figure 4. Of windows as long as a view, `batch` at once, their places drawn by the seed.
+    ///
+    /// # Errors
+    /// When the network takes images, or a signal cannot be read.
+    pub fn prediction_accuracy(
+        &self,
+        data: &Arc<PreparedSignals>,
+        batch: usize,
+        seed: u64,
+    ) -> Result<Vec<f64>, TrainError> {
+        let windows = (self.card.network.size, batch, seed);
+        signals::prediction_accuracy(&self.network, self.input(data)?, &self.device, data, windows)
+    }
+
+    fn input(&self, data: &PreparedSignals) -> Result<&SignalInput, TrainError> {
+        self.card.signal.as_ref().ok_or_else(|| TrainError::OtherKind {
+            path: data.dataset.path().to_owned(),
+            takes: "a network and takes images".into(),
+        })
+    }
+
+    /// How to prepare a data set of images for [`embed`](Self::embed).
     pub fn prepare_options(&self) -> PrepareOptions {
         PrepareOptions::new(self.card.network.channels, prepared_side(self.card.network.size))
     }
 
-    /// Decodes the images of a data set for [`embed`](Self::embed). `progress` hears (done, total).
+    /// Reads the images, sounds or series of a data set to embed them. `progress` hears (done, total).
     ///
     /// # Errors
-    /// When too many images cannot be read.
+    /// When it holds another medium than the network takes, or too many samples cannot be read.
     pub fn read(
         &self,
         dataset: &Dataset,
         progress: &mut dyn FnMut(usize, usize),
     ) -> Result<Inputs, TrainError> {
+        if dataset.media() != self.media() {
+            let takes = format!("a network and takes {}, but this holds {}", self.media(), dataset.media());
+            return Err(TrainError::OtherKind { path: dataset.path().to_owned(), takes });
+        }
+        if let Some(input) = &self.card.signal {
+            let options = SignalOptions::new(self.card.network.channels, input.rate);
+            let prepared = PreparedSignals::prepare(dataset, &options, progress)?;
+            return Ok(Inputs::Signals { fingerprint: dataset.fingerprint(), prepared: prepared.into() });
+        }
         let prepared = Prepared::prepare(dataset, &self.prepare_options(), progress)?;
         Ok(Inputs::Images { fingerprint: dataset.fingerprint(), prepared: prepared.into() })
     }
@@ -105,7 +175,27 @@ impl NetworkModel {
         progress: &mut dyn FnMut(usize, usize),
     ) -> Result<Vec<f32>, TrainError> {
         let all: Vec<usize> = (0..data.len()).collect();
-        embed(&self.network, &self.card, &self.device, data, &all, progress)
+        embed_views(&self.network, &self.card, &self.device, &eval_views(&self.card), data, &all, progress)
+    }
+
+    /// Embeds images that are no data set, each prepared by [`prepare_options`](Self::prepare_options); row-major `[n, dimension]`.
+    /// An image has the same embedding as in a data set, up to the rounding of a batch of another size.
+    ///
+    /// # Errors
+    /// When an image has another number of channels than the network takes.
+    pub fn embed_images(&self, images: &[&Image]) -> Result<Vec<f32>, TrainError> {
+        let views = Views::new(&eval_views(&self.card), self.card.network.size, self.card.network.channels)?;
+        let mut vectors = Vec::with_capacity(images.len() * self.card.dimension);
+        for images in images.chunks(BATCH) {
+            let mut pixels = vec![0.0; images.len() * views.values()];
+            // The views have no randomness, but drawing none of it takes a generator.
+            pixels.par_chunks_mut(views.values()).zip(images).try_for_each(|(view, image)| {
+                views.apply(image, &mut stream(0, 0, 0, 0, Purpose::View), view)
+            })?;
+            let shape = [images.len(), views.channels(), views.size(), views.size()];
+            vectors.extend(forward(&self.network, pixels, shape, &self.device)?);
+        }
+        Ok(vectors)
     }
 
     /// Embeds the mirror image of every image: for test-time augmentation, which averages the two (Hermans et al. 2017).
@@ -147,16 +237,28 @@ pub fn pixels(data: &Arc<Prepared>, size: usize, channels: usize) -> Result<Matr
     Ok(Matrix { values, dim })
 }
 
-/// Embeds the images of these numbers with a network that `card` describes.
+/// Embeds the samples of these numbers with a network that `card` describes.
 pub(crate) fn embed(
     network: &Network,
     card: &NetworkCard,
     device: &Device,
-    data: &Arc<Prepared>,
+    data: &Samples,
     samples: &[usize],
     progress: &mut dyn FnMut(usize, usize),
 ) -> Result<Vec<f32>, TrainError> {
-    embed_views(network, card, device, &eval_views(card), data, samples, progress)
+    match (data, &card.signal) {
+        (Samples::Signals(data), Some(input)) => {
+            let network = (network, card.dimension);
+            Ok(signals::embed(network, input, device, data, samples, Contexts::Mean, progress)?.vectors)
+        }
+        (Samples::Signals(data), None) => Err(TrainError::OtherKind {
+            path: data.dataset.path().to_owned(),
+            takes: "a network and takes images".into(),
+        }),
+        (Samples::Images(data), _) => {
+            embed_views(network, card, device, &eval_views(card), data, samples, progress)
+        }
+    }
 }
 
 fn eval_views(card: &NetworkCard) -> ViewConfig {
@@ -173,17 +275,27 @@ fn embed_views(
     samples: &[usize],
     progress: &mut dyn FnMut(usize, usize),
 ) -> Result<Vec<f32>, TrainError> {
-    let device = if device.is_autodiff() { device.clone().inner() } else { device.clone() };
     let views = Views::new(views, card.network.size, card.network.channels)?;
     let mut vectors = Vec::with_capacity(samples.len() * card.dimension);
     for batch in loader(data, views, samples)? {
         let batch = batch?;
-        let embedded = network.embed(Tensor::from_data(TensorData::new(batch.pixels, batch.shape), &device));
-        let values = embedded.into_data().convert::<f32>().try_to_vec::<f32>();
-        vectors.extend(values.map_err(|e| LossError::Read(format!("{e:?}")))?);
+        vectors.extend(forward(network, batch.pixels, batch.shape, device)?);
         progress(vectors.len() / card.dimension, samples.len());
     }
     Ok(vectors)
+}
+
+/// One batch through the network.
+fn forward(
+    network: &Network,
+    pixels: Vec<f32>,
+    shape: [usize; 4],
+    device: &Device,
+) -> Result<Vec<f32>, TrainError> {
+    let device = if device.is_autodiff() { device.clone().inner() } else { device.clone() };
+    let embedded = network.embed(Tensor::from_data(TensorData::new(pixels, shape), &device));
+    let values = embedded.into_data().convert::<f32>().try_to_vec::<f32>();
+    Ok(values.map_err(|e| LossError::Read(format!("{e:?}")))?)
 }
 
 fn loader(data: &Arc<Prepared>, views: Views, samples: &[usize]) -> Result<Loader, TrainError> {

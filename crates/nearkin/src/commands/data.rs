@@ -4,9 +4,10 @@ use std::path::{Path, PathBuf};
 
 use nearkin_data::poses::{ANNOTATIONS, PoseSet};
 use nearkin_data::table::ColumnSummary;
-use nearkin_data::{Dataset, Table, TableKind};
+use nearkin_data::{Dataset, Media, Table, TableKind};
 use serde_json::json;
 
+use super::Named;
 use super::fit::TableArgs;
 use crate::failure::Failure;
 use crate::ui::{Ui, count, table};
@@ -32,9 +33,12 @@ pub struct Args {
 
 #[derive(Debug, clap::Args)]
 struct Show {
-    /// A folder per class or a ZIP of one, an IDX or CIFAR file or folder, a CSV manifest, or a table; `PATH#SPLIT` for one split
+    /// A folder per class or a ZIP of one, of images or sounds, an IDX or CIFAR file or folder, .ts series, a CSV manifest, or a table;
+    /// `PATH#SPLIT` for one split
     #[arg(required = true)]
     path: Option<PathBuf>,
+    #[command(flatten)]
+    named: Named,
     #[command(flatten)]
     table: TableArgs,
 }
@@ -62,17 +66,19 @@ pub fn run(args: Args, ui: &Ui) -> Result<(), Failure> {
             ui.print(format!("drew {} images; their poses are in {}", count(images), manifest.display()));
             Ok(())
         }
-        Args { show: Show { path: Some(path), table }, .. } => show(&path, &table, ui),
+        Args { show: Show { path: Some(path), named, table }, .. } => show(&path, &named, &table, ui),
         Args { .. } => Err(Failure::misuse("give the path of a data set")),
     }
 }
 
-fn show(path: &Path, columns: &TableArgs, ui: &Ui) -> Result<(), Failure> {
+fn show(path: &Path, named: &Named, columns: &TableArgs, ui: &Ui) -> Result<(), Failure> {
     if TableKind::at(path)?.is_some() {
         return show_table(path, columns, ui);
     }
-    let summary = Dataset::open(path)?.describe();
+    let dataset = Dataset::open_named(path, named.names.as_ref())?;
+    let summary = dataset.describe();
     ui.print_json(&summary);
+    let noun = summary.media.to_string();
     let sizes =
         summary.sizes.iter().take(4).map(|s| format!("{} × {} ({})", s.width, s.height, count(s.count)));
     let more_sizes = summary.sizes.len().saturating_sub(4);
@@ -80,10 +86,17 @@ fn show(path: &Path, columns: &TableArgs, ui: &Ui) -> Result<(), Failure> {
     if more_sizes > 0 {
         sizes += &format!(", and {more_sizes} more");
     }
-    let colours = summary.channels.iter().map(|c| {
-        let name = if c.channels == 1 { "grey" } else { "colour" };
+    let channels = summary.channels.iter().map(|c| {
+        let name = match (summary.media, c.channels) {
+            (Media::Images, 1) => "grey".to_owned(),
+            (Media::Images, _) => "colour".to_owned(),
+            (_, channels) => channels.to_string(),
+        };
         format!("{name} ({})", count(c.count))
     });
+    let channels = channels.collect::<Vec<_>>().join(", ");
+    let rates = summary.rates.iter().map(|r| format!("{} Hz ({})", count(r.rate as usize), count(r.count)));
+    let rates = rates.collect::<Vec<_>>().join(", ");
     let splits = summary.splits.iter().map(|s| format!("{} ({})", s.name, count(s.count)));
     let classes = match summary.classes.len() {
         0 => "none: no labels".to_owned(),
@@ -94,19 +107,31 @@ fn show(path: &Path, columns: &TableArgs, ui: &Ui) -> Result<(), Failure> {
     };
     let mut rows = vec![
         ["path".to_owned(), summary.path.display().to_string()],
-        ["kind".to_owned(), summary.kind.to_string()],
-        ["images".to_owned(), count(summary.count)],
+        ["kind".to_owned(), format!("{noun}, {}", summary.kind)],
+        [noun.clone(), count(summary.count)],
         ["classes".to_owned(), classes],
-        ["sizes".to_owned(), sizes],
-        ["colours".to_owned(), colours.collect::<Vec<_>>().join(", ")],
     ];
+    match summary.steps {
+        None => rows.extend([["sizes".to_owned(), sizes], ["colours".to_owned(), channels]]),
+        Some([least, median, most]) => {
+            let [least, median, most] = [least, median, most].map(count);
+            rows.push(["steps".to_owned(), format!("{least} to {most}, half of them up to {median}")]);
+            rows.push(["channels".to_owned(), channels]);
+        }
+    }
+    if !rates.is_empty() {
+        rows.push(["rates".to_owned(), rates]);
+    }
+    if !dataset.attributes().is_empty() {
+        rows.push(["attributes".to_owned(), dataset.attributes().join(", ")]);
+    }
     if !summary.splits.is_empty() {
         rows.push(["splits".to_owned(), splits.collect::<Vec<_>>().join(", ")]);
     }
     ui.print(table(["", ""], rows, &[]).trim_start());
     if !summary.classes.is_empty() {
         let rows = summary.classes.iter().take(LISTED).map(|c| [c.name.clone(), count(c.count)]);
-        ui.print(format!("\n{}", table(["class", "images"], rows, &[1])));
+        ui.print(format!("\n{}", table(["class", &noun], rows, &[1])));
         if let Some(more) = summary.classes.len().checked_sub(LISTED).filter(|n| *n > 0) {
             ui.print(format!("  … and {more} more classes"));
         }

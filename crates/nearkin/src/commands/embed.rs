@@ -2,10 +2,12 @@
 
 use std::path::PathBuf;
 
+use clap::ValueEnum;
 use nearkin_index::{Embeddings, Origin};
-use nearkin_train::{Inputs, Model};
+use nearkin_train::{Contexts, Encoder, Inputs, Model};
 use serde_json::json;
 
+use super::Named;
 use crate::cli::OnDevice;
 use crate::failure::Failure;
 use crate::ui::{Ui, count};
@@ -15,27 +17,45 @@ use crate::ui::{Ui, count};
 pub struct Args {
     /// A run, or a model folder
     model: PathBuf,
-    /// The images, or for a linear map the table, to embed
+    /// The images, sounds or series, or for a linear map the table, to embed
     #[arg(long, value_name = "PATH")]
     data: PathBuf,
+    #[command(flatten)]
+    named: Named,
     /// Where the vectors go: .parquet, .npy or .safetensors; ids, labels and paths are kept
     #[arg(long, value_name = "FILE")]
     out: PathBuf,
+    /// Of sounds and series, which vectors stand for a sample: the mean of its contexts, the last, or all of them, with `ID@STEP` as
+    /// ids and the sample's id in a column `sample`
+    #[arg(long, value_name = "WHICH", default_value = "mean")]
+    contexts: Which,
     #[command(flatten)]
     device: OnDevice,
+}
+
+/// Which contexts of a sound or a series.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Which {
+    Mean,
+    Last,
+    All,
 }
 
 impl Args {
     /// As `quickstart` embeds.
     pub fn new(model: PathBuf, data: PathBuf, out: PathBuf) -> Self {
-        Self { model, data, out, device: OnDevice::cpu() }
+        Self { model, data, named: Named::default(), out, contexts: Which::Mean, device: OnDevice::cpu() }
     }
 }
 
 pub fn run(args: Args, ui: &Ui) -> Result<(), Failure> {
     let model = Model::open(&args.model, &args.device.open()?)?;
-    let inputs = super::read(&model, &args.data, ui)?;
-    let embeddings = embeddings(&model, &inputs, ui)?;
+    let inputs = super::read(&model, &args.data, &args.named, ui)?;
+    let embeddings = match args.contexts {
+        Which::Mean => embeddings(&model, &inputs, ui)?,
+        Which::Last => of_contexts(&model, &inputs, Contexts::Last, ui)?,
+        Which::All => of_contexts(&model, &inputs, Contexts::All, ui)?,
+    };
     embeddings.write(&args.out)?;
     let (n, dim) = (embeddings.len(), embeddings.dim);
     ui.print_json(&json!({ "event": "embedded", "rows": n, "dimension": dim, "out": args.out }));
@@ -44,8 +64,13 @@ pub fn run(args: Args, ui: &Ui) -> Result<(), Failure> {
 }
 
 fn embeddings(model: &Model, inputs: &Inputs, ui: &Ui) -> Result<Embeddings, Failure> {
-    Ok(Embeddings {
-        vectors: embed(model, inputs, ui)?,
+    Ok(Embeddings { vectors: embed(model, inputs, ui)?, ..described(model, inputs) })
+}
+
+/// All but the vectors.
+fn described(model: &Model, inputs: &Inputs) -> Embeddings {
+    Embeddings {
+        vectors: Vec::new(),
         dim: model.dimension(),
         ids: inputs.ids(),
         labels: inputs.label_names(),
@@ -57,6 +82,32 @@ fn embeddings(model: &Model, inputs: &Inputs, ui: &Ui) -> Result<Embeddings, Fai
             normalized: false,
             data: inputs.fingerprint(),
         }),
+    }
+}
+
+/// Embeddings of the last context of each sample, or of all its contexts.
+fn of_contexts(model: &Model, inputs: &Inputs, which: Contexts, ui: &Ui) -> Result<Embeddings, Failure> {
+    let (Encoder::Network(network), Inputs::Signals { prepared, .. }) = (&model.encoder, inputs) else {
+        let name = inputs.noun();
+        return Err(Failure::misuse(format!("--contexts is of sounds and series, and {name} have none")));
+    };
+    let bar = ui.bar("embedding", inputs.len());
+    let found = network.embed_signals(prepared, which, &mut |done, _| bar.set_position(done as u64))?;
+    bar.finish_and_clear();
+    let whole = Embeddings { vectors: found.vectors, ..described(model, inputs) };
+    if which == Contexts::Last {
+        return Ok(whole);
+    }
+    let owners = found.owners;
+    let of_owner = |texts: &Vec<String>| owners.iter().map(|&i| texts[i].clone()).collect::<Vec<_>>();
+    let step = |at: usize| at - owners.partition_point(|owner| *owner < owners[at]);
+    let id = |(at, &owner): (usize, &usize)| format!("{}@{}", whole.ids[owner], step(at));
+    Ok(Embeddings {
+        ids: owners.iter().enumerate().map(id).collect(),
+        labels: whole.labels.as_ref().map(of_owner),
+        paths: whole.paths.as_ref().map(of_owner),
+        columns: [("sample".to_owned(), of_owner(&whole.ids))].into_iter().collect(),
+        ..whole
     })
 }
 

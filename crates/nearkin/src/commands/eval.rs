@@ -19,6 +19,7 @@ use serde_json::Value;
 use self::case::Case;
 pub use self::case::Set;
 pub use self::page::curves;
+use super::Named;
 use crate::cli::OnDevice;
 use crate::failure::Failure;
 use crate::ui::{Ui, table};
@@ -43,9 +44,11 @@ Examples:
 pub struct Args {
     /// A run, or a model folder
     model: PathBuf,
-    /// The labelled images, or rows of a table, that ask
+    /// The labelled images, sounds, series, or rows of a table, that ask
     #[arg(long, value_name = "PATH")]
     data: PathBuf,
+    #[command(flatten)]
+    named: Named,
     /// Of --data, only the part that the run's split made
     #[arg(long, value_name = "PART")]
     part: Option<Part>,
@@ -128,6 +131,7 @@ impl Args {
         Self {
             model,
             data,
+            named: Named::default(),
             part: None,
             reference: None,
             protocol: Protocol::Retrieval,

@@ -12,6 +12,7 @@ use nearkin_sweep::{Metric, Vectors};
 use nearkin_train::{FitFile, FitReport, Inputs, Logged, Model, Run, pixels, prepared_side};
 use serde_json::json;
 
+use super::Named;
 use super::fit::methods::Needs;
 use super::fit::{Colours, Divided, Found, HoldOut, Kind, Method, TableArgs, fit, plane, typed, vectors};
 use crate::cli::OnDevice;
@@ -286,7 +287,7 @@ fn read(args: &Args, methods: &[Method], ui: &Ui) -> Result<(Source, Colours, St
 
 /// The map of a model: its embedding of the same rows.
 fn learned(data: &Path, folder: &Path, model: &Model, divided: &Divided, ui: &Ui) -> Result<Mapped, Failure> {
-    let inputs = super::read(model, data, ui)?;
+    let inputs = super::read(model, data, &Named::default(), ui)?;
     let rows = divided.train.len() + divided.held_out.len();
     if inputs.len() != rows {
         return Err(Failure::failed(format!(

@@ -12,18 +12,20 @@ pub mod embed;
 pub mod eval;
 pub mod export;
 pub mod fit;
+pub mod gallery;
 pub mod index;
 pub mod map;
 pub mod methods;
 pub mod quickstart;
 pub mod reproduce;
 pub mod search;
+pub mod serve;
 pub mod train;
 
 use std::path::Path;
 use std::sync::Arc;
 
-use nearkin_data::{Dataset, PrepareOptions, Prepared};
+use nearkin_data::{Dataset, NamePattern, PrepareOptions, Prepared};
 use nearkin_train::{Inputs, Model};
 
 use crate::failure::Failure;
@@ -40,12 +42,23 @@ fn prepare(dataset: &Dataset, options: &PrepareOptions, ui: &Ui) -> Result<Arc<P
     Ok(Arc::new(prepared))
 }
 
-/// Reads what a model takes, with a bar, and says which images were skipped.
-fn read(model: &Model, path: &Path, ui: &Ui) -> Result<Inputs, Failure> {
-    decoded(ui, |progress| Ok(model.read(path, progress)?))
+/// How files are named, for commands that open data.
+#[derive(Debug, Clone, Default, clap::Args)]
+pub struct Named {
+    /// How the files are named, where their names say labels, splits and attributes: '{label}_{speaker}_{index}'
+    #[arg(long, value_name = "PATTERN")]
+    pub names: Option<NamePattern>,
 }
 
-/// The same of images of a data set that is open.
+/// Reads what a model takes, with a bar, and says which samples were skipped.
+fn read(model: &Model, path: &Path, named: &Named, ui: &Ui) -> Result<Inputs, Failure> {
+    match &named.names {
+        None => decoded(ui, |progress| Ok(model.read(path, progress)?)),
+        Some(names) => read_images(model, &Dataset::open_named(path, Some(names))?, ui),
+    }
+}
+
+/// The same of samples of a data set that is open.
 fn read_images(model: &Model, dataset: &Dataset, ui: &Ui) -> Result<Inputs, Failure> {
     decoded(ui, |progress| Ok(model.read_images(dataset, progress)?))
 }
@@ -60,7 +73,7 @@ fn decoded(
         bar.set_position(done as u64);
     })?;
     bar.finish_and_clear();
-    for skipped in inputs.images().into_iter().flat_map(|prepared| &prepared.skipped) {
+    for skipped in inputs.skipped() {
         ui.warn(format!("skipped {skipped}"));
     }
     Ok(inputs)

@@ -47,7 +47,11 @@ pub fn run(args: Args, ui: &Ui) -> Result<(), Failure> {
     index::run(index::Args::new(vectors.clone(), searchable.clone()), ui)?;
     typed(ui, &format!("search {s} --query {query} -k 8 --sheet {} --data {test_name}", sheet.display()));
     search::run(search::Args::new(searchable.clone(), query, 8, sheet.clone(), test.clone()), ui)?;
-    ui.note(format!("\nOpen {r}/report.html for the report, and {} for the search.", sheet.display()));
+    ui.note(format!(
+        "\nOpen {r}/report.html for the report, and {} for the search. To look at them and search with pictures of your own:\n\
+         \n$ nearkin serve {s} --model {r} --data {test_name}",
+        sheet.display()
+    ));
     Ok(())
 }
 

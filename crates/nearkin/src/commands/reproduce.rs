@@ -6,6 +6,7 @@
 mod batch_hard;
 mod calibration;
 mod characters;
+mod cpc;
 mod drlim;
 mod drlim_4v9;
 mod drlim_pose;
@@ -14,6 +15,7 @@ mod facenet;
 mod n_pair;
 mod nca;
 mod page;
+mod ucr;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -35,7 +37,7 @@ use crate::springs::film;
 use crate::ui::{Ui, duration, table};
 
 /// Every experiment that can be repeated.
-const EXPERIMENTS: [&Experiment; 8] = [
+const EXPERIMENTS: [&Experiment; 10] = [
     &drlim_4v9::EXPERIMENT,
     &drlim_shift::EXPERIMENT,
     &drlim_pose::EXPERIMENT,
@@ -44,6 +46,8 @@ const EXPERIMENTS: [&Experiment; 8] = [
     &n_pair::EXPERIMENT,
     &nca::EXPERIMENT,
     &calibration::EXPERIMENT,
+    &cpc::EXPERIMENT,
+    &ucr::EXPERIMENT,
 ];
 
 #[derive(Debug, clap::Args)]

@@ -10,6 +10,7 @@ use nearkin_sweep::{Metric, Vectors};
 use nearkin_train::Model;
 use serde_json::json;
 
+use super::Named;
 use crate::cli::OnDevice;
 use crate::failure::Failure;
 use crate::pictures::picture;
@@ -186,7 +187,7 @@ fn ask(args: &Args, model: Option<&Model>, index: &Snapshot, ui: &Ui) -> Result<
 /// The samples of a file: one picture, or each row of a table.
 fn ask_file(model: &Model, query: &str, ui: &Ui) -> Result<Vec<Asked>, Failure> {
     // The way of any data set, so that a sample has one embedding whether it is asked for or indexed.
-    let inputs = super::read(model, Path::new(query), ui)?;
+    let inputs = super::read(model, Path::new(query), &Named::default(), ui)?;
     let vectors = model.embed(&inputs, &mut |_, _| {})?;
     let (ids, labels) = (inputs.ids(), inputs.label_names());
     let asked = vectors.chunks_exact(model.dimension()).enumerate().map(|(i, vector)| {

@@ -5,12 +5,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use indicatif::ProgressBar;
-use nearkin_data::SplitRule;
+use nearkin_data::{Media, SplitRule};
 use nearkin_train::{
     EpochReport, Event, MethodConfig, Outcome, Plan, Precision, Recipe, StepReport, Training,
 };
 use serde_json::json;
 
+use super::Named;
 use crate::cli::OnDevice;
 use crate::failure::Failure;
 use crate::ui::{Ui, bytes, count, duration, table};
@@ -23,15 +24,19 @@ Data sets:
   photos.zip or zips/        a ZIP, or a folder of ZIPs that together are one set, read without unpacking
   photos.csv                 a manifest: path[,label[,split]], paths relative to the file; other columns
                              are attributes
+  sounds/ or sounds.zip      .wav files in place of images, with the same rules; --names reads labels off their names
+  series/ or *.ts, *.ts.gz   series of the UCR and UEA archives, _TRAIN and _TEST
   PATH#train                 one split of a set that has several
   PATH#0..7000, PATH#7000..  a range of its samples";
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = DATA_HELP)]
 pub struct Args {
-    /// The images to learn from
+    /// The images, sounds or series to learn from
     #[arg(long, value_name = "PATH", required_unless_present = "resume")]
     data: Option<PathBuf>,
+    #[command(flatten)]
+    named: Named,
     /// The run folder to make
     #[arg(long, value_name = "DIR", required_unless_present = "resume")]
     out: Option<PathBuf>,
@@ -42,13 +47,14 @@ pub struct Args {
     #[arg(long, value_name = "FILE", conflicts_with = "method")]
     recipe: Option<PathBuf>,
     /// Go on with a run that was interrupted
-    #[arg(long, value_name = "DIR", conflicts_with_all = ["data", "out", "method", "recipe", "split", "attributes", "epochs", "seed", "precision"])]
+    #[arg(long, value_name = "DIR", conflicts_with_all = ["data", "names", "out", "method", "recipe", "split", "attributes", "epochs", "seed", "precision"])]
     resume: Option<PathBuf>,
     /// How --data is divided into what is trained on and what `eval --part test` measures, in place of the recipe's:
-    /// classes=0-40, classes=NAME,NAME, class-fraction=0.5, sample-fraction=0.8 or ATTRIBUTE=VALUE,VALUE
+    /// classes=0-40, classes=NAME,NAME, class-fraction=0.5, sample-fraction=0.8, ATTRIBUTE=VALUE,VALUE or, of whole
+    /// numbers, ATTRIBUTE=5..
     #[arg(long, value_name = "RULE")]
     split: Option<SplitRule>,
-    /// A CSV file of further columns of the images, by id or path, in place of the recipe's
+    /// A CSV file of further columns of the samples, by id or path, in place of the recipe's
     #[arg(long, value_name = "FILE")]
     attributes: Option<PathBuf>,
     /// Passes over the data, in place of the recipe's
@@ -69,6 +75,7 @@ impl Args {
     pub fn with_recipe(data: PathBuf, recipe: PathBuf, out: PathBuf) -> Self {
         Self {
             data: Some(data),
+            named: Named::default(),
             out: Some(out),
             method: None,
             recipe: Some(recipe),
@@ -93,6 +100,7 @@ impl Args {
             }
             (None, None) => return Err(Failure::misuse("give --method or --recipe")),
         };
+        recipe.names = self.named.names.clone().or(recipe.names);
         recipe.split = self.split.clone().or(recipe.split);
         recipe.attributes = self.attributes.clone().or(recipe.attributes);
         recipe.epochs = self.epochs.unwrap_or(recipe.epochs);
@@ -167,22 +175,29 @@ impl Screen<'_> {
         };
         let skipped = if plan.skipped > 0 { format!("; {} unreadable", plan.skipped) } else { String::new() };
         let views = if plan.views > 1 { format!(" × {} views", plan.views) } else { String::new() };
-        let colour = if plan.channels == 1 { "grey" } else { "colour" };
+        let (media, kept) = (plan.media, if plan.media == Media::Images { "pixels" } else { "values" });
+        let input = match (plan.media, plan.rate) {
+            (Media::Images, _) => {
+                let colour = if plan.channels == 1 { "grey" } else { "colour" };
+                format!("{0} × {0} {colour}", plan.size)
+            }
+            (_, Some(rate)) => {
+                format!(
+                    "{} steps at {} Hz, {} channels",
+                    count(plan.size),
+                    count(rate as usize),
+                    plan.channels
+                )
+            }
+            (_, None) => format!("{} steps, {} channels", count(plan.size), plan.channels),
+        };
         let memory = plan.memory.map_or("unknown".into(), |m| format!("about {}", bytes(m)));
         let rows = [
             ["method", &plan.method],
-            ["data", &format!("{} images{classes}{held_out}{skipped}", count(plan.samples))],
-            [
-                "network",
-                &format!(
-                    "{}, {} parameters, {2} × {2} {colour}",
-                    plan.encoder,
-                    count(plan.parameters),
-                    plan.size
-                ),
-            ],
-            ["batch", &format!("{} images{views}, {} steps an epoch", plan.batch, plan.steps_per_epoch)],
-            ["memory", &format!("{memory}, {} of it pixels", bytes(plan.pixels))],
+            ["data", &format!("{} {media}{classes}{held_out}{skipped}", count(plan.samples))],
+            ["network", &format!("{}, {} parameters, {input}", plan.encoder, count(plan.parameters),)],
+            ["batch", &format!("{} {media}{views}, {} steps an epoch", plan.batch, plan.steps_per_epoch)],
+            ["memory", &format!("{memory}, {} of it {kept}", bytes(plan.pixels))],
             ["device", &format!("{}, {} threads", plan.device, plan.threads)],
             [
                 "time",
@@ -206,7 +221,7 @@ impl Screen<'_> {
     fn stepped(&mut self, r: &StepReport) {
         self.ui.print_json(&json!({ "event": "step", "step": r }));
         let figures = format!(
-            "epoch {}  loss {:.4}  active {:.0} %  spread {:.2}  rank {:.1}  {:.0} images/s",
+            "epoch {}  loss {:.4}  active {:.0} %  spread {:.2}  rank {:.1}  {:.0} views/s",
             r.epoch,
             r.loss,
             100.0 * r.active,

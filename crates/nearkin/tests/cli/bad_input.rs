@@ -94,7 +94,7 @@ fn an_empty_class_folder_is_a_warning() {
     let scene = Scene::new();
     fs::create_dir(scene.photos.join("saucer")).unwrap();
     let ended = scene.train(&scene.photos).well();
-    assert!(ended.stderr.contains("1 folders hold no image and become no class: saucer"), "{ended:#?}");
+    assert!(ended.stderr.contains("1 folders hold no images and become no class: saucer"), "{ended:#?}");
 }
 
 #[test]

@@ -7,5 +7,6 @@ mod protocols;
 mod reproduce;
 #[cfg(unix)]
 mod resume;
+mod signals;
 mod tables;
 mod whole_way;

@@ -38,6 +38,7 @@ impl Set {
             )));
         };
         let recipe = Recipe {
+            names: args.named.names.clone().or_else(|| recipe.names.clone()),
             attributes: args.attributes.clone().or_else(|| recipe.attributes.clone()),
             ..recipe.clone()
         };
@@ -53,9 +54,10 @@ impl Set {
     /// The data at a path.
     pub fn at(path: &Path, args: &Args, model: &Model, ui: &Ui) -> Result<Self, Failure> {
         let inputs = match &args.attributes {
-            None => read(model, path, ui)?,
+            None => read(model, path, &args.named, ui)?,
             Some(attributes) => {
-                let (dataset, notes) = Dataset::open(path)?.with_attributes(attributes)?;
+                let dataset = Dataset::open_named(path, args.named.names.as_ref())?;
+                let (dataset, notes) = dataset.with_attributes(attributes)?;
                 notes.iter().for_each(|note| ui.warn(note));
                 read_images(model, &dataset, ui)?
             }

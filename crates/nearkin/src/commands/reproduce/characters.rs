@@ -23,11 +23,15 @@ pub const OMNIGLOT: &str =
 const LEARNED: f64 = 0.5;
 /// Side of the encoder's input.
 const SIDE: usize = 28;
+/// Width of the net.
+const WIDTH: usize = 32;
 
 /// Drawings of characters, divided by character.
 pub struct Characters {
     pub train: Dataset,
     pub test: Dataset,
+    /// Of the choice of characters, and of what is trained on them.
+    seed: u64,
 }
 
 /// How drawings of unseen characters lie.
@@ -42,11 +46,18 @@ pub struct Measured {
     pub seconds: Option<f64>,
 }
 
+impl Measured {
+    /// mAP, as re-identification has it.
+    pub fn mean_average_precision(&self) -> f64 {
+        self.ranked.mean_average_precision
+    }
+}
+
 impl Characters {
-    pub fn open(setting: &Setting<'_>) -> Result<Self, Failure> {
-        let path = setting.data()?;
-        let divided = SplitRule::ClassFraction(LEARNED).divide(&Dataset::open(path)?, setting.seed)?;
-        Ok(Self { train: divided.first, test: divided.second })
+    /// Half of the characters of the user's data, as the seed draws them.
+    pub fn open(setting: &Setting<'_>, seed: u64) -> Result<Self, Failure> {
+        let divided = SplitRule::ClassFraction(LEARNED).divide(&Dataset::open(setting.data()?)?, seed)?;
+        Ok(Self { train: divided.first, test: divided.second, seed })
     }
 
     /// For the table of how it was made.
@@ -57,7 +68,7 @@ impl Characters {
         vec![
             ("learned from".into(), of(&self.train)),
             ("measured on".into(), format!("{}, none of them seen in training", of(&self.test))),
-            ("net".into(), format!("small-conv of width 32, {SIDE} × {SIDE} pixels, 128 values")),
+            ("net".into(), format!("small-conv of width {WIDTH}, {SIDE} × {SIDE} pixels, 128 values")),
             ("optimizer".into(), "AdamW, rate 1e-3, a cosine to zero".into()),
             ("epochs".into(), epochs.to_string()),
         ]
@@ -71,7 +82,7 @@ impl Characters {
         epochs: usize,
         setting: &Setting<'_>,
     ) -> Result<Measured, Failure> {
-        let (model, seconds) = setting.train(run, recipe(method, epochs, setting), &self.train)?;
+        let (model, seconds) = setting.train(run, self.recipe(method, epochs), &self.train)?;
         let vectors = embed::embed(&model, &read_images(&model, &self.test, setting.ui)?, setting.ui)?;
         self.measure(name, Vectors::new(&vectors, model.dimension())?, model.metric(), Some(seconds))
     }
@@ -80,6 +91,29 @@ impl Characters {
     pub fn pixels(&self, setting: &Setting<'_>) -> Result<Measured, Failure> {
         let pixels = pixels(&prepare(&self.test, &PrepareOptions::new(1, SIDE), setting.ui)?, SIDE, 1)?;
         self.measure("raw pixels", Vectors::new(&pixels.values, pixels.dim)?, Metric::Cosine, None)
+    }
+
+    /// The recipe that all methods have in common.
+    fn recipe(&self, method: MethodConfig, epochs: usize) -> Recipe {
+        Recipe {
+            seed: self.seed,
+            epochs,
+            // The last epoch is kept: samples of seen classes say little about unseen ones.
+            hold_out: 0.0,
+            validate_every: epochs,
+            size: Some(SIDE),
+            channels: Some(1),
+            embedding: Some(128),
+            encoder: EncoderConfig::SmallConv { width: WIDTH },
+            optimizer: OptimizerConfig::AdamW { lr: 1e-3, weight_decay: 1e-4 },
+            schedule: Schedule::default(),
+            // Strokes are placed a little differently each time; a mirror image would be another character.
+            views: Some(ViewConfig {
+                crop: Crop::RandomResized { scale: [0.6, 1.0], ratio: [0.75, 4.0 / 3.0] },
+                ..ViewConfig::default()
+            }),
+            ..Recipe::of(method)
+        }
     }
 
     fn measure(
@@ -106,29 +140,6 @@ impl Characters {
     }
 }
 
-/// The recipe that all methods have in common.
-fn recipe(method: MethodConfig, epochs: usize, setting: &Setting<'_>) -> Recipe {
-    Recipe {
-        seed: setting.seed,
-        epochs,
-        // The last epoch is kept: samples of seen classes say little about unseen ones.
-        hold_out: 0.0,
-        validate_every: epochs,
-        size: Some(SIDE),
-        channels: Some(1),
-        embedding: Some(128),
-        encoder: EncoderConfig::SmallConv { width: 32 },
-        optimizer: OptimizerConfig::AdamW { lr: 1e-3, weight_decay: 1e-4 },
-        schedule: Schedule::default(),
-        // Strokes are placed a little differently each time; a mirror image would be another character.
-        views: Some(ViewConfig {
-            crop: Crop::RandomResized { scale: [0.6, 1.0], ratio: [0.75, 4.0 / 3.0] },
-            ..ViewConfig::default()
-        }),
-        ..Recipe::of(method)
-    }
-}
-
 /// All that was measured, side by side.
 pub fn table(measured: &[&Measured]) -> Table {
     let header =
@@ -139,7 +150,7 @@ pub fn table(measured: &[&Measured]) -> Table {
             Some(of.retrieval.mean_average_precision_at_r),
             Some(low),
             Some(high),
-            Some(of.ranked.mean_average_precision),
+            Some(of.mean_average_precision()),
             Some(of.retrieval.precision_at_1),
             Some(of.one_shot.accuracy),
             Some(of.spectrum.spread),

@@ -65,7 +65,7 @@ fn run(setting: &Setting<'_>) -> Result<Outcome, Failure> {
 
     let axis = |attribute: &str, wraps| Axis { attribute: attribute.to_owned(), wraps };
     let kin = KinRule::Adjacent(vec![axis("azimuth", true), axis("elevation", false)]);
-    let method = DrLimMethod { classes: GROUPS, ..DrLimMethod::default() };
+    let method = DrLimMethod { classes: GROUPS, stiffness: 1.0, ..DrLimMethod::default() };
     let net = EncoderConfig::Mlp(MlpEncoderConfig { hidden: vec![HIDDEN] });
     let recipe = recipe(method.clone(), kin, net, [set.size, 3], (EPOCHS, RATE), setting);
     let epochs = recipe.epochs;

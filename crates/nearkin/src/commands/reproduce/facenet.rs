@@ -24,7 +24,7 @@ const COLLAPSED: f64 = 0.1;
 const SOUND: f64 = 0.5;
 
 fn run(setting: &Setting<'_>) -> Result<Outcome, Failure> {
-    let characters = Characters::open(setting)?;
+    let characters = Characters::open(setting, setting.seed)?;
     let epochs = setting.epochs(EPOCHS);
     let train = |name: &str, run: &str, triplets: Mining| {
         let (classes, per_class) = BATCH;

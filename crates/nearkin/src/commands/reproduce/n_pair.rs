@@ -22,7 +22,7 @@ const EPOCHS: usize = 24;
 const CLASSES: usize = 60;
 
 fn run(setting: &Setting<'_>) -> Result<Outcome, Failure> {
-    let characters = Characters::open(setting)?;
+    let characters = Characters::open(setting, setting.seed)?;
     let epochs = setting.epochs(EPOCHS);
     let train = |name: &str, run: &str, method| characters.train((name, run), method, epochs, setting);
     let n_pair = NPairMethod { classes: CLASSES, ..NPairMethod::default() };

@@ -168,11 +168,6 @@ fn run(setting: &Setting<'_>) -> Result<Outcome, Failure> {
                 0.03,
             ),
             Finding::at_least(
-                "expected accuracy at κ = 1: deep NCA in 64 dimensions less raw pixels",
-                wide.plain - raw.plain,
-                0.1,
-            ),
-            Finding::at_least(
                 "expected accuracy, each at its best κ: deep NCA in 2 dimensions less PCA in 2",
                 in_plane.best - in_pca.best,
                 0.2,

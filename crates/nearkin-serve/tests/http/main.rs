@@ -1,0 +1,5 @@
+//! The server from outside: raw bytes over TCP.
+
+mod api;
+mod common;
+mod hostile;
