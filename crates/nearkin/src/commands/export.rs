@@ -91,12 +91,13 @@ fn whole(path: &Path, write: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> i
     let mut beside = path.file_name().unwrap_or_default().to_owned();
     beside.push(".partial");
     let beside = path.with_file_name(beside);
-    let written = (|| {
+    let attempt = || {
         let mut out = BufWriter::with_capacity(1 << 20, File::create(&beside)?);
         write(&mut out)?;
         out.into_inner().map_err(io::IntoInnerError::into_error)?.sync_all()?;
         std::fs::rename(&beside, path)
-    })();
+    };
+    let written = attempt();
     if written.is_err() {
         let _ = std::fs::remove_file(&beside);
     }
