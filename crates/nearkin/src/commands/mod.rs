@@ -1,11 +1,16 @@
 //! One file a subcommand.
 
+pub mod add;
 pub mod bench;
+pub mod calibrate;
+pub mod compact;
 pub mod compare;
 pub mod data;
+pub mod delete;
 pub mod devices;
 pub mod embed;
 pub mod eval;
+pub mod export;
 pub mod fit;
 pub mod gallery;
 pub mod index;

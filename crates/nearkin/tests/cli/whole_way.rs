@@ -4,7 +4,7 @@ use std::fs;
 
 use crate::common::{nearkin, run, write_classes, write_recipe};
 
-const COMMANDS: [&str; 14] = [
+const COMMANDS: [&str; 19] = [
     "quickstart",
     "train",
     "compare",
@@ -14,6 +14,11 @@ const COMMANDS: [&str; 14] = [
     "eval",
     "embed",
     "index",
+    "add",
+    "delete",
+    "compact",
+    "calibrate",
+    "export",
     "search",
     "data",
     "methods",
