@@ -95,7 +95,11 @@ export async function openSprings(panel, gallery) {
 
   async function ask(steps) {
     const body = { loss: chosen(), points, labels, rate: 10 ** +rate.value, steps };
-    told = await postJson('/v1/springs', body);
+    const asked = points;
+    const answer = await postJson('/v1/springs', body);
+    // Others are shown by now, strewn anew or of a film: the answer is about none of them.
+    if (points !== asked) return;
+    told = answer;
     points = told.points;
     figures.textContent = `loss ${figure(told.loss)} · ${told.active} of ${told.terms} terms pull · attraction ${figure(told.attraction)}, repulsion ${figure(told.repulsion)}`;
     draw();

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use rand_chacha::ChaCha8Rng;
 use rayon::prelude::*;
 use rayon::{ThreadPool, ThreadPoolBuilder};
 
@@ -11,7 +12,7 @@ use crate::ahead::Ahead;
 use crate::dataset::Dataset;
 use crate::error::DataError;
 use crate::prepare::Prepared;
-use crate::random::{Purpose, stream};
+use crate::random::{Purpose, keyed, stream};
 use crate::views::{Draw, Views};
 
 /// One step's data.
@@ -72,30 +73,24 @@ impl Loader {
                 format!("{}, the shape of the first view", text(shape(first))),
             ));
         }
-        if threads == 0 {
-            return Err(DataError::setting("threads", 0, "at least 1"));
-        }
-        if ahead == 0 {
-            return Err(DataError::setting("ahead", 0, "at least 1 batch"));
-        }
-        let count = batches.len();
-        if first_batch > count {
-            return Err(DataError::setting(
-                "first_batch",
-                first_batch,
-                format!("at most {count}, the number of batches"),
-            ));
-        }
+        let [channels, size, values] = [first.channels(), first.size(), first.values()];
         let len = prepared.len();
-        if let Some(&index) = batches.iter().flatten().find(|&&index| index >= len) {
-            return Err(DataError::Index { index, len });
-        }
-
-        let stop = Arc::new(AtomicBool::new(false));
-        let pool = pool_of_views(threads, first_batch)?;
-        let work = Work { prepared, views, seed, epoch, pool, stop: Arc::clone(&stop) };
-        let make = move |number: usize| work.make(batches[number].clone());
-        Ahead::start(first_batch, count, ahead, stop, make).map(Self).map_err(cannot_start(first_batch))
+        let make = move |epoch: &Epoch, samples: Vec<usize>| {
+            let pixels = epoch.views(&prepared.dataset, &samples, views.len(), values, |sample, outs| {
+                let image = prepared.image(sample)?;
+                let mut views = views.iter().zip(outs);
+                views.try_for_each(|(views, (mut rng, out))| views.apply(&image, &mut rng, out))
+            });
+            let batch = |pixels| Batch {
+                labels: labels(&prepared, &samples),
+                views: views.len(),
+                shape: [views.len() * samples.len(), channels, size, size],
+                samples,
+                pixels,
+            };
+            Some(pixels?.map(batch))
+        };
+        Epoch::start(len, batches, (seed, epoch), first_batch, threads, ahead, make).map(Self)
     }
 }
 
@@ -112,13 +107,91 @@ impl Iterator for Loader {
     }
 }
 
-/// Threads that make views.
-pub(crate) fn pool_of_views(threads: usize, first_batch: usize) -> Result<ThreadPool, DataError> {
-    let builder = ThreadPoolBuilder::new().num_threads(threads).thread_name(|i| format!("views-{i}"));
-    builder.build().map_err(cannot_start(first_batch))
+/// What makes the batches of an epoch, whatever they are made of.
+pub(crate) struct Epoch {
+    seed: u64,
+    epoch: u64,
+    pool: ThreadPool,
+    stop: Arc<AtomicBool>,
 }
 
-pub(crate) fn cannot_start<E: std::error::Error>(batch: usize) -> impl Fn(E) -> DataError {
+impl Epoch {
+    /// Starts making `batches[first_batch..]` of a set of `len` samples; `make` gives nothing when it is told to stop.
+    ///
+    /// # Errors
+    /// As [`Loader::start`], but for views.
+    pub(crate) fn start<B: Send + 'static>(
+        len: usize,
+        batches: Vec<Vec<usize>>,
+        (seed, epoch): (u64, u64),
+        first_batch: usize,
+        threads: usize,
+        ahead: usize,
+        make: impl Fn(&Self, Vec<usize>) -> Option<Result<B, DataError>> + Send + 'static,
+    ) -> Result<Ahead<B>, DataError> {
+        if threads == 0 {
+            return Err(DataError::setting("threads", 0, "at least 1"));
+        }
+        if ahead == 0 {
+            return Err(DataError::setting("ahead", 0, "at least 1 batch"));
+        }
+        let count = batches.len();
+        if first_batch > count {
+            return Err(DataError::setting(
+                "first_batch",
+                first_batch,
+                format!("at most {count}, the number of batches"),
+            ));
+        }
+        if let Some(&index) = batches.iter().flatten().find(|&&index| index >= len) {
+            return Err(DataError::Index { index, len });
+        }
+        let builder = ThreadPoolBuilder::new().num_threads(threads).thread_name(|i| format!("views-{i}"));
+        let pool = builder.build().map_err(cannot_start(first_batch))?;
+        let stop = Arc::new(AtomicBool::new(false));
+        let this = Self { seed, epoch, pool, stop: Arc::clone(&stop) };
+        let make = move |number: usize| make(&this, batches[number].clone());
+        Ahead::start(first_batch, count, ahead, stop, make).map_err(cannot_start(first_batch))
+    }
+
+    /// The views of a batch of `each` values, view-major; nothing when told to stop.
+    ///
+    /// The views of a sample lie far apart in the batch, but are made together so that it is fetched once: `make` gets a sample, and
+    /// for each of its views the draws and the place.
+    pub(crate) fn views(
+        &self,
+        dataset: &Dataset,
+        samples: &[usize],
+        views: usize,
+        each: usize,
+        make: impl Fn(usize, Vec<(ChaCha8Rng, &mut [f32])>) -> Result<(), DataError> + Sync,
+    ) -> Option<Result<Vec<f32>, DataError>> {
+        let count = samples.len();
+        let mut values = vec![0.0; views * count * each];
+        let first_views = first_views(samples, views);
+        let mut outs: Vec<Vec<_>> = (0..count).map(|_| Vec::with_capacity(views)).collect();
+        for (at, out) in values.chunks_exact_mut(each).enumerate() {
+            let (view, at) = (at / count, at % count);
+            let (origin, number) = (dataset.origin(samples[at]) as u64, first_views[at] + view as u32);
+            outs[at].push((keyed(self.seed, self.epoch, origin, number, Purpose::View), out));
+        }
+        let result = self.pool.install(|| {
+            (samples, outs).into_par_iter().try_for_each(|(&sample, outs)| {
+                if self.stop.load(Ordering::Relaxed) {
+                    return Err(None);
+                }
+                make(sample, outs).map_err(Some)
+            })
+        });
+        match result {
+            Ok(()) => Some(Ok(values)),
+            Err(None) => None,
+            Err(Some(error)) => Some(Err(error)),
+        }
+    }
+}
+
+fn cannot_start<E: std::error::Error>(batch: usize) -> impl Fn(E) -> DataError {
     move |error| DataError::LoaderStopped { batch, problem: format!("cannot start its threads: {error}") }
 }
 
@@ -158,7 +231,7 @@ pub(crate) fn labels_in(dataset: &Dataset, samples: &[usize]) -> Vec<u32> {
 }
 
 /// The number of each sample's first view: a sample that comes again goes on where its views ended.
-pub(crate) fn first_views(samples: &[usize], views: usize) -> Vec<u32> {
+fn first_views(samples: &[usize], views: usize) -> Vec<u32> {
     let mut seen: HashMap<usize, u32> = HashMap::new();
     let first = |&sample: &usize| {
         let next = seen.entry(sample).or_insert(0);
@@ -167,59 +240,4 @@ pub(crate) fn first_views(samples: &[usize], views: usize) -> Vec<u32> {
         this
     };
     samples.iter().map(first).collect()
-}
-
-struct Work {
-    prepared: Arc<Prepared>,
-    views: Vec<Arc<Views>>,
-    seed: u64,
-    epoch: u64,
-    pool: ThreadPool,
-    stop: Arc<AtomicBool>,
-}
-
-impl Work {
-    /// One batch, or nothing when told to stop.
-    fn make(&self, samples: Vec<usize>) -> Option<Result<Batch, DataError>> {
-        let first = &self.views[0];
-        let (count, values) = (samples.len(), first.values());
-        let mut pixels = vec![0.0; self.views.len() * count * values];
-        // The views of a sample lie far apart in the batch, but are made together so that its image
-        // is fetched once.
-        let mut outs: Vec<Vec<&mut [f32]>> = (0..count).map(|_| Vec::new()).collect();
-        for (at, out) in pixels.chunks_exact_mut(values).enumerate() {
-            outs[at % count].push(out);
-        }
-        let first_views = first_views(&samples, self.views.len());
-        let result = self.pool.install(|| {
-            (&samples, &first_views, outs).into_par_iter().try_for_each(|(&sample, &first_view, outs)| {
-                if self.stop.load(Ordering::Relaxed) {
-                    return Err(None);
-                }
-                self.make_sample(sample, first_view, outs).map_err(Some)
-            })
-        });
-        match result {
-            Ok(()) => {}
-            Err(None) => return None,
-            Err(Some(error)) => return Some(Err(error)),
-        }
-        Some(Ok(Batch {
-            labels: labels(&self.prepared, &samples),
-            views: self.views.len(),
-            shape: [self.views.len() * count, first.channels(), first.size(), first.size()],
-            samples,
-            pixels,
-        }))
-    }
-
-    fn make_sample(&self, sample: usize, first_view: u32, outs: Vec<&mut [f32]>) -> Result<(), DataError> {
-        let image = self.prepared.image(sample)?;
-        let origin = self.prepared.dataset.origin(sample) as u64;
-        for ((number, views), out) in (first_view..).zip(&self.views).zip(outs) {
-            let mut rng = stream(self.seed, self.epoch, origin, number, Purpose::View);
-            views.apply(&image, &mut rng, out)?;
-        }
-        Ok(())
-    }
 }

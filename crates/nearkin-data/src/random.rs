@@ -34,6 +34,11 @@ pub fn stream(
     view: u32,
     purpose: Purpose,
 ) -> impl Rng + Clone + Send + 'static {
+    keyed(seed, epoch, sample, view, purpose)
+}
+
+/// [`stream`], with a type that has a name.
+pub(crate) fn keyed(seed: u64, epoch: u64, sample: u64, view: u32, purpose: Purpose) -> ChaCha8Rng {
     let mut key = [0; 32];
     key[..8].copy_from_slice(&seed.to_le_bytes());
     key[8..16].copy_from_slice(&epoch.to_le_bytes());

@@ -1,16 +1,11 @@
 //! Batches of sounds or series, made ahead of the training step: what [`Loader`](crate::Loader) is for images.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-
-use rayon::ThreadPool;
-use rayon::prelude::*;
 
 use crate::ahead::Ahead;
 use crate::error::DataError;
-use crate::loader::{cannot_start, first_views, labels_in, pool_of_views};
+use crate::loader::{Epoch, labels_in};
 use crate::prepare_signals::PreparedSignals;
-use crate::random::{Purpose, stream};
 use crate::signal_views::SignalViews;
 
 /// One step's sounds or series.
@@ -49,28 +44,31 @@ impl SignalLoader {
         threads: usize,
         ahead: usize,
     ) -> Result<Self, DataError> {
-        for (field, found) in [("views", views), ("threads", threads), ("ahead", ahead)] {
-            if found == 0 {
-                return Err(DataError::setting(field, found, "at least 1"));
-            }
+        if views == 0 {
+            return Err(DataError::setting("views", 0, "at least 1"));
         }
         if pipeline.channels() != prepared.channels() {
             let wanted = format!("{}, the channels of the signals", prepared.channels());
             return Err(DataError::setting("channels of a view", pipeline.channels(), wanted));
         }
-        let (count, len) = (batches.len(), prepared.len());
-        if first_batch > count {
-            let wanted = format!("at most {count}, the number of batches");
-            return Err(DataError::setting("first_batch", first_batch, wanted));
-        }
-        if let Some(&index) = batches.iter().flatten().find(|&&index| index >= len) {
-            return Err(DataError::Index { index, len });
-        }
-        let stop = Arc::new(AtomicBool::new(false));
-        let pool = pool_of_views(threads, first_batch)?;
-        let work = Work { prepared, pipeline, views, seed, epoch, pool, stop: Arc::clone(&stop) };
-        let make = move |number: usize| work.make(batches[number].clone());
-        Ahead::start(first_batch, count, ahead, stop, make).map(Self).map_err(cannot_start(first_batch))
+        let len = prepared.len();
+        let make = move |epoch: &Epoch, samples: Vec<usize>| {
+            let each = pipeline.values();
+            let values = epoch.views(&prepared.dataset, &samples, views, each, |sample, outs| {
+                let signals = std::iter::repeat_n(prepared.signal(sample)?, views);
+                let mut views = signals.zip(outs);
+                views.try_for_each(|(signal, (mut rng, out))| pipeline.apply(signal, &mut rng, out))
+            });
+            let batch = |values| SignalBatch {
+                labels: labels_in(&prepared.dataset, &samples),
+                views,
+                shape: [views * samples.len(), pipeline.channels(), pipeline.length()],
+                samples,
+                values,
+            };
+            Some(values?.map(batch))
+        };
+        Epoch::start(len, batches, (seed, epoch), first_batch, threads, ahead, make).map(Self)
     }
 }
 
@@ -84,49 +82,5 @@ impl Iterator for SignalLoader {
 
     fn size_hint(&self) -> (usize, Option<usize>) {
         self.0.size_hint()
-    }
-}
-
-struct Work {
-    prepared: Arc<PreparedSignals>,
-    pipeline: Arc<SignalViews>,
-    views: usize,
-    seed: u64,
-    epoch: u64,
-    pool: ThreadPool,
-    stop: Arc<AtomicBool>,
-}
-
-impl Work {
-    /// One batch, or nothing when told to stop.
-    fn make(&self, samples: Vec<usize>) -> Option<Result<SignalBatch, DataError>> {
-        let (count, each) = (samples.len(), self.pipeline.values());
-        let mut values = vec![0.0; self.views * count * each];
-        let first_views = first_views(&samples, self.views);
-        let result = self.pool.install(|| {
-            values.par_chunks_exact_mut(each).enumerate().try_for_each(|(at, out)| {
-                if self.stop.load(Ordering::Relaxed) {
-                    return Err(None);
-                }
-                let (view, sample) = (at / count, samples[at % count]);
-                let origin = self.prepared.dataset.origin(sample) as u64;
-                let number = first_views[at % count] + view as u32;
-                let mut rng = stream(self.seed, self.epoch, origin, number, Purpose::View);
-                let signal = self.prepared.signal(sample).map_err(Some)?;
-                self.pipeline.apply(signal, &mut rng, out).map_err(Some)
-            })
-        });
-        match result {
-            Ok(()) => {}
-            Err(None) => return None,
-            Err(Some(error)) => return Some(Err(error)),
-        }
-        Some(Ok(SignalBatch {
-            labels: labels_in(&self.prepared.dataset, &samples),
-            views: self.views,
-            shape: [self.views * count, self.pipeline.channels(), self.pipeline.length()],
-            samples,
-            values,
-        }))
     }
 }

@@ -124,8 +124,11 @@ mod tests {
         tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap()
     }
 
+    /// A batcher, what lets it go on, and the batches that it got.
+    type Held = (Arc<Batcher<u32, u32>>, mpsc::Sender<()>, Receiver<Vec<u32>>);
+
     /// A worker that notes each batch and waits for a sign before it answers.
-    fn held(capacity: usize) -> (Arc<Batcher<u32, u32>>, mpsc::Sender<()>, Receiver<Vec<u32>>) {
+    fn held(capacity: usize) -> Held {
         let (go, sign) = mpsc::channel();
         let (note, noted) = mpsc::channel();
         let work = move |batch: Vec<u32>| {

@@ -26,13 +26,13 @@ pub enum ServeError {
     /// No thread could be started.
     #[error("cannot start the server's threads: {0}")]
     Threads(std::io::Error),
-    /// The model takes rows of tables; pictures are what is sent to a server.
-    #[error(
-        "{model} is a linear map of a table's columns: a server embeds pictures, so give it no model and ask by vector or id"
-    )]
+    /// The model takes rows of tables, sounds or series; pictures are what is sent to a server.
+    #[error("{model} {takes}: a server embeds pictures, so give it no model and ask by vector or id")]
     NoPictures {
         /// The method that made the model.
         model: String,
+        /// What it takes, as the end of a sentence that the model begins.
+        takes: String,
     },
     /// The token is not one that a header can hold.
     #[error("the token must be 16 or more printable ASCII characters without spaces, found {found}")]

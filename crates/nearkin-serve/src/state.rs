@@ -105,8 +105,13 @@ impl State {
 impl Embedding {
     fn new(model: Model, limits: &Limits) -> Result<Self, ServeError> {
         let (hash, method) = (model.hash().to_owned(), model.method().to_owned());
-        let Encoder::Network(network) = model.encoder else {
-            return Err(ServeError::NoPictures { model: method });
+        let no_pictures = |takes: String| Err(ServeError::NoPictures { model: method.clone(), takes });
+        let network = match model.encoder {
+            Encoder::Network(network) if network.media().is_signal() => {
+                return no_pictures(format!("takes {}", network.media()));
+            }
+            Encoder::Network(network) => network,
+            Encoder::Linear(_) => return no_pictures("is a linear map of a table's columns".into()),
         };
         let dimension = network.card.dimension;
         let embedder = embedder::start(network, limits).map_err(ServeError::Threads)?;

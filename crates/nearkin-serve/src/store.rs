@@ -40,10 +40,6 @@ impl Store {
         }
     }
 
-    pub(crate) fn is_read_only(&self) -> bool {
-        matches!(self.0, Source::Fixed(_))
-    }
-
     /// The index that grows.
     pub(crate) fn growing(&self) -> Result<Arc<GrowingIndex>, ApiError> {
         match &self.0 {
@@ -51,7 +47,7 @@ impl Store {
             Source::Fixed(_) => Err(ApiError::new(
                 hyper::StatusCode::FORBIDDEN,
                 "read_only",
-                "this server changes nothing: it was started to read only",
+                "this server shows an index and changes nothing: `nearkin serve` adds and deletes",
             )),
         }
     }

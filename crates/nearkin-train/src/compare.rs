@@ -113,7 +113,7 @@ pub fn compare(
             }
             let model = Model::open(&folder, device)?;
             let [precision_at_1, r_precision, mean_average_precision_at_r] =
-                measure(&model, &model.read_images(&test, &mut |_, _| {})?)?;
+                measure(&model, &model.read_samples(&test, &mut |_, _| {})?)?;
             let score = Score {
                 name: name.clone(),
                 seed,

@@ -213,7 +213,7 @@ impl Model {
     ///
     /// # Errors
     /// When the model takes tables or another medium, or the samples cannot be read.
-    pub fn read_images(
+    pub fn read_samples(
         &self,
         dataset: &Dataset,
         progress: &mut dyn FnMut(usize, usize),

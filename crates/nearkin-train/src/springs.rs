@@ -197,13 +197,14 @@ pub(crate) fn springs(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::methods::MethodConfig;
+    use crate::methods::{DrLimMethod, MethodConfig};
     use nearkin_sweep::{Graph, SameLabel};
 
     #[test]
     fn the_forces_of_three_points_are_the_hand_worked_ones() {
-        // DrLIM's default margin is 1. Kin 0 and 1 at distance 2; strangers 1 and 2 at ¼, 0 and 2 beyond the margin.
-        let method = MethodConfig::by_name("drlim").unwrap().build().unwrap();
+        // The default margin of 1, and the paper's stiffness. Kin 0 and 1 at distance 2; strangers 1 and 2 at ¼, 0 and 2 beyond it.
+        let method =
+            MethodConfig::Drlim(DrLimMethod { stiffness: 1.0, ..DrLimMethod::default() }).build().unwrap();
         let points = [0.0, 0.0, 2.0, 0.0, 2.0, 0.25];
         let kin = Graph::within(3, [(0, 1)]).unwrap();
         let (forces, attracting, repelling) = springs(method.as_ref(), &points, 2, &kin).unwrap();

@@ -31,7 +31,6 @@ pub(super) fn health(state: &State, call: &Call<'_>) -> Answer {
         "nearkin": env!("CARGO_PKG_VERSION"),
         "index": index,
         "model": model,
-        "read_only": state.index.as_ref().is_none_or(|indexed| indexed.store.is_read_only()),
         "token": state.gate.wants_token(),
         "seconds": state.started.elapsed().as_secs(),
     }))

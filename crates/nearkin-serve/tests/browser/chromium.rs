@@ -183,7 +183,11 @@ impl Chromium {
             "ArrowDown" => 40,
             "Tab" => 9,
             "Enter" => 13,
-            _ => key.to_uppercase().bytes().next().unwrap().into(),
+            _ => match key.as_bytes()[0].to_ascii_uppercase() {
+                code if code.is_ascii_alphanumeric() => code.into(),
+                // The codes of other characters are those of other keys: 46 is Delete.
+                _ => 0,
+            },
         };
         down["windowsVirtualKeyCode"] = code.into();
         if key.len() == 1 {

@@ -111,8 +111,8 @@ impl Fixture {
 pub fn png(class: &str, i: u32) -> Vec<u8> {
     let value = |x: u32, y: u32| match class {
         "dots" => (x % 4 + y % 4 == 0, i),
-        "rings" => (((x * x + y * y) / 16) % 2 == 0, i + 40),
-        _ => (x / 2 % 2 == 0, i + 80),
+        "rings" => (((x * x + y * y) / 16).is_multiple_of(2), i + 40),
+        _ => ((x / 2).is_multiple_of(2), i + 80),
     };
     encode(&GrayImage::from_fn(20, 24, |x, y| {
         let (on, shade) = value(x, y);

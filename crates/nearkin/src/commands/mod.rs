@@ -54,13 +54,13 @@ pub struct Named {
 fn read(model: &Model, path: &Path, named: &Named, ui: &Ui) -> Result<Inputs, Failure> {
     match &named.names {
         None => decoded(ui, |progress| Ok(model.read(path, progress)?)),
-        Some(names) => read_images(model, &Dataset::open_named(path, Some(names))?, ui),
+        Some(names) => read_samples(model, &Dataset::open_named(path, Some(names))?, ui),
     }
 }
 
 /// The same of samples of a data set that is open.
-fn read_images(model: &Model, dataset: &Dataset, ui: &Ui) -> Result<Inputs, Failure> {
-    decoded(ui, |progress| Ok(model.read_images(dataset, progress)?))
+fn read_samples(model: &Model, dataset: &Dataset, ui: &Ui) -> Result<Inputs, Failure> {
+    decoded(ui, |progress| Ok(model.read_samples(dataset, progress)?))
 }
 
 fn decoded(

@@ -29,9 +29,6 @@ pub struct Args {
     /// Where pictures are found of items that are no files of their own, such as IDX images
     #[arg(long, value_name = "PATH")]
     data: Option<PathBuf>,
-    /// Refuse whatever changes the index
-    #[arg(long)]
-    read_only: bool,
     #[command(flatten)]
     listen: Listen,
     /// The largest body of a request, in MiB
@@ -83,11 +80,7 @@ pub fn run(args: Args, ui: &Ui) -> Result<(), Failure> {
         ..Limits::default()
     };
     let served = Served {
-        index: Some(if args.read_only {
-            Store::open_read_only(&args.index)?
-        } else {
-            Store::open(&args.index)?
-        }),
+        index: Some(Store::open(&args.index)?),
         model: args.model.as_deref().map(|path| open(path, &args.device)).transpose()?,
         data: args.data.as_deref().map(Dataset::open).transpose()?,
         run: args.model.filter(|folder| folder.join("metrics.jsonl").is_file()),

@@ -11,7 +11,7 @@ use nearkin_train::{Inputs, Model, Recipe};
 
 use super::{Args, Part};
 use crate::commands::embed::{embed, embed_mirrored};
-use crate::commands::{read, read_images};
+use crate::commands::{read, read_samples};
 use crate::failure::Failure;
 use crate::ui::Ui;
 
@@ -48,7 +48,7 @@ impl Set {
             Part::Test => recipe.test_part(&whole)?,
             Part::Train => recipe.training_part(&whole)?,
         };
-        Self::of(read_images(model, &dataset, ui)?, args, model, ui)
+        Self::of(read_samples(model, &dataset, ui)?, args, model, ui)
     }
 
     /// The data at a path.
@@ -59,7 +59,7 @@ impl Set {
                 let dataset = Dataset::open_named(path, args.named.names.as_ref())?;
                 let (dataset, notes) = dataset.with_attributes(attributes)?;
                 notes.iter().for_each(|note| ui.warn(note));
-                read_images(model, &dataset, ui)?
+                read_samples(model, &dataset, ui)?
             }
         };
         Self::of(inputs, args, model, ui)

@@ -12,7 +12,7 @@ use nearkin_sweep::{Metric, Vectors};
 use nearkin_train::{Logged, MethodConfig, OptimizerConfig, Recipe, Run, Schedule, StepReport, pixels};
 
 use super::{Picture, Setting, Table};
-use crate::commands::{embed, prepare, read_images};
+use crate::commands::{embed, prepare, read_samples};
 use crate::failure::Failure;
 
 /// What `--data` must be.
@@ -83,7 +83,7 @@ impl Characters {
         setting: &Setting<'_>,
     ) -> Result<Measured, Failure> {
         let (model, seconds) = setting.train(run, self.recipe(method, epochs), &self.train)?;
-        let vectors = embed::embed(&model, &read_images(&model, &self.test, setting.ui)?, setting.ui)?;
+        let vectors = embed::embed(&model, &read_samples(&model, &self.test, setting.ui)?, setting.ui)?;
         self.measure(name, Vectors::new(&vectors, model.dimension())?, model.metric(), Some(seconds))
     }
 
@@ -172,8 +172,9 @@ pub fn curves_of<const N: usize>(
     runs: [(&str, &str); N],
     setting: &Setting<'_>,
 ) -> Result<Picture, Failure> {
+    type Measure = fn(&StepReport) -> f64;
     let mut panels = Vec::new();
-    let measures: [(&str, fn(&StepReport) -> f64); 2] =
+    let measures: [(&str, Measure); 2] =
         [("spread of a batch", |s| s.spread), ("effective rank of a batch", |s| s.effective_rank)];
     for (title, of) in measures {
         let mut layers = Vec::new();

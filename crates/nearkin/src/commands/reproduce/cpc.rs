@@ -9,12 +9,12 @@ use nearkin_eval::{Figure, Labeled, Layer, LinearProbeOptions, PALETTE, Panel, S
 use nearkin_net::{ContextConfig, EncoderConfig, SequenceConfig};
 use nearkin_sweep::Vectors;
 use nearkin_train::{
-    Contexts, CpcMethod, Encoder, Inputs, MethodConfig, Model, Negatives, OptimizerConfig, Recipe, Schedule,
-    SignalRecipe,
+    Contexts, CpcMethod, Encoder, Inputs, MethodConfig, Model, Negatives, NetworkModel, OptimizerConfig,
+    Recipe, Schedule, SignalRecipe,
 };
 
 use super::{Data, Experiment, Finding, Outcome, Picture, Setting, Table};
-use crate::commands::read_images;
+use crate::commands::read_samples;
 use crate::failure::Failure;
 
 pub const EXPERIMENT: Experiment = Experiment {
@@ -88,10 +88,6 @@ impl Digits {
             Ok(Part { dataset, labels })
         };
         Ok(Self { train: part(divided.first)?, test: part(divided.second)? })
-    }
-
-    fn features(&self, of: impl Fn(&Part) -> Result<Features, Failure>) -> Result<[Features; 2], Failure> {
-        Ok([of(&self.train)?, of(&self.test)?])
     }
 
     /// Probes of single vectors, and of the mean and deviation of all vectors of a recording.
@@ -188,14 +184,16 @@ fn learn(
     setting: &Setting<'_>,
 ) -> Result<Learned, Failure> {
     let (model, seconds) = setting.train(run, recipe, &digits.train.dataset)?;
-    let contexts = |part: &Part| contexts(&model, part, setting);
-    let probed = digits.probe(&digits.features(contexts)?, setting)?;
     let network = network(&model)?;
-    let ahead = network.prediction_accuracy(&signals(&model, &digits.test, setting)?, BATCH, setting.seed)?;
+    let signals = |part| signals(&model, part, setting);
+    let (train, test) = (signals(&digits.train)?, signals(&digits.test)?);
+    let features = [contexts(network, &train, setting)?, contexts(network, &test, setting)?];
+    let probed = digits.probe(&features, setting)?;
+    let ahead = network.prediction_accuracy(&test, BATCH, setting.seed)?;
     Ok(Learned { name, probed, ahead, seconds })
 }
 
-fn network(model: &Model) -> Result<&nearkin_train::NetworkModel, Failure> {
+fn network(model: &Model) -> Result<&NetworkModel, Failure> {
     match &model.encoder {
         Encoder::Network(network) => Ok(network),
         Encoder::Linear(_) => Err(Failure::failed("a run of cpc made no network")),
@@ -203,24 +201,27 @@ fn network(model: &Model) -> Result<&nearkin_train::NetworkModel, Failure> {
 }
 
 fn signals(model: &Model, part: &Part, setting: &Setting<'_>) -> Result<Arc<PreparedSignals>, Failure> {
-    match read_images(model, &part.dataset, setting.ui)? {
+    match read_samples(model, &part.dataset, setting.ui)? {
         Inputs::Signals { prepared, .. } => Ok(prepared),
         other => Err(Failure::failed(format!("{} are no sounds", other.noun()))),
     }
 }
 
 /// All contexts of each recording.
-fn contexts(model: &Model, part: &Part, setting: &Setting<'_>) -> Result<Features, Failure> {
-    let (prepared, dim) = (signals(model, part, setting)?, model.dimension());
+fn contexts(
+    network: &NetworkModel,
+    prepared: &PreparedSignals,
+    setting: &Setting<'_>,
+) -> Result<Features, Failure> {
     let bar = setting.ui.bar("embedding", prepared.len());
-    let found = network(model)?
-        .embed_signals(&prepared, Contexts::All, &mut |done, _| bar.set_position(done as u64))?;
+    let found =
+        network.embed_signals(prepared, Contexts::All, &mut |done, _| bar.set_position(done as u64))?;
     bar.finish_and_clear();
     let mut of = vec![Vec::new(); prepared.len()];
-    for (owner, vector) in found.owners.iter().zip(found.vectors.chunks_exact(dim)) {
+    for (owner, vector) in found.owners.iter().zip(found.vectors.chunks_exact(network.card.dimension)) {
         of[*owner].extend_from_slice(vector);
     }
-    Ok(Features { of, dim })
+    Ok(Features { of, dim: network.card.dimension })
 }
 
 /// MFCC and their slopes of each recording.
@@ -233,7 +234,7 @@ fn cepstra(part: &Part) -> Result<Features, Failure> {
 fn run(setting: &Setting<'_>) -> Result<Outcome, Failure> {
     let digits = Digits::open(setting)?;
     let epochs = setting.epochs(EPOCHS);
-    let of_mfcc = digits.probe(&digits.features(cepstra)?, setting)?;
+    let of_mfcc = digits.probe(&[cepstra(&digits.train)?, cepstra(&digits.test)?], setting)?;
     let train = |names, negatives, epochs, lr| {
         learn(names, recipe(negatives, epochs, lr, setting.seed), &digits, setting)
     };

@@ -17,6 +17,11 @@ use crate::failure::Failure;
 pub const PAPER: &str =
     "R. Hadsell, S. Chopra, Y. LeCun, \"Dimensionality Reduction by Learning an Invariant Mapping\", 2006.";
 
+/// Of the experiments on digits.
+pub const DIGITS_RATE: f64 = 5e-3;
+/// Stiffness of kin in the experiments on digits: so stiff that the whole map comes to lie within the margin and all strangers repel. The
+/// softer kin are, the more the map shows how the digits are drawn, and the less which they are.
+pub const DIGITS_STIFFNESS: f32 = 4096.0;
 /// Points of a set that are drawn on a map: more would hide each other.
 const SHOWN: usize = 1000;
 /// Neighbours by which trustworthiness and continuity are measured.

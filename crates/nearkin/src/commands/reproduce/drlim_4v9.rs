@@ -5,7 +5,9 @@ use nearkin_eval::{Figure, Neighbourhoods, PALETTE};
 use nearkin_net::EncoderConfig;
 use nearkin_train::{DrLimMethod, KinRule};
 
-use super::drlim::{Images, PAPER, Placed, Point, digits, panel, recipe, springs};
+use super::drlim::{
+    DIGITS_RATE, DIGITS_STIFFNESS, Images, PAPER, Placed, Point, digits, panel, recipe, springs,
+};
 use super::{Data, Experiment, Finding, Outcome, Picture, Setting, Table};
 use crate::commands::fit::Divided;
 use crate::failure::Failure;
@@ -27,10 +29,6 @@ const NEIGHBOURS: usize = 5;
 /// LeNet's input.
 const SIDE: usize = 28;
 const EPOCHS: usize = 40;
-const RATE: f64 = 5e-3;
-/// Of kin: so stiff that the whole map comes to lie within the margin and all strangers repel. The softer kin are, the more the map
-/// shows how the digits are drawn, and the less which they are.
-const STIFFNESS: f32 = 4096.0;
 
 struct Measured {
     map: Placed,
@@ -44,9 +42,10 @@ fn run(setting: &Setting<'_>) -> Result<Outcome, Failure> {
     let divided = Divided { train: (0..fitted).collect(), held_out: (fitted..dataset.len()).collect() };
     let labels = dataset.labels().unwrap_or_default();
     let images = Images::new(dataset, SIDE, divided, setting)?;
-    let method = DrLimMethod { stiffness: STIFFNESS, ..DrLimMethod::default() };
+    let method = DrLimMethod { stiffness: DIGITS_STIFFNESS, ..DrLimMethod::default() };
     let kin = KinRule::Neighbours(NEIGHBOURS);
-    let recipe = recipe(method.clone(), kin, EncoderConfig::LeNet {}, [SIDE, 2], (EPOCHS, RATE), setting);
+    let recipe =
+        recipe(method.clone(), kin, EncoderConfig::LeNet {}, [SIDE, 2], (EPOCHS, DIGITS_RATE), setting);
     let epochs = recipe.epochs;
     let trained = setting.train("run", recipe, &images.training_set())?;
     let maps = [
@@ -107,8 +106,8 @@ fn run(setting: &Setting<'_>) -> Result<Outcome, Failure> {
         facts: vec![
             ("data".into(), format!("{fitted} digits to fit to, {} unseen", images.unseen().len())),
             ("net".into(), "LeNet, 2 outputs".into()),
-            ("margin, stiffness of kin".into(), format!("{}, {STIFFNESS}", method.margin)),
-            ("epochs, learning rate".into(), format!("{epochs}, {RATE}")),
+            ("margin, stiffness of kin".into(), format!("{}, {DIGITS_STIFFNESS}", method.margin)),
+            ("epochs, learning rate".into(), format!("{epochs}, {DIGITS_RATE}")),
         ],
         findings,
         tables: vec![table(&maps, by_pixels)],

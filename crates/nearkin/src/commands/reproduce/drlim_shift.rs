@@ -9,7 +9,7 @@ use nearkin_net::EncoderConfig;
 use nearkin_sweep::Vectors;
 use nearkin_train::{DrLimMethod, KinRule};
 
-use super::drlim::{Images, PAPER, Placed, Point, digits, panel, recipe};
+use super::drlim::{DIGITS_RATE, DIGITS_STIFFNESS, Images, PAPER, Placed, Point, digits, panel, recipe};
 use super::{Data, Experiment, Finding, Outcome, Picture, Setting, Table};
 use crate::commands::fit::Divided;
 use crate::failure::Failure;
@@ -28,9 +28,6 @@ const DIGITS: [usize; 2] = [1200, 400];
 /// Nearest by pixels, the paper's number.
 const NEIGHBOURS: usize = 5;
 const EPOCHS: usize = 80;
-const RATE: f64 = 5e-3;
-/// Of kin, as in the experiment on 4 and 9.
-const STIFFNESS: f32 = 4096.0;
 /// What the shift may explain of a map, and what it must of those that fail.
 const INVARIANT: f64 = 0.1;
 const VARIES: f64 = 0.3;
@@ -58,9 +55,10 @@ fn run(setting: &Setting<'_>) -> Result<Outcome, Failure> {
     let training_set = images.training_set();
     let known = known_kin(&originals.subset(&(0..count).collect::<Vec<_>>()), &training_set, setting)?;
 
-    let method = DrLimMethod { stiffness: STIFFNESS, ..DrLimMethod::default() };
-    let recipe =
-        |kin| recipe(method.clone(), kin, EncoderConfig::LeNet {}, [DRLIM_SIDE, 2], (EPOCHS, RATE), setting);
+    let method = DrLimMethod { stiffness: DIGITS_STIFFNESS, ..DrLimMethod::default() };
+    let recipe = |kin| {
+        recipe(method.clone(), kin, EncoderConfig::LeNet {}, [DRLIM_SIDE, 2], (EPOCHS, DIGITS_RATE), setting)
+    };
     let (by_shift, by_pixels) = (recipe(known), recipe(KinRule::Neighbours(NEIGHBOURS)));
     let epochs = by_shift.epochs;
     let trained = setting.train("run-known-shifts", by_shift, &training_set)?;
@@ -92,8 +90,8 @@ fn run(setting: &Setting<'_>) -> Result<Outcome, Failure> {
         facts: vec![
             ("data".into(), format!("{fitted} moved digits to fit to, {} unseen", images.unseen().len())),
             ("net".into(), "LeNet, 2 outputs".into()),
-            ("margin, stiffness of kin".into(), format!("{}, {STIFFNESS}", method.margin)),
-            ("epochs, learning rate".into(), format!("{epochs}, {RATE}")),
+            ("margin, stiffness of kin".into(), format!("{}, {DIGITS_STIFFNESS}", method.margin)),
+            ("epochs, learning rate".into(), format!("{epochs}, {DIGITS_RATE}")),
         ],
         findings: vec![
             Finding::at_least(

@@ -12,7 +12,7 @@ use nearkin_train::{MethodConfig, NcaMethod, OptimizerConfig, Recipe, Schedule, 
 
 use super::{Data, Experiment, Finding, Outcome, Picture, Setting, Table};
 use crate::commands::fit::accuracy;
-use crate::commands::{embed, prepare, read_images};
+use crate::commands::{embed, prepare, read_samples};
 use crate::failure::Failure;
 
 pub const EXPERIMENT: Experiment = Experiment {
@@ -82,7 +82,7 @@ fn run(setting: &Setting<'_>) -> Result<Outcome, Failure> {
         };
         let (model, seconds) = setting.train(run, recipe, &train)?;
         let place = |part: &Dataset| -> Result<Matrix, Failure> {
-            let values = embed::embed(&model, &read_images(&model, part, setting.ui)?, setting.ui)?;
+            let values = embed::embed(&model, &read_samples(&model, part, setting.ui)?, setting.ui)?;
             Ok(Matrix { values, dim: dims })
         };
         Ok(Places {

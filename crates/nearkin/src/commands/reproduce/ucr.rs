@@ -9,7 +9,7 @@ use nearkin_train::{
 };
 
 use super::{Data, Experiment, Finding, Outcome, Setting, Table};
-use crate::commands::{embed, read_images};
+use crate::commands::{embed, read_samples};
 use crate::failure::Failure;
 
 pub const EXPERIMENT: Experiment = Experiment {
@@ -61,7 +61,7 @@ fn recipe(method: MethodConfig, epochs: usize, lr: f64, setting: &Setting<'_>) -
 fn nearest(model: &Model, parts: [&Dataset; 2], setting: &Setting<'_>) -> Result<[f64; 2], Failure> {
     let [train, test] = parts;
     let (train_inputs, test_inputs) =
-        (read_images(model, train, setting.ui)?, read_images(model, test, setting.ui)?);
+        (read_samples(model, train, setting.ui)?, read_samples(model, test, setting.ui)?);
     let labels = [train, test].map(|part| part.labels().unwrap_or_default());
     let by = |train: &[f32], test: &[f32], dim: usize, metric: Metric| -> Result<f64, Failure> {
         let searched = Labeled { vectors: Vectors::new(train, dim)?, labels: &labels[0] };
