@@ -1,5 +1,7 @@
 //! From when on a neighbour counts: a threshold at a false-accept rate, and answers that may be "unknown".
 
+use std::collections::BTreeMap;
+
 use nearkin_sweep::{Metric, SameLabel, map_rows};
 use serde::{Deserialize, Serialize};
 
@@ -50,6 +52,9 @@ pub struct Calibration {
     pub unknown_accept_rate: f64,
     /// Scores of samples with their nearest other sample, nearest first: quantiles, evenly spaced, where there are more than 1,000.
     pub nearest: Vec<f32>,
+    /// As many independent samples would say as much of the distribution of nearest scores: fewer than there are, since those of one
+    /// class are alike. See [`drift`](Self::drift).
+    pub effective_samples: f64,
     /// False-accept rates at scores, nearest score first.
     pub curve: Vec<Rate>,
 }
@@ -118,10 +123,11 @@ pub fn calibrate(
     })?;
     let threshold = nearness(point.threshold, larger_is_nearer);
     let accepted = nearest.iter().filter(|(_, stranger)| *stranger >= threshold).count();
-    let mut all: Vec<f32> = nearest.iter().map(|(any, _)| *any).collect();
-    all.sort_unstable_by(|a, b| b.total_cmp(a));
+    let mut all: Vec<(f32, u32)> =
+        nearest.iter().zip(embeddings.labels).map(|((any, _), &label)| (*any, label)).collect();
+    all.sort_unstable_by(|a, b| b.0.total_cmp(&a.0));
     let kept = all.len().min(KEPT);
-    let quantile = |i: usize| nearness(all[(2 * i + 1) * all.len() / (2 * kept)], larger_is_nearer);
+    let quantile = |i: usize| nearness(all[(2 * i + 1) * all.len() / (2 * kept)].0, larger_is_nearer);
 
     let mut curve: Vec<Rate> = Vec::new();
     // The last point of the ROC curve accepts every pair, whatever its score.
@@ -147,6 +153,7 @@ pub fn calibrate(
         unknown_accept_rate: accepted as f64 / nearest.len() as f64,
         curve,
         nearest: (0..kept).map(quantile).collect(),
+        effective_samples: effective_samples(&all),
     })
 }
 
@@ -174,11 +181,13 @@ impl Calibration {
     }
 
     /// Compares the scores of live queries with their nearest hits, one a query, with those of calibration: the two-sample
-    /// Kolmogorov–Smirnov statistic (Smirnov 1939) and its asymptotic p-value with the correction of Stephens (1970).
+    /// Kolmogorov–Smirnov statistic (Smirnov 1939) and its asymptotic p-value with the correction of Stephens (1970). The samples of the
+    /// calibration count as the independent ones that they are worth (`effective_samples`), each live query as one.
     ///
     /// Nearest scores depend on how many rows there are to be near to: the more, the nearer. So compare with an index of about as many
     /// rows a class as the calibration had samples. A small p-value says that queries or index differ from what was calibrated, and that
-    /// the rates may not hold; not how, nor that they are worse. Queries of one scene, which are not independent, make it too small.
+    /// the rates may not hold; not how, nor that they are worse. Queries that are not independent, such as many of one class or one scene,
+    /// make it too small.
     ///
     /// # Errors
     /// When there are fewer than 8 scores, or one is not finite.
@@ -198,7 +207,7 @@ impl Calibration {
         };
         let (live, calibration) = (sorted(nearest), sorted(&self.nearest));
         let statistic = largest_distance(&live, &calibration);
-        let (n, m) = (live.len() as f64, self.samples as f64);
+        let (n, m) = (live.len() as f64, self.effective_samples);
         let root = (n * m / (n + m)).sqrt();
         Ok(Drift {
             statistic,
@@ -211,6 +220,29 @@ impl Calibration {
     fn near(&self, score: f32) -> f32 {
         nearness(score, self.metric.larger_is_nearer())
     }
+}
+
+/// How many independent samples would have a distribution function as uncertain as that of these scores, given sorted and with their
+/// classes: Kish's effective size (Kish 1965, *Survey sampling*), for the variance of the distribution function `F`, as that of a sample of
+/// whole classes, averaged over the scores. Where `C` classes have `n_c` scores and `k_c` of them up to some point, that variance is
+///
+/// `C / (C − 1) · Σ_c (k_c − n_c F)² / n²`, and of `n` independent scores `F (1 − F) / n`, on average `1 / (6 n)`.
+fn effective_samples(sorted: &[(f32, u32)]) -> f64 {
+    let mut classes: BTreeMap<u32, (f64, f64)> = BTreeMap::new();
+    sorted.iter().for_each(|(_, class)| classes.entry(*class).or_default().0 += 1.0);
+    let (n, c) = (sorted.len() as f64, classes.len() as f64);
+    let squares: f64 = classes.values().map(|(size, _)| size * size).sum();
+    let (mut up_to, mut with_sizes, mut sum) = (0.0, 0.0, 0.0);
+    for (i, (_, class)) in sorted.iter().enumerate() {
+        let Some((size, count)) = classes.get_mut(class) else { continue };
+        up_to += 2.0 * *count + 1.0;
+        with_sizes += *size;
+        *count += 1.0;
+        let part = (i + 1) as f64 / n;
+        sum += up_to - 2.0 * part * with_sizes + part * part * squares;
+    }
+    let variance = c / (c - 1.0) * sum / n / (n * n);
+    (1.0 / (6.0 * variance)).min(n)
 }
 
 /// The largest distance between the distribution functions of two sorted samples.
@@ -316,22 +348,61 @@ mod tests {
     }
 
     #[test]
-    fn queries_of_the_same_kind_have_not_drifted_and_others_have() {
-        let (.., found) = calibrated(Metric::Euclidean, 1e-2);
-        let nearest_of = |scale: f32| {
-            let (values, _) = sample(40, 12, 6, 2);
+    fn a_p_value_is_as_rare_as_it_says_for_independent_queries_of_the_same_kind() {
+        // A query of each of 60 other classes.
+        let nearest_of = |seed| {
+            let (values, _) = sample(60, 12, 6, seed);
             let row = |i: usize| &values[i * 6..(i + 1) * 6];
             let nearest = |i: usize| {
-                let others = (0..480).filter(|&j| j != i).map(|j| Metric::Euclidean.score(row(i), row(j)));
-                scale * others.fold(f32::INFINITY, f32::min)
+                let others = (0..720).filter(|&j| j != i).map(|j| Metric::Euclidean.score(row(i), row(j)));
+                others.fold(f32::INFINITY, f32::min)
             };
-            (0..480).step_by(5).map(nearest).collect::<Vec<_>>()
+            (0..720).step_by(12).map(nearest).collect::<Vec<_>>()
         };
-        let same = found.drift(&nearest_of(1.0)).unwrap();
-        assert!(same.p_value > 0.01 && same.live == 96 && same.calibration == 480, "{same:?}");
-        let other = found.drift(&nearest_of(1.5)).unwrap();
-        assert!(other.p_value < 1e-4 && other.statistic > same.statistic, "{other:?}");
+        let p_values: Vec<f64> = (0..100)
+            .map(|seed| {
+                let (values, labels) = sample(60, 12, 6, 1000 + seed);
+                let vectors = Vectors::new(&values, 6).unwrap();
+                let samples = Labeled { vectors, labels: &labels };
+                let found = calibrate(samples, Metric::Euclidean, 1e-2, "m", "d").unwrap();
+                found.drift(&nearest_of(2000 + seed)).unwrap().p_value
+            })
+            .collect();
+        let below = |p: f64| p_values.iter().filter(|found| **found < p).count();
+        // Of 100 that are rare by chance alone, more than these are in one seed of 200, and so fewer than 37 of one half.
+        let found = [below(0.01), below(0.05), below(0.5)];
+        assert!(found[0] <= 4 && found[1] <= 11 && (37..=63).contains(&found[2]), "{found:?}");
+    }
+
+    #[test]
+    fn queries_that_are_farther_have_drifted() {
+        let (.., found) = calibrated(Metric::Euclidean, 1e-2);
+        // The calibration's own distribution, and the same three times as far.
+        let same = found.drift(&found.nearest).unwrap();
+        assert!(same.statistic == 0.0 && same.p_value == 1.0, "{same:?}");
+        assert_eq!((same.live, same.calibration), (480, 480));
+        let farther: Vec<f32> = found.nearest.iter().step_by(5).map(|score| 3.0 * score).collect();
+        let other = found.drift(&farther).unwrap();
+        assert!(other.p_value < 1e-4 && other.statistic > 0.4 && other.live == 96, "{other:?}");
         assert!(found.drift(&[1.0; 7]).is_err() && found.drift(&[f32::NAN; 9]).is_err());
+    }
+
+    #[test]
+    fn samples_of_classes_that_differ_are_worth_as_many_as_there_are_classes() {
+        let worth = |score: &dyn Fn(u32, u32) -> u32| {
+            let mut all: Vec<(f32, u32)> =
+                (0..20).flat_map(|class| (0..30).map(move |i| (score(class, i) as f32, class))).collect();
+            all.sort_unstable_by(|a, b| a.0.total_cmp(&b.0));
+            effective_samples(&all)
+        };
+        // Every class has its own stretch of scores: a sample says no more than its class does.
+        let apart = worth(&|class, i| 30 * class + i);
+        assert!((apart - 20.0).abs() < 2.0, "{apart}");
+        // Classes alternate more evenly than by chance.
+        assert_eq!(worth(&|class, i| 20 * i + class), 600.0);
+        // Scores that know nothing of classes.
+        let mixed = worth(&|class, i| (30 * class + i) * 7919 % 601);
+        assert!(mixed > 400.0, "{mixed}");
     }
 
     #[test]
@@ -339,9 +410,9 @@ mod tests {
         assert_eq!(largest_distance(&[1.0, 2.0], &[3.0]), 1.0);
         assert_eq!(largest_distance(&[1.0, 2.0, 3.0, 4.0], &[2.5, 2.5]), 0.5);
         assert_eq!(largest_distance(&[1.0, 1.0, 2.0], &[1.0, 1.0, 2.0]), 0.0);
-        // Quantiles of the limiting distribution, as tabulated.
-        for (x, p) in [(1.2238, 0.10), (1.3581, 0.05), (1.6276, 0.01)] {
-            assert!((kolmogorov(x) - p).abs() < 2e-5, "{}", kolmogorov(x));
+        // Quantiles of the limiting distribution, by SciPy's `kstwobign`.
+        for (x, p) in [(1.223_847_870_217, 0.10), (1.358_098_639_323, 0.05), (1.627_623_611_519, 0.01)] {
+            assert!((kolmogorov(x) - p).abs() < 1e-11, "{}", kolmogorov(x));
         }
         assert_eq!(kolmogorov(0.0), 1.0);
         assert!((kolmogorov(0.2) - 1.0).abs() < 1e-9);
