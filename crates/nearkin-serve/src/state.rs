@@ -61,9 +61,12 @@ impl State {
         let Served { index, model, data, run } = served;
         let limits = options.limits;
         if let (Some(store), Some(model)) = (&index, &model) {
-            store.snapshot().check_model(model.hash())?;
+            store.snapshot().check_model(model.hash(), &model.preprocessing())?;
         }
-        let calibration = model.as_ref().and_then(Model::calibration).cloned();
+        // A threshold says nothing of scores by another metric.
+        let fits =
+            |found: &&Calibration| index.as_ref().is_some_and(|s| s.snapshot().metric() == found.metric);
+        let calibration = model.as_ref().and_then(Model::calibration).filter(fits).cloned();
         let index = index.map(|store| {
             let store = Arc::new(store);
             searcher::start(Arc::clone(&store), &limits).map(|searcher| Indexed { store, searcher })

@@ -8,8 +8,9 @@ use std::path::{Path, PathBuf};
 
 use burn::tensor::Device;
 use nearkin_data::table::Matrix;
-use nearkin_data::{DataError, Dataset, Media, Table, TableKind};
+use nearkin_data::{DataError, Dataset, Media, Normalize, Table, TableKind};
 use nearkin_eval::Calibration;
+use nearkin_net::NetworkConfig;
 use nearkin_sweep::Metric;
 use serde::{Deserialize, Serialize};
 
@@ -144,6 +145,27 @@ impl Model {
         match &self.encoder {
             Encoder::Network(model) => &model.card.classes,
             Encoder::Linear(model) => &model.card.classes,
+        }
+    }
+
+    /// What is done to a sample before the network or the map sees it, in words: for the origin of embeddings, and for people who look
+    /// for the difference between two models. Features, which may be many, are told by their number and their BLAKE3.
+    pub fn preprocessing(&self) -> String {
+        match &self.encoder {
+            Encoder::Network(NetworkModel { card, .. }) => {
+                let NetworkConfig { channels, size, .. } = card.network;
+                match &card.signal {
+                    Some(signal) => format!("{channels} channels, {}", to_json(signal)),
+                    None => {
+                        let Normalize { mean, std } = &card.normalize;
+                        format!("{size} × {size} pixels, {channels} channels, less {mean:?}, over {std:?}")
+                    }
+                }
+            }
+            Encoder::Linear(LinearModel { card, .. }) => {
+                let hash = blake3::hash(to_json(&card.features).as_bytes()).to_hex();
+                format!("{} features, BLAKE3 {}", card.features.dim(), &hash[..16])
+            }
         }
     }
 
@@ -286,6 +308,11 @@ impl Model {
         };
         TrainError::OtherKind { path: inputs.path().to_owned(), takes }
     }
+}
+
+/// A part of a card, which is JSON as it is TOML.
+fn to_json(part: &impl Serialize) -> String {
+    serde_json::to_string(part).expect("cards have text for keys")
 }
 
 /// The calibration in a file, if there is one.

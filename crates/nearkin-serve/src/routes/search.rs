@@ -170,16 +170,14 @@ pub(super) async fn search(state: &State, call: &Call<'_>) -> Answer {
     let asked = resolve(state, &index.store.snapshot(), queries).await?;
     // One more than asked for, since an indexed item finds itself.
     let wider = k + usize::from(own.iter().any(Option::is_some));
+    let filtered = filter.is_some();
     let how = How { k: wider, options, dim: index.store.snapshot().dim(), filter };
     let Answered { snapshot, found } = index.searcher.ask(Asked { queries: asked, how }).await?;
-    state.live.note(
-        found
-            .iter()
-            .zip(&own)
-            .filter(|(_, own)| own.is_none())
-            .filter_map(|(found, _)| found.first())
-            .map(|hit| hit.score),
-    );
+    // Among few rows the nearest is farther, and an indexed row is no query from outside: neither says anything of drift.
+    if !filtered {
+        let live = found.iter().zip(&own).filter(|(_, own)| own.is_none());
+        state.live.note(live.filter_map(|(found, _)| Some(found.first()?.score)));
+    }
     let results = found.iter().zip(&own).map(|(found, own)| {
         let others = found.iter().filter(|hit| Some(snapshot.id(hit.row)) != own.as_deref());
         told(state, hits(state, &snapshot, others.take(k)))

@@ -6,7 +6,7 @@ use nearkin_index::Snapshot;
 use nearkin_serve::Store;
 use serde_json::{Value, json};
 
-use crate::common::{DIM, Fixture, Running, png};
+use crate::common::{CLASSES, DIM, Fixture, PER_CLASS, Running, png};
 
 fn vector(x: f32) -> Vec<f32> {
     (0..DIM).map(|i| if i == 0 { x } else { 0.0 }).collect()
@@ -105,6 +105,10 @@ fn what_cannot_be_added_is_refused() {
     let server = Running::new(|_, _| {});
     let add = |item: Value| server.post_json("/v1/items", &json!({ "items": [item] }).to_string());
     add(json!({ "id": "a", "vector": [1.0] })).assert_error(422, "other_dimension");
+    add(json!({ "id": "a", "vector": vec![1e39; DIM] })).assert_error(422, "invalid_value");
+    add(json!({ "id": "a", "vector": vec![1e30; DIM] })).assert_error(422, "invalid_value");
+    add(json!({ "id": "a", "image": "###" })).assert_error(422, "invalid_value");
+    add(json!({ "id": 7, "vector": vector(1.0) })).assert_error(422, "invalid_value");
     add(json!({ "id": "a" })).assert_error(422, "invalid_value");
     add(json!({ "id": "a", "vector": vector(1.0), "image": "" })).assert_error(422, "invalid_value");
     add(json!({ "id": "", "vector": vector(1.0) })).assert_error(422, "invalid_value");
@@ -113,11 +117,32 @@ fn what_cannot_be_added_is_refused() {
     add(json!({ "id": "a", "vector": vector(1.0), "path": "/etc/passwd" }))
         .assert_error(422, "invalid_value");
     server.post_json("/v1/items", r#"{"items": []}"#).assert_error(422, "invalid_value");
+    let many: Vec<_> = (0..1001).map(|i| json!({ "id": i.to_string(), "vector": vector(1.0) })).collect();
+    server.post_json("/v1/items", &json!({ "items": many }).to_string()).assert_error(422, "invalid_value");
+    server.post_picture("/v1/items", &png("dots", 1)).assert_error(422, "invalid_value");
+    server.post_picture("/v1/items?id=a&replace=perhaps", &png("dots", 1)).assert_error(422, "invalid_value");
     server.post_json("/v1/items/delete", r#"{"ids": []}"#).assert_error(422, "invalid_value");
+    server.post_json("/v1/items/delete", r#"{"ids": [7]}"#).assert_error(422, "invalid_value");
+    server.request("DELETE", "/v1/item", &[], b"").assert_error(422, "invalid_value");
     let twice =
         json!({ "items": [{ "id": "a", "vector": vector(1.0) }, { "id": "a", "vector": vector(1.0) }] });
     server.post_json("/v1/items", &twice.to_string()).assert_error(422, "invalid_value");
     assert_eq!(server.get("/health").json()["index"]["rows"], 30);
+}
+
+#[test]
+fn the_last_rows_may_go_and_a_compaction_of_nothing_says_so() {
+    let server = Running::new(|_, _| {});
+    let all: Vec<String> =
+        CLASSES.iter().flat_map(|class| (0..PER_CLASS).map(move |i| format!("{class}/{i}.png"))).collect();
+    let deleted = server.post_json("/v1/items/delete", &json!({ "ids": all }).to_string()).json();
+    assert_eq!(deleted, json!({ "deleted": 30, "missing": [] }));
+    server.request("POST", "/v1/compact", &[], b"").assert_error(409, "nothing_left");
+    let body = json!({ "queries": [{ "vector": vector(1.0) }] }).to_string();
+    assert_eq!(ids(&server.post_json("/v1/search", &body).json()), [""; 0]);
+    let body = json!({ "items": [{ "id": "new", "vector": vector(1.0) }] }).to_string();
+    assert_eq!(server.post_json("/v1/items", &body).json()["added"], 1);
+    assert_eq!(server.request("POST", "/v1/compact", &[], b"").json()["rows"], 1);
 }
 
 #[test]

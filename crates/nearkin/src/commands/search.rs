@@ -87,20 +87,9 @@ pub fn run(args: Args, ui: &Ui) -> Result<(), Failure> {
         args.model.as_ref().map(|folder| Model::open(folder, &args.device.open()?).map_err(Failure::from));
     let model = model.transpose()?;
     if let Some(model) = &model {
-        index.check_model(model.hash())?;
+        index.check_model(model.hash(), &model.preprocessing())?;
     }
-    let calibration = model.as_ref().and_then(Model::calibration).filter(|calibration| {
-        let fits = calibration.metric == index.metric();
-        if !fits {
-            ui.warn(format!(
-                "the model was calibrated by {}, and {} is searched by {}: no answer will be \"unknown\"",
-                calibration.metric,
-                args.index.display(),
-                index.metric()
-            ));
-        }
-        fits
-    });
+    let calibration = model.as_ref().and_then(|model| calibration_for(model, &index, ui));
     let selection = args.filter.as_ref().map(|filter| index.select(filter)).transpose();
     let selection = selection.map_err(|e| Failure::misuse(e.to_string()))?;
     let asked = ask(&args, model.as_ref(), &index, ui)?;
@@ -132,6 +121,20 @@ pub fn run(args: Args, ui: &Ui) -> Result<(), Failure> {
         ui.print(format!("wrote {}", path.display()));
     }
     Ok(())
+}
+
+/// The calibration of a model, if there is one that can be used for an index.
+pub fn calibration_for<'a>(model: &'a Model, index: &Snapshot, ui: &Ui) -> Option<&'a Calibration> {
+    let calibration = model.calibration()?;
+    let fits = calibration.metric == index.metric();
+    if !fits {
+        ui.warn(format!(
+            "the model was calibrated by {}, and the index is searched by {}: no answer will be \"unknown\"",
+            calibration.metric,
+            index.metric()
+        ));
+    }
+    fits.then_some(calibration)
 }
 
 /// Says whether the queries look like what the model was calibrated on.

@@ -235,6 +235,67 @@ fn a_network_is_calibrated_too_and_says_so_on_training_data() {
     assert!(said.stdout.contains("19 times of 20") && said.stdout.contains("calibration.toml"), "{said:#?}");
 }
 
+#[test]
+fn vectors_of_another_model_or_made_otherwise_are_refused_with_the_reason() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
+    let recipe = write_recipe(folder.path(), "supcon");
+    let recipe = recipe.to_str().unwrap();
+    write_classes(at("photos").as_ref(), &["a", "b", "c"], 8);
+    write_classes(at("new").as_ref(), &["d"], 2);
+    run(["train", "--data", &at("photos"), "--recipe", recipe, "--epochs", "1", "--out", &at("run")]).well();
+    let embed = |model: &str, data: &str, out: &str| {
+        run(["embed", &at(model), "--data", &at(data), "--out", &at(out)]).well();
+    };
+    embed("run", "photos", "photos.parquet");
+    embed("run", "new", "new.parquet");
+    run(["index", &at("photos.parquet"), "--out", &at("photos.index"), "--metric", "euclidean"]).well();
+    let query = at("photos/a/000.png");
+    let refuse = |model: &str, words: &[&str]| {
+        let index = at("photos.index");
+        embed(model, "new", "foreign.parquet");
+        run(["add", &index, &at("foreign.parquet")]).with(1, words);
+        run(["search", &index, "--model", &at(model), "--query", &query]).with(1, words);
+        run(["serve", &index, "--model", &at(model), "--port", "0"]).with(1, words);
+        run(["gallery", &index, "--model", &at(model), "--port", "0"]).with(1, words);
+    };
+    // The same weights under another card: a model that differs in one thing.
+    let differing = |name: &str, from: &str, to: &str| {
+        let model = folder.path().join(name);
+        fs::create_dir(&model).unwrap();
+        fs::copy(at("run/model/model.safetensors"), model.join("model.safetensors")).unwrap();
+        let card = fs::read_to_string(at("run/model/model.toml")).unwrap();
+        assert!(card.contains(from), "{card}");
+        fs::write(model.join("model.toml"), card.replacen(from, to, 1)).unwrap();
+    };
+    differing("foreign", "epoch = 1", "epoch = 2");
+    refuse(
+        "foreign",
+        &["photos.index: built with model", "these vectors are of model", "use the model that built"],
+    );
+    differing("normalized", "mean = [0.5]", "mean = [0.25]");
+    refuse(
+        "normalized",
+        &["photos.index: built with model", "less [0.25], over [0.5], that of the index as", "less [0.5]"],
+    );
+    differing("resized", "size = 24", "size = 32");
+    refuse(
+        "resized",
+        &["photos.index: built with model", "as 32 × 32 pixels", "that of the index as 24 × 24 pixels"],
+    );
+
+    let rows = |change: &dyn Fn(&mut nearkin_index::Origin)| {
+        let mut rows = Embeddings::read(at("new.parquet").as_ref()).unwrap();
+        change(rows.origin.as_mut().unwrap());
+        rows.write(at("changed.parquet").as_ref()).unwrap();
+        run(["add", &at("photos.index"), &at("changed.parquet")])
+    };
+    rows(&|origin| origin.normalized = true).with(1, &["only those to add were scaled", "unit length"]);
+    rows(&|origin| origin.preprocessing += ", every context")
+        .with(1, &["but these vectors from inputs prepared as"]);
+    run(["add", &at("photos.index"), &at("new.parquet")]).well();
+}
+
 /// What a COPY in the text format means: the documentation of PostgreSQL's COPY, read by itself.
 fn read_copy(line: &str) -> Vec<Option<String>> {
     let field = |field: &str| {
