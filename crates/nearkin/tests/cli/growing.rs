@@ -110,6 +110,7 @@ fn a_second_writer_and_vectors_of_another_kind_are_refused() {
     shop.run("add", &[&three]).with(1, &["shop.index", "another process", "is writing"]);
     shop.run("delete", &["thing 1"]).with(1, &["is writing"]);
     shop.run("compact", &[]).with(1, &["is writing"]);
+    shop.run("serve", &["--port", "0"]).with(1, &["shop.index", "is writing"]);
     run(["index", &three, "--out", &shop.at("shop.index")]).with(1, &["is writing"]);
     assert_eq!(shop.nearest(&["--query", "thing 0", "-k", "1"]), ["thing 1"], "reading goes on");
     drop(held);
