@@ -217,7 +217,7 @@ fn figure(tried: &[Tried]) -> Picture {
         shape,
     };
     let panel = Panel {
-        title: "false-accept rate at 0.01, in order of what was measured".into(),
+        title: "false-accept rates at 0.01, sorted".into(),
         axes: Some(["division".into(), String::new()]),
         layers: vec![
             layer("stated from", PALETTE[1], Shape::Line, &|t| t.calibration.false_accept_rate_interval.0),
