@@ -227,7 +227,7 @@ fn figure(tried: &[Tried]) -> Picture {
     };
     Picture {
         name: "calibration".into(),
-        caption: "The stated intervals of 100 divisions, and what was measured.".into(),
+        caption: "The stated intervals of all divisions, and what was measured.".into(),
         figure: Figure { panels: vec![panel], columns: 1 },
     }
 }
