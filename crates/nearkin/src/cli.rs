@@ -4,7 +4,7 @@ use clap::{Args, Parser, Subcommand};
 
 use crate::commands::{
     add, bench, calibrate, compact, compare, data, delete, embed, eval, export, fit, gallery, index, map,
-    quickstart, reproduce, search, serve, train,
+    quickstart, reproduce, search, serve, train, views,
 };
 use crate::failure::Failure;
 
@@ -108,6 +108,8 @@ pub enum Command {
     Gallery(gallery::Args),
     /// Show what nearkin sees in a data set
     Data(data::Args),
+    /// Draw random views of a picture, as training makes them
+    Views(views::Args),
     /// List the training methods
     Methods,
     /// List the devices that training and embedding can use

@@ -53,6 +53,7 @@ fn run(cli: Cli, ui: &Ui) -> Result<(), Failure> {
         Command::Data(args) => commands::data::run(args, ui),
         Command::Methods => commands::methods::run(ui),
         Command::Devices => commands::devices::run(ui),
+        Command::Views(args) => commands::views::run(args, ui),
         Command::Bench(args) => commands::bench::run(args, ui),
     }
 }

@@ -21,6 +21,7 @@ pub mod reproduce;
 pub mod search;
 pub mod serve;
 pub mod train;
+pub mod views;
 
 use std::path::Path;
 use std::sync::Arc;
