@@ -52,7 +52,7 @@ impl Image {
     #[must_use]
     pub fn into_channels(self, channels: usize) -> Self {
         let pixels = match (self.channels, channels) {
-            (3, 1) => self.pixels.chunks_exact(3).map(luma).collect(),
+            (3, 1) => self.pixels.chunks_exact(3).map(|rgb| luma(rgb[0], rgb[1], rgb[2])).collect(),
             (1, 3) => self.pixels.iter().flat_map(|&v| [v; 3]).collect(),
             _ => return self,
         };
@@ -63,8 +63,9 @@ impl Image {
 /// Grey of an RGB pixel by the ITU-R 601 weights 0.299, 0.587, 0.114 in 16-bit fixed point, rounded
 /// to nearest: the values of Pillow's `convert("L")`.
 #[must_use]
-pub(crate) fn luma(rgb: &[u8]) -> u8 {
-    let [r, g, b] = [rgb[0], rgb[1], rgb[2]].map(u32::from);
+#[inline(always)]
+pub(crate) fn luma(r: u8, g: u8, b: u8) -> u8 {
+    let [r, g, b] = [u32::from(r), u32::from(g), u32::from(b)];
     ((19_595 * r + 38_470 * g + 7_471 * b + 0x8000) >> 16) as u8
 }
 
@@ -74,10 +75,10 @@ mod tests {
 
     #[test]
     fn luma_is_that_of_itu_r_601() {
-        assert_eq!(luma(&[255, 255, 255]), 255);
-        assert_eq!(luma(&[255, 0, 0]), 76);
-        assert_eq!(luma(&[0, 255, 0]), 150);
-        assert_eq!(luma(&[0, 0, 255]), 29);
+        assert_eq!(luma(255, 255, 255), 255);
+        assert_eq!(luma(255, 0, 0), 76);
+        assert_eq!(luma(0, 255, 0), 150);
+        assert_eq!(luma(0, 0, 255), 29);
     }
 
     #[test]

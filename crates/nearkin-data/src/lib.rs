@@ -82,4 +82,7 @@ pub use signal_views::{SignalCrop, SignalViewConfig, SignalViews, Standardize};
 pub use splits::{AttributeValues, ClassList, ClassRanges, Divided, SplitRule};
 pub use summary::{ChannelCount, ClassCount, RateCount, SizeCount, SplitCount, Summary};
 pub use table::{FeatureOptions, Features, Table, TableKind, TableOptions};
-pub use views::{Blur, Colour, Crop, Draw, Jitter, Normalize, ViewConfig, Views};
+pub use views::{
+    Affine, Blur, Colour, Crop, Cutout, Draw, Jitter, Normalize, PRESETS, Posterize, Solarize, ViewConfig,
+    Views,
+};

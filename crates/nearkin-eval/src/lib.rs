@@ -5,6 +5,7 @@
 //! - [`knn_accuracy`] lets the k nearest references vote.
 //! - [`verify`] accepts or refuses all pairs: true-accept rates at false-accept rates, ROC, equal error rate; [`verify_pairs`] does it
 //!   for listed pairs, with LFW's cross-validated accuracy, and [`draw_pairs`] lists some.
+//! - [`calibrate`] chooses the threshold from which on a neighbour counts; [`Calibration`] tells the unknown, and whether queries drift.
 //! - [`reidentification`] is CMC and mAP of a gallery across cameras, with k-reciprocal re-ranking; [`pool`] makes one query of several.
 //! - [`agglomerate`] clusters, and [`clustering_scores`] says how well: NMI, AMI, ARI, pairwise F1, B-cubed.
 //! - [`few_shot`] classifies episodes of unseen classes; [`expected_accuracy`] is that of stochastic neighbours.
@@ -24,6 +25,7 @@
 
 mod agglomerate;
 mod bootstrap;
+mod calibration;
 mod circular;
 mod clustering;
 mod comparison;
@@ -50,6 +52,7 @@ mod spectrum;
 mod verification;
 
 pub use agglomerate::{Cut, Dendrogram, Linkage, Merger, agglomerate};
+pub use calibration::{Calibration, Drift, Rate, calibrate};
 pub use circular::{MapAngles, circular_correlation, map_angles};
 pub use clustering::{ClusteringScores, clustering_scores};
 pub use comparison::{MethodSummary, PairedDifference, compare_methods};

@@ -12,6 +12,7 @@ use serde::Serialize;
 use crate::error::EvalError;
 
 pub use all_pairs::{Verification, verify};
+pub(crate) use bins::nearness;
 pub use drawn::{DrawnPairs, draw_pairs};
 pub use listed::{PairAccuracy, PairVerification, PairVerificationOptions, verify_pairs};
 

@@ -38,7 +38,10 @@ pub struct Origin {
     pub model: String,
     /// The metric that the model was trained for.
     pub metric: Metric,
-    /// Whether the model makes vectors of unit length.
+    /// What is done to an input before the model sees it, as the model says it; empty where nothing is known.
+    #[serde(default)]
+    pub preprocessing: String,
+    /// Whether vectors were scaled to unit length.
     pub normalized: bool,
     /// Fingerprint of the data that was embedded.
     pub data: String,

@@ -93,9 +93,12 @@ pub enum IndexError {
     },
     /// The index holds the vectors of another model.
     #[error(
-        "{}: built with model {index_model}, but these vectors are of model {query_model}: use the model that built \
+        "{}: built with model {index_model}, but these vectors are of model {query_model}{}: use the model that built \
          the index, or embed the data again with this one and rebuild the index",
-        path.display()
+        path.display(),
+        preprocessing.as_ref().map_or(String::new(), |(index, query)| {
+            format!(" (which prepares its inputs as {query}, that of the index as {index})")
+        })
     )]
     OtherModel {
         /// The index.
@@ -104,6 +107,37 @@ pub enum IndexError {
         index_model: String,
         /// Hash of the model asked about.
         query_model: String,
+        /// How the two prepare their inputs, where that differs: the index's and the other.
+        preprocessing: Option<(String, String)>,
+    },
+    /// The model is the index's, but its inputs were prepared otherwise.
+    #[error(
+        "{}: made from inputs prepared as {index}, but these vectors from inputs prepared as {query}: embed the data \
+         again as that of the index was",
+        path.display()
+    )]
+    OtherPreprocessing {
+        /// The index.
+        path: PathBuf,
+        /// How the index's inputs were prepared.
+        index: String,
+        /// How those asked about were.
+        query: String,
+    },
+    /// Vectors of unit length meet others by a metric that tells them apart.
+    #[error(
+        "{}: {metric} of vectors scaled to unit length and of others cannot be compared, and only {} were scaled: \
+         write both alike, or build the index with cosine",
+        path.display(),
+        if *index { "the index's" } else { "those to add" }
+    )]
+    OtherNormalization {
+        /// The index.
+        path: PathBuf,
+        /// Whether the index's vectors are of unit length, and the others are not.
+        index: bool,
+        /// The metric of the index.
+        metric: Metric,
     },
     /// The index does not say which model made its vectors.
     #[error(

@@ -115,8 +115,8 @@ impl GrowingIndex {
     /// calls with one.
     ///
     /// # Errors
-    /// When the table is not [valid](Embeddings::validate), has another dimension than the index, holds vectors of another model or says
-    /// nothing of its model while the index does; when a squared length overflows f32 (not for cosine); when an id is there already and
+    /// When the table is not [valid](Embeddings::validate), has another dimension than the index, holds vectors of another origin
+    /// ([`Index::check_origin`]) or says nothing of its model while the index does; when a squared length overflows f32 (not for cosine); when an id is there already and
     /// is to be refused; and when the log cannot be written.
     pub fn add(&self, rows: &Embeddings, equal_ids: EqualIds) -> Result<Added, IndexError> {
         rows.validate()?;
@@ -127,7 +127,7 @@ impl GrowingIndex {
             return Err(IndexError::RowDimension { path: path(), found, wanted });
         }
         match (&rows.origin, snapshot.origin()) {
-            (Some(origin), Some(_)) => snapshot.check_model(&origin.model)?,
+            (Some(origin), Some(_)) => snapshot.index().check_origin(origin)?,
             (None, Some(_)) => return Err(IndexError::UnknownModel { path: path(), known: "the index's" }),
             (Some(_), None) => return Err(IndexError::UnknownModel { path: path(), known: "those to add" }),
             (None, None) => {}

@@ -218,19 +218,44 @@ impl Index {
             .expect("open checked that the map holds whole rows of at least one value")
     }
 
-    /// Refuses the vectors of another model.
+    /// Refuses the vectors of another model, or of this one from inputs prepared otherwise ([`Origin::preprocessing`]).
     ///
     /// # Errors
-    /// When the index was made with another model than `model_hash`, or does not say with which.
-    pub fn check_model(&self, model_hash: &str) -> Result<(), IndexError> {
+    /// When the index was made with another model than `model_hash`, does not say with which, or says that its inputs were prepared
+    /// otherwise.
+    pub fn check_model(&self, model_hash: &str, preprocessing: &str) -> Result<(), IndexError> {
         let (path, query_model) = (self.path.clone(), model_hash.to_owned());
-        match self.origin() {
-            Some(origin) if origin.model == model_hash => Ok(()),
-            Some(origin) => {
-                Err(IndexError::OtherModel { path, index_model: origin.model.clone(), query_model })
+        let Some(origin) = self.origin() else { return Err(IndexError::NoModel { path, query_model }) };
+        let prepared = [&origin.preprocessing, preprocessing];
+        let alike = prepared[0] == prepared[1] || prepared.iter().any(|text| text.is_empty());
+        let [index, query] = prepared.map(str::to_owned);
+        match origin.model == model_hash {
+            true if alike => Ok(()),
+            true => Err(IndexError::OtherPreprocessing { path, index, query }),
+            false => {
+                let preprocessing = (!alike).then_some((index, query));
+                Err(IndexError::OtherModel {
+                    path,
+                    index_model: origin.model.clone(),
+                    query_model,
+                    preprocessing,
+                })
             }
-            None => Err(IndexError::NoModel { path, query_model }),
         }
+    }
+
+    /// Refuses vectors of another origin.
+    ///
+    /// # Errors
+    /// As [`check_model`](Self::check_model); also when only one of the two was scaled to unit length (not for cosine, which ignores
+    /// lengths).
+    pub fn check_origin(&self, origin: &Origin) -> Result<(), IndexError> {
+        self.check_model(&origin.model, &origin.preprocessing)?;
+        let (own, metric) = (self.origin().is_some_and(|own| own.normalized), self.metric());
+        if own != origin.normalized && metric != Metric::Cosine {
+            return Err(IndexError::OtherNormalization { path: self.path.clone(), index: own, metric });
+        }
+        Ok(())
     }
 
     /// The `k` nearest rows of each query, nearest first; ties go to the lowest row.

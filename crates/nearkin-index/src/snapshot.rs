@@ -146,12 +146,12 @@ impl Snapshot {
         self.index().origin()
     }
 
-    /// Refuses the vectors of another model.
+    /// Refuses the vectors of another model, or of this one from inputs prepared otherwise.
     ///
     /// # Errors
-    /// When the index was made with another model than `model_hash`, or does not say with which.
-    pub fn check_model(&self, model_hash: &str) -> Result<(), IndexError> {
-        self.index().check_model(model_hash)
+    /// As [`Index::check_model`].
+    pub fn check_model(&self, model_hash: &str, preprocessing: &str) -> Result<(), IndexError> {
+        self.index().check_model(model_hash, preprocessing)
     }
 
     /// What a compaction would fold into the file.

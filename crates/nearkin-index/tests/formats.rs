@@ -44,6 +44,7 @@ fn table() -> Embeddings {
         origin: Some(Origin {
             model: "0123abcd".into(),
             metric: Metric::Euclidean,
+            preprocessing: "{\"size\":28}".into(),
             normalized: true,
             data: "ffee".into(),
         }),

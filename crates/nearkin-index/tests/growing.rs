@@ -240,7 +240,13 @@ fn a_compaction_writes_the_file_that_building_anew_would() {
 fn what_cannot_be_added_is_refused_with_its_reason_and_changes_nothing() {
     let folder = tempfile::tempdir().unwrap();
     let origin = |model: &str| {
-        Some(Origin { model: model.into(), metric: Metric::Dot, normalized: false, data: "d".into() })
+        Some(Origin {
+            model: model.into(),
+            metric: Metric::Dot,
+            preprocessing: "as is".into(),
+            normalized: false,
+            data: "d".into(),
+        })
     };
     let mut rows = table(&[row(0, 0), row(1, 1)]);
     rows.origin = origin("aaaa");
@@ -255,6 +261,10 @@ fn what_cannot_be_added_is_refused_with_its_reason_and_changes_nothing() {
     };
     let error = more(&|t| t.origin = origin("bbbb"));
     assert!(matches!(error, IndexError::OtherModel { .. }), "{error}");
+    let error = more(&|t| t.origin.as_mut().unwrap().preprocessing = "otherwise".into());
+    assert!(matches!(error, IndexError::OtherPreprocessing { .. }), "{error}");
+    let error = more(&|t| t.origin.as_mut().unwrap().normalized = true);
+    assert!(matches!(error, IndexError::OtherNormalization { index: false, .. }), "{error}");
     let error = more(&|t| t.origin = None);
     assert!(error.to_string().contains("only the index's"), "{error}");
     let error = more(&|t| (t.dim, t.vectors) = (2, vec![1.0; 4]));

@@ -38,7 +38,13 @@ fn of_vectors(vectors: Vec<f32>, dim: usize) -> Embeddings {
 }
 
 fn origin() -> Origin {
-    Origin { model: "0123abcd".into(), metric: Metric::Euclidean, normalized: false, data: "ffee".into() }
+    Origin {
+        model: "0123abcd".into(),
+        metric: Metric::Euclidean,
+        preprocessing: "28 pixels".into(),
+        normalized: false,
+        data: "ffee".into(),
+    }
 }
 
 fn full_table() -> Embeddings {
@@ -252,14 +258,35 @@ fn the_same_table_makes_the_same_index() {
 #[test]
 fn an_index_of_another_model_is_refused_and_both_are_named() {
     let (_folder, _, index) = indexed(&full_table(), Metric::Cosine, Kind::Exact);
-    index.check_model("0123abcd").unwrap();
-    let error = index.check_model("feedbeef").unwrap_err();
-    assert!(matches!(error, IndexError::OtherModel { .. }));
-    let text = error.to_string();
-    assert!(text.contains("0123abcd") && text.contains("feedbeef") && text.contains("test.index"), "{text}");
+    for preprocessing in ["28 pixels", ""] {
+        index.check_model("0123abcd", preprocessing).unwrap();
+        let error = index.check_model("feedbeef", preprocessing).unwrap_err();
+        assert!(matches!(error, IndexError::OtherModel { preprocessing: None, .. }));
+        let text = error.to_string();
+        assert!(
+            text.contains("0123abcd") && text.contains("feedbeef") && text.contains("test.index"),
+            "{text}"
+        );
+    }
+    let text = index.check_model("feedbeef", "32 pixels").unwrap_err().to_string();
+    assert!(text.contains("as 32 pixels, that of the index as 28 pixels"), "{text}");
 
     let (_folder, _, index) = indexed(&of_vectors(vec![1.0], 1), Metric::Cosine, Kind::Exact);
-    assert!(matches!(index.check_model("feedbeef"), Err(IndexError::NoModel { .. })));
+    assert!(matches!(index.check_model("feedbeef", ""), Err(IndexError::NoModel { .. })));
+}
+
+#[test]
+fn vectors_of_the_same_model_made_otherwise_are_refused_with_the_reason() {
+    let (_folder, _, index) = indexed(&full_table(), Metric::Euclidean, Kind::Exact);
+    index.check_origin(&origin()).unwrap();
+    let text = index.check_model("0123abcd", "32 pixels").unwrap_err().to_string();
+    assert!(text.contains("prepared as 28 pixels") && text.contains("prepared as 32 pixels"), "{text}");
+    let scaled = Origin { normalized: true, ..origin() };
+    let text = index.check_origin(&scaled).unwrap_err().to_string();
+    assert!(text.contains("euclidean") && text.contains("only those to add were scaled"), "{text}");
+    // Cosine ignores lengths.
+    let (_folder, _, index) = indexed(&full_table(), Metric::Cosine, Kind::Exact);
+    index.check_origin(&scaled).unwrap();
 }
 
 #[test]

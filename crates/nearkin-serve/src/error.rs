@@ -1,10 +1,11 @@
 //! What a client hears when a request cannot be answered, and why a server does not start.
 
+use std::io::ErrorKind;
 use std::net::SocketAddr;
 
 use hyper::StatusCode;
 use nearkin_data::DecodeError;
-use nearkin_index::IndexError;
+use nearkin_index::{FilterError, IndexError};
 use nearkin_train::TrainError;
 use serde_json::{Map, Value, json};
 
@@ -137,20 +138,64 @@ impl From<IndexError> for ApiError {
                     .with("found", found)
                     .with("wanted", wanted)
             }
+            IndexError::RowDimension { found, wanted, .. } => {
+                Self::new(StatusCode::UNPROCESSABLE_ENTITY, "other_dimension", message)
+                    .with("found", found)
+                    .with("wanted", wanted)
+            }
+            IndexError::IdExists { id, .. } => {
+                Self::new(StatusCode::CONFLICT, "id_exists", message).with("id", id)
+            }
+            IndexError::NothingLeft { .. } => Self::new(StatusCode::CONFLICT, "nothing_left", message),
             IndexError::NoNeighbors
             | IndexError::QueryNotFinite { .. }
             | IndexError::TooLong { .. }
             | IndexError::Embeddings(_) => Self::invalid(message),
-            IndexError::OtherModel { .. } | IndexError::NoModel { .. } => {
+            IndexError::OtherModel { .. }
+            | IndexError::NoModel { .. }
+            | IndexError::OtherPreprocessing { .. }
+            | IndexError::OtherNormalization { .. } => {
                 Self::new(StatusCode::CONFLICT, "other_model", message)
+            }
+            IndexError::Write { source, .. }
+                if matches!(source.kind(), ErrorKind::PermissionDenied | ErrorKind::ReadOnlyFilesystem) =>
+            {
+                Self::new(StatusCode::FORBIDDEN, "not_writable", message)
             }
             _ => Self::internal(message),
         }
     }
 }
 
+impl From<FilterError> for ApiError {
+    fn from(error: FilterError) -> Self {
+        Self::new(StatusCode::UNPROCESSABLE_ENTITY, "invalid_filter", error.message())
+            .with("position", error.position())
+    }
+}
+
 impl From<TrainError> for ApiError {
     fn from(error: TrainError) -> Self {
         Self::internal(error.to_string())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::PathBuf;
+
+    use super::*;
+
+    #[test]
+    fn an_index_that_may_not_be_written_is_no_failure_of_the_server() {
+        let error = |kind: ErrorKind| {
+            let (path, source) = (PathBuf::from("photos.index"), kind.into());
+            ApiError::from(IndexError::Write { path, source })
+        };
+        for kind in [ErrorKind::PermissionDenied, ErrorKind::ReadOnlyFilesystem] {
+            assert_eq!((error(kind).status, error(kind).code), (StatusCode::FORBIDDEN, "not_writable"));
+            assert!(error(kind).message.contains("photos.index"));
+        }
+        assert_eq!(error(ErrorKind::StorageFull).status, StatusCode::INTERNAL_SERVER_ERROR);
     }
 }

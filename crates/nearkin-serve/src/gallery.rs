@@ -11,11 +11,12 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use nearkin_classic::spectral::{Tsne, Umap};
 use nearkin_eval::{Confusion, Labeled, confusion, pca_2d};
+use nearkin_index::Snapshot;
 use nearkin_sweep::{Metric, Vectors};
 use serde::{Deserialize, Serialize};
 
 use crate::error::ApiError;
-use crate::store::{Snapshot, Store};
+use crate::store::Store;
 use jobs::Jobs;
 
 /// Neighbours that vote on a sample's class.

@@ -13,6 +13,7 @@
 #![forbid(unsafe_code)]
 
 mod batcher;
+mod drift;
 mod embedder;
 mod error;
 mod gallery;

@@ -1,6 +1,7 @@
 //! What can be asked: one line a route, one function an answer.
 
 mod gallery;
+mod items;
 mod search;
 mod status;
 
@@ -26,6 +27,11 @@ enum Route {
     Embed,
     Search,
     Item,
+    Add,
+    Delete,
+    DeleteOne,
+    Compact,
+    Drift,
     Picture,
     Gallery,
     Map,
@@ -45,6 +51,11 @@ const ROUTES: &[(&str, &str, Route)] = &[
     ("POST", "/v1/embed", Route::Embed),
     ("POST", "/v1/search", Route::Search),
     ("GET", "/v1/item", Route::Item),
+    ("POST", "/v1/items", Route::Add),
+    ("POST", "/v1/items/delete", Route::Delete),
+    ("DELETE", "/v1/item", Route::DeleteOne),
+    ("POST", "/v1/compact", Route::Compact),
+    ("GET", "/v1/drift", Route::Drift),
     ("GET", "/v1/picture", Route::Picture),
     ("GET", "/v1/gallery", Route::Gallery),
     ("GET", "/v1/gallery/map", Route::Map),
@@ -60,6 +71,11 @@ impl Route {
     /// Whether it may be asked without a token.
     fn is_open(self) -> bool {
         matches!(self, Self::Health | Self::OpenApi)
+    }
+
+    /// Whether it changes the index.
+    fn changes(self) -> bool {
+        matches!(self, Self::Add | Self::Delete | Self::DeleteOne | Self::Compact)
     }
 }
 
@@ -115,6 +131,11 @@ async fn handle(state: &Arc<State>, route: Route, request: Request<Incoming>) ->
             Route::Embed => search::embed(state, &call).await,
             Route::Search => search::search(state, &call).await,
             Route::Item => search::item(state, &call),
+            Route::Add => items::add(state, &call).await,
+            Route::Delete => items::delete(state, &call).await,
+            Route::DeleteOne => items::delete_one(state, &call).await,
+            Route::Compact => items::compact(state, &call).await,
+            Route::Drift => status::drift(state, &call),
             Route::Picture => search::picture(state, &call).await,
             Route::Gallery => gallery::gallery(state, &call),
             Route::Map => gallery::map(state, &call),
@@ -126,6 +147,10 @@ async fn handle(state: &Arc<State>, route: Route, request: Request<Incoming>) ->
             Route::PlaySprings => gallery::play_springs(&call).await,
         }
     };
+    if route.changes() {
+        // Not given up half way: the client should hear what became of it.
+        return answer.await;
+    }
     timeout(state.limits.answer_time, answer).await.unwrap_or_else(|_| Err(ApiError::timed_out()))
 }
 

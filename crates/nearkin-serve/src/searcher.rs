@@ -2,13 +2,13 @@
 
 use std::sync::Arc;
 
-use nearkin_index::SearchOptions;
+use nearkin_index::{Filter, SearchOptions, Snapshot};
 use nearkin_sweep::Vectors;
 
 use crate::batcher::{Batcher, Weighed};
 use crate::error::ApiError;
 use crate::server::Limits;
-use crate::store::{Snapshot, Store};
+use crate::store::Store;
 
 /// Queries of one request.
 #[derive(Debug, Clone, PartialEq)]
@@ -19,12 +19,14 @@ pub(crate) struct Asked {
 }
 
 /// What queries must agree in to be searched together: results never depend on who else asks.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub(crate) struct How {
     pub k: usize,
     pub options: SearchOptions,
     /// Values a query, as the index had when it was asked.
     pub dim: usize,
+    /// Which rows.
+    pub filter: Option<Filter>,
 }
 
 /// A row of a snapshot, and how near it is.
@@ -56,11 +58,11 @@ pub(crate) fn start(store: Arc<Store>, limits: &Limits) -> std::io::Result<Searc
 fn search(snapshot: &Arc<Snapshot>, batch: Vec<Asked>) -> Vec<Result<Answered, ApiError>> {
     let mut answers: Vec<Option<Result<Answered, ApiError>>> = batch.iter().map(|_| None).collect();
     while let Some(first) = answers.iter().position(Option::is_none) {
-        let how = batch[first].how;
+        let how = batch[first].how.clone();
         let alike: Vec<usize> =
             (first..batch.len()).filter(|&i| answers[i].is_none() && batch[i].how == how).collect();
         let queries: Vec<f32> = alike.iter().flat_map(|&i| &batch[i].queries).copied().collect();
-        match together(snapshot, &queries, how) {
+        match together(snapshot, &queries, &how) {
             Ok(mut found) => {
                 for &i in &alike {
                     let rest = found.split_off(batch[i].weight());
@@ -74,7 +76,7 @@ fn search(snapshot: &Arc<Snapshot>, batch: Vec<Asked>) -> Vec<Result<Answered, A
                     let alone = if alike.len() == 1 {
                         Err(error.clone())
                     } else {
-                        together(snapshot, &batch[i].queries, how)
+                        together(snapshot, &batch[i].queries, &how)
                     };
                     answers[i] = Some(alone.map(|found| Answered { snapshot: Arc::clone(snapshot), found }));
                 }
@@ -84,9 +86,10 @@ fn search(snapshot: &Arc<Snapshot>, batch: Vec<Asked>) -> Vec<Result<Answered, A
     answers.into_iter().flatten().collect()
 }
 
-fn together(snapshot: &Snapshot, queries: &[f32], how: How) -> Result<Vec<Vec<Found>>, ApiError> {
+fn together(snapshot: &Snapshot, queries: &[f32], how: &How) -> Result<Vec<Vec<Found>>, ApiError> {
     let queries = Vectors::new(queries, how.dim).map_err(|e| ApiError::internal(e.to_string()))?;
-    let hits = snapshot.search(queries, how.k, how.options)?;
+    let within = how.filter.as_ref().map(|filter| snapshot.select(filter)).transpose()?;
+    let hits = snapshot.search(queries, how.k, how.options, within.as_ref())?;
     let found = |hits: Vec<nearkin_index::Hit<'_>>| {
         hits.into_iter().map(|hit| Found { row: hit.index, score: hit.score }).collect()
     };
@@ -116,7 +119,7 @@ mod tests {
         let snapshot = Store::open(&path).unwrap().snapshot();
         let asked = |rows: &[usize], k| Asked {
             queries: rows.iter().flat_map(|row| vectors[row * 4..][..4].to_vec()).collect(),
-            how: How { k, options: SearchOptions::default(), dim: 4 },
+            how: How { k, options: SearchOptions::default(), dim: 4, filter: None },
         };
         let mut broken = asked(&[5], 3);
         broken.queries[2] = f32::NAN;

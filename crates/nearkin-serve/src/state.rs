@@ -6,9 +6,11 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::time::Instant;
 
+use nearkin_eval::Calibration;
 use nearkin_train::{Encoder, Model};
 use tokio::sync::Semaphore;
 
+use crate::drift::Live;
 use crate::embedder::{self, Embedder};
 use crate::error::{ApiError, ServeError};
 use crate::gallery::Gallery;
@@ -28,6 +30,12 @@ pub(crate) struct State {
     pub gate: Gate,
     pub limits: Limits,
     pub requests: Requests,
+    /// From when on a neighbour counts, where the model was calibrated.
+    pub calibration: Option<Calibration>,
+    /// What was asked lately.
+    pub live: Live,
+    /// Changes of the index that may wait.
+    pub changes: Arc<Semaphore>,
     /// Bytes of bodies that may still be held.
     pub bodies: Semaphore,
     pub embedded: AtomicU64,
@@ -53,8 +61,12 @@ impl State {
         let Served { index, model, data, run } = served;
         let limits = options.limits;
         if let (Some(store), Some(model)) = (&index, &model) {
-            store.snapshot().check_model(model.hash())?;
+            store.snapshot().check_model(model.hash(), &model.preprocessing())?;
         }
+        // A threshold says nothing of scores by another metric.
+        let fits =
+            |found: &&Calibration| index.as_ref().is_some_and(|s| s.snapshot().metric() == found.metric);
+        let calibration = model.as_ref().and_then(Model::calibration).filter(fits).cloned();
         let index = index.map(|store| {
             let store = Arc::new(store);
             searcher::start(Arc::clone(&store), &limits).map(|searcher| Indexed { store, searcher })
@@ -68,6 +80,9 @@ impl State {
             gate: Gate::new(options.token.as_deref(), address)?,
             limits,
             requests: Requests::default(),
+            calibration,
+            live: Live::default(),
+            changes: Arc::new(Semaphore::new(limits.queue)),
             bodies: Semaphore::new(limits.bodies.min(Semaphore::MAX_PERMITS)),
             embedded: AtomicU64::new(0),
             started: Instant::now(),

@@ -39,7 +39,8 @@ pub(crate) struct DeviceViews {
 }
 
 impl DeviceViews {
-    /// Takes the images of `samples` to `device`, or none if they are more than `most` bytes.
+    /// Takes the images of `samples` to `device`, or none if they are more than `most` bytes or the views have operations that are
+    /// not written for devices.
     ///
     /// # Errors
     /// When an image cannot be read.
@@ -50,6 +51,9 @@ impl DeviceViews {
         device: &Device,
         most: u64,
     ) -> Result<Option<Self>, DataError> {
+        if views.config().only_here() {
+            return Ok(None);
+        }
         let device = device.clone().inner();
         let (mut width, mut height) = (0, 0);
         for &sample in samples {

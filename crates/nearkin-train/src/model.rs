@@ -3,11 +3,14 @@
 mod linear;
 mod network;
 
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use burn::tensor::Device;
 use nearkin_data::table::Matrix;
-use nearkin_data::{DataError, Dataset, Media, Table, TableKind};
+use nearkin_data::{DataError, Dataset, Media, Normalize, Table, TableKind};
+use nearkin_eval::Calibration;
+use nearkin_net::NetworkConfig;
 use nearkin_sweep::Metric;
 use serde::{Deserialize, Serialize};
 
@@ -22,6 +25,7 @@ use crate::signals::Contexts;
 
 const WEIGHTS: &str = "model.safetensors";
 const CARD: &str = "model.toml";
+const CALIBRATION: &str = "calibration.toml";
 
 /// What `model.toml` holds; its `kind` says which of the two it is.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -39,6 +43,7 @@ pub struct Model {
     /// What embeds.
     pub encoder: Encoder,
     hash: String,
+    calibration: Option<Calibration>,
 }
 
 /// What embeds: each takes one kind of data.
@@ -74,10 +79,31 @@ impl Model {
             }
             ModelCard::Linear(card) => Encoder::Linear(LinearModel::load(card, &weights, &weights_path)?),
         };
-        Ok(Self { encoder, hash: hash.finalize().to_hex().to_string() })
+        let hash = hash.finalize().to_hex().to_string();
+        let calibration = read_calibration(&folder.join(CALIBRATION), &hash)?;
+        Ok(Self { encoder, hash, calibration })
     }
 
-    /// BLAKE3 of the model's files: embeddings of two models are only comparable when this agrees.
+    /// From when on a neighbour counts, if that has been [written](Self::write_calibration).
+    pub fn calibration(&self) -> Option<&Calibration> {
+        self.calibration.as_ref()
+    }
+
+    /// Puts a calibration beside the model's files: `calibration.toml`. It says how the model is used and changes nothing that it does, so it
+    /// is no part of the hash: what was embedded before stays comparable, and the model may be calibrated again. It goes when the model
+    /// is replaced.
+    ///
+    /// # Errors
+    /// When there is no model, or the file cannot be written.
+    pub fn write_calibration(path: &Path, calibration: &Calibration) -> Result<PathBuf, TrainError> {
+        let file = folder_of(path)?.join(CALIBRATION);
+        let text = toml::to_string(calibration)
+            .map_err(|e| TrainError::Toml { path: file.clone(), message: e.to_string() })?;
+        write_whole(&file, text.as_bytes())?;
+        Ok(file)
+    }
+
+    /// BLAKE3 of the model's card and weights: embeddings of two models are only comparable when this agrees.
     pub fn hash(&self) -> &str {
         &self.hash
     }
@@ -119,6 +145,27 @@ impl Model {
         match &self.encoder {
             Encoder::Network(model) => &model.card.classes,
             Encoder::Linear(model) => &model.card.classes,
+        }
+    }
+
+    /// What is done to a sample before the network or the map sees it, in words: for the origin of embeddings, and for people who look
+    /// for the difference between two models. Features, which may be many, are told by their number and their BLAKE3.
+    pub fn preprocessing(&self) -> String {
+        match &self.encoder {
+            Encoder::Network(NetworkModel { card, .. }) => {
+                let NetworkConfig { channels, size, .. } = card.network;
+                match &card.signal {
+                    Some(signal) => format!("{channels} channels, {}", to_json(signal)),
+                    None => {
+                        let Normalize { mean, std } = &card.normalize;
+                        format!("{size} × {size} pixels, {channels} channels, less {mean:?}, over {std:?}")
+                    }
+                }
+            }
+            Encoder::Linear(LinearModel { card, .. }) => {
+                let hash = blake3::hash(to_json(&card.features).as_bytes()).to_hex();
+                format!("{} features, BLAKE3 {}", card.features.dim(), &hash[..16])
+            }
         }
     }
 
@@ -260,6 +307,29 @@ impl Model {
             Encoder::Linear(_) => "a linear map and takes a table".into(),
         };
         TrainError::OtherKind { path: inputs.path().to_owned(), takes }
+    }
+}
+
+/// A part of a card, which is JSON as it is TOML.
+fn to_json(part: &impl Serialize) -> String {
+    serde_json::to_string(part).expect("cards have text for keys")
+}
+
+/// The calibration in a file, if there is one.
+fn read_calibration(path: &Path, hash: &str) -> Result<Option<Calibration>, TrainError> {
+    let text = match std::fs::read_to_string(path) {
+        Ok(text) => text,
+        Err(e) if e.kind() == ErrorKind::NotFound => return Ok(None),
+        Err(e) => return Err(TrainError::io("read the calibration", path)(e)),
+    };
+    let advice = "remove it, and calibrate again with `nearkin calibrate`";
+    let damaged =
+        |reason: String| TrainError::Damaged { path: path.to_owned(), reason, advice: advice.into() };
+    let calibration: Calibration =
+        toml::from_str(&text).map_err(|e| damaged(e.to_string().trim_end().to_owned()))?;
+    match calibration.model == hash {
+        true => Ok(Some(calibration)),
+        false => Err(damaged(format!("it is of model {}, and this is {hash}", calibration.model))),
     }
 }
 

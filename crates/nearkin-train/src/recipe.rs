@@ -148,6 +148,17 @@ impl Recipe {
         Ok(recipe)
     }
 
+    /// How an image turns into a view: what the recipe says, or what suits its method.
+    ///
+    /// # Errors
+    /// When a setting of the method is out of range.
+    pub fn image_views(&self) -> Result<ViewConfig, TrainError> {
+        match &self.views {
+            Some(views) => Ok(views.clone()),
+            None => Ok(self.method.build()?.default_views()),
+        }
+    }
+
     /// Opens the data that the recipe is for, whole, with its further attributes; and what a user should know of these.
     ///
     /// # Errors

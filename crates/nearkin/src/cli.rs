@@ -3,7 +3,8 @@
 use clap::{Args, Parser, Subcommand};
 
 use crate::commands::{
-    bench, compare, data, embed, eval, fit, gallery, index, map, quickstart, reproduce, search, serve, train,
+    add, bench, calibrate, compact, compare, data, delete, embed, eval, export, fit, gallery, index, map,
+    quickstart, reproduce, search, serve, train, views,
 };
 use crate::failure::Failure;
 
@@ -19,6 +20,8 @@ Examples:
   nearkin embed runs/a --data photos/ --out photos.parquet       turn photos into vectors
   nearkin index photos.parquet --out photos.index                make them searchable
   nearkin search photos.index --model runs/a --query q.jpg -k 10 find what is near
+  nearkin add photos.index new.parquet                           make the index grow; delete and compact do the rest
+  nearkin calibrate runs/a --data test/ --far 1e-3               let a search answer 'unknown'
   nearkin serve photos.index --model runs/a                      the same over HTTP, and a page to look at them
   nearkin fit nca --data wine.csv --hold-out 0.3 --out runs/wine learn a metric from a table, measure it on unseen rows
   nearkin map --data wine.csv --methods lle,nca --out runs/m     maps of the same rows beside each other";
@@ -87,6 +90,16 @@ pub enum Command {
     Embed(embed::Args),
     /// Make vectors searchable
     Index(index::Args),
+    /// Add vectors to an index
+    Add(add::Args),
+    /// Delete rows of an index
+    Delete(delete::Args),
+    /// Fold what was added to an index and deleted from it into its file
+    Compact(compact::Args),
+    /// Choose from when on a neighbour counts, so that a search may answer "unknown"
+    Calibrate(calibrate::Args),
+    /// Write vectors for a database: PostgreSQL with pgvector, or Qdrant
+    Export(export::Args),
     /// Find the nearest neighbours of a picture, of a row, or of an indexed item
     Search(search::Args),
     /// Serve an index over HTTP, with a page to look at it
@@ -95,6 +108,8 @@ pub enum Command {
     Gallery(gallery::Args),
     /// Show what nearkin sees in a data set
     Data(data::Args),
+    /// Draw random views of a picture, as training makes them
+    Views(views::Args),
     /// List the training methods
     Methods,
     /// List the devices that training and embedding can use

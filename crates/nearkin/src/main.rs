@@ -42,12 +42,18 @@ fn run(cli: Cli, ui: &Ui) -> Result<(), Failure> {
         Command::Eval(args) => commands::eval::run(args, ui),
         Command::Embed(args) => commands::embed::run(args, ui),
         Command::Index(args) => commands::index::run(args, ui),
+        Command::Add(args) => commands::add::run(args, ui),
+        Command::Delete(args) => commands::delete::run(args, ui),
+        Command::Compact(args) => commands::compact::run(args, ui),
+        Command::Calibrate(args) => commands::calibrate::run(args, ui),
+        Command::Export(args) => commands::export::run(args, ui),
         Command::Search(args) => commands::search::run(args, ui),
         Command::Gallery(args) => commands::gallery::run(args, ui),
         Command::Serve(args) => commands::serve::run(args, ui),
         Command::Data(args) => commands::data::run(args, ui),
         Command::Methods => commands::methods::run(ui),
         Command::Devices => commands::devices::run(ui),
+        Command::Views(args) => commands::views::run(args, ui),
         Command::Bench(args) => commands::bench::run(args, ui),
     }
 }

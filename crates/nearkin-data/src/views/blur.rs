@@ -1,5 +1,6 @@
 //! Random Gaussian blur.
 
+use nearkin_sweep::wide;
 use rand::Rng;
 
 use super::config::Blur;
@@ -21,12 +22,18 @@ pub(super) fn apply(planes: &mut [f32], size: usize, sigma: f32, scratch: &mut V
         return;
     }
     scratch.clear();
-    scratch.resize(size * size, 0.0);
+    scratch.resize(size * size + size + 2 * (weights.len() - 1), 0.0);
+    let (blurred, extended) = scratch.split_at_mut(size * size);
     for plane in planes.chunks_exact_mut(size * size) {
-        for (row, out) in plane.chunks_exact(size).zip(scratch.chunks_exact_mut(size)) {
-            blur_row(row, &weights, out);
-        }
-        blur_columns(scratch, size, &weights, plane);
+        wide(
+            #[inline(always)]
+            || {
+                for (row, out) in plane.chunks_exact(size).zip(blurred.chunks_exact_mut(size)) {
+                    blur_row(row, &weights, extended, out);
+                }
+                blur_columns(blurred, size, &weights, plane);
+            },
+        );
     }
 }
 
@@ -41,43 +48,28 @@ pub(super) fn half_kernel(size: usize, sigma: f32) -> Vec<f32> {
     weights
 }
 
-fn blur_row(row: &[f32], weights: &[f32], out: &mut [f32]) {
-    let radius = weights.len() - 1;
-    let last = row.len() - 1;
-    let at = |x: usize| {
-        let mut sum = weights[0] * row[x];
-        for (distance, weight) in weights.iter().enumerate().skip(1) {
-            let left = x.abs_diff(distance);
-            let right = last - last.abs_diff(x + distance);
-            sum += weight * (row[left] + row[right]);
-        }
-        sum
-    };
-    if row.len() <= 2 * radius {
-        out.iter_mut().enumerate().for_each(|(x, out)| *out = at(x));
-        return;
+/// `extended` has room for the row and for what its ends reflect.
+#[inline(always)]
+fn blur_row(row: &[f32], weights: &[f32], extended: &mut [f32], out: &mut [f32]) {
+    let (radius, last) = (weights.len() - 1, row.len() - 1);
+    extended[radius..][..row.len()].copy_from_slice(row);
+    for distance in 1..=radius {
+        extended[radius - distance] = row[distance];
+        extended[radius + last + distance] = row[last - distance];
     }
-    // Away from the edges nothing reflects, and whole slices add up fast.
-    let (start, rest) = out.split_at_mut(radius);
-    let (middle, end) = rest.split_at_mut(row.len() - 2 * radius);
-    start.iter_mut().enumerate().for_each(|(x, out)| *out = at(x));
-    let first_of_end = row.len() - radius;
-    for (x, out) in end.iter_mut().enumerate() {
-        *out = at(first_of_end + x);
-    }
-    let len = middle.len();
-    let shifted = |by: usize| &row[by..][..len];
-    for (out, value) in middle.iter_mut().zip(shifted(radius)) {
+    let shifted = |by: usize| &extended[by..][..row.len()];
+    for (out, value) in out.iter_mut().zip(row) {
         *out = weights[0] * value;
     }
     for (distance, weight) in weights.iter().enumerate().skip(1) {
         let pairs = shifted(radius - distance).iter().zip(shifted(radius + distance));
-        for (out, (left, right)) in middle.iter_mut().zip(pairs) {
+        for (out, (left, right)) in out.iter_mut().zip(pairs) {
             *out += weight * (left + right);
         }
     }
 }
 
+#[inline(always)]
 fn blur_columns(plane: &[f32], size: usize, weights: &[f32], out: &mut [f32]) {
     let last = size - 1;
     let row = |y: usize| &plane[y * size..][..size];

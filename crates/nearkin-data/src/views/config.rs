@@ -22,6 +22,18 @@ pub struct ViewConfig {
     /// Random Gaussian blur.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub blur: Option<Blur>,
+    /// A small random turn, shift, change of size and slant.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub affine: Option<Affine>,
+    /// Fewer shades, at random.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub posterize: Option<Posterize>,
+    /// Bright values inverted, at random.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub solarize: Option<Solarize>,
+    /// A square left out, at random.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cutout: Option<Cutout>,
     /// The scale of the result.
     pub normalize: Normalize,
 }
@@ -79,6 +91,57 @@ pub struct Blur {
     pub probability: f32,
 }
 
+/// A turn, a shift, a change of size and a slant, each drawn evenly, about the middle of the view; bilinear, with edges reflected.
+#[derive(Serialize, Deserialize, Clone, PartialEq, Debug)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct Affine {
+    /// The largest turn either way, 0 to 180.
+    #[serde(default)]
+    pub degrees: f32,
+    /// The largest shift either way, along both sides, as a share of the view; 0 to 1.
+    #[serde(default)]
+    pub translate: f32,
+    /// Smallest and largest factor of the size, above 0.
+    #[serde(default = "same_size")]
+    pub scale: [f32; 2],
+    /// The largest slant either way, in degrees; 0 to 80.
+    #[serde(default)]
+    pub shear: f32,
+    /// How often it happens.
+    pub probability: f32,
+}
+
+/// Keeps the highest bits of each value.
+#[derive(Serialize, Deserialize, Clone, PartialEq, Debug)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct Posterize {
+    /// How many bits, 1 to 8.
+    pub bits: u8,
+    /// How often it happens.
+    pub probability: f32,
+}
+
+/// Inverts values from a threshold on, after the blur (Grill et al. 2020, BYOL).
+#[derive(Serialize, Deserialize, Clone, PartialEq, Debug)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct Solarize {
+    /// The least value that is inverted, on the scale of 0 to 1.
+    #[serde(default = "half")]
+    pub threshold: f32,
+    /// How often it happens.
+    pub probability: f32,
+}
+
+/// Sets a square to zero after all else (DeVries & Taylor 2017). Its middle lies anywhere in the view.
+#[derive(Serialize, Deserialize, Clone, PartialEq, Debug)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct Cutout {
+    /// The side as a share of the view's, above 0, at most 1.
+    pub side: f32,
+    /// How often it happens.
+    pub probability: f32,
+}
+
 /// `(value / 255 - mean) / std`, for every channel.
 #[derive(Serialize, Deserialize, Clone, PartialEq, Debug)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
@@ -92,6 +155,14 @@ pub struct Normalize {
 /// torchvision's default for `RandomResizedCrop`.
 fn usual_ratio() -> [f32; 2] {
     [3.0 / 4.0, 4.0 / 3.0]
+}
+
+fn same_size() -> [f32; 2] {
+    [1.0; 2]
+}
+
+fn half() -> f32 {
+    0.5
 }
 
 impl Default for Normalize {
@@ -110,6 +181,10 @@ impl Default for ViewConfig {
             jitter: None,
             grey: 0.0,
             blur: None,
+            affine: None,
+            posterize: None,
+            solarize: None,
+            cutout: None,
             normalize: Normalize::default(),
         }
     }
@@ -122,19 +197,69 @@ impl ViewConfig {
     #[must_use]
     pub fn simclr(strength: f32) -> Self {
         Self {
-            crop: Crop::RandomResized { scale: [0.08, 1.0], ratio: usual_ratio() },
-            flip: 0.5,
-            jitter: Some(Jitter {
-                brightness: 0.8 * strength,
-                contrast: 0.8 * strength,
-                saturation: 0.8 * strength,
-                hue: 0.2 * strength,
-                probability: 0.8,
-            }),
-            grey: 0.2,
+            jitter: Some(Jitter::of([0.8, 0.8, 0.8, 0.2].map(|most| most * strength), 0.8)),
             blur: Some(Blur { sigma: [0.1, 2.0], probability: 0.5 }),
-            normalize: Normalize::default(),
+            ..Self::cropped(0.08)
         }
+    }
+
+    /// A part of at least this share of the image, mirrored or not, grey one time in five.
+    fn cropped(smallest: f32) -> Self {
+        Self {
+            crop: Crop::RandomResized { scale: [smallest, 1.0], ratio: usual_ratio() },
+            flip: 0.5,
+            grey: 0.2,
+            ..Self::default()
+        }
+    }
+
+    /// The augmentation of a paper by its name, one of [`PRESETS`].
+    #[must_use]
+    pub fn preset(name: &str) -> Option<Self> {
+        let blurred = |probability| Some(Blur { sigma: [0.1, 2.0], probability });
+        let of_byol = || Self { jitter: Some(Jitter::of([0.4, 0.4, 0.2, 0.1], 0.8)), ..Self::cropped(0.08) };
+        Some(match name {
+            "simclr" => Self::simclr(1.0),
+            "simclr-cifar" => Self { blur: None, ..Self::simclr(0.5) },
+            // Instance discrimination's (Wu et al. 2018) too.
+            "moco-v1" => Self { jitter: Some(Jitter::of([0.4; 4], 1.0)), ..Self::cropped(0.2) },
+            "moco-v2" => Self {
+                jitter: Some(Jitter::of([0.4, 0.4, 0.4, 0.1], 0.8)),
+                blur: blurred(0.5),
+                ..Self::cropped(0.2)
+            },
+            "byol-first" => Self { blur: blurred(1.0), ..of_byol() },
+            "byol-second" => Self {
+                blur: blurred(0.1),
+                solarize: Some(Solarize { threshold: half(), probability: 0.2 }),
+                ..of_byol()
+            },
+            "exemplar-cnn" => Self {
+                crop: Crop::None {},
+                affine: Some(Affine {
+                    degrees: 20.0,
+                    translate: 0.2,
+                    scale: [0.7, 1.4],
+                    shear: 0.0,
+                    probability: 1.0,
+                }),
+                jitter: Some(Jitter::of([0.4, 0.4, 0.4, 0.1], 1.0)),
+                ..Self::default()
+            },
+            "cutout" => Self {
+                crop: Crop::Padded { pixels: 4 },
+                flip: 0.5,
+                cutout: Some(Cutout { side: 0.5, probability: 1.0 }),
+                ..Self::default()
+            },
+            _ => return None,
+        })
+    }
+
+    /// Whether it has operations that only [`Views::apply`](super::Views::apply) knows.
+    #[must_use]
+    pub fn only_here(&self) -> bool {
+        self.affine.is_some() || self.posterize.is_some() || self.solarize.is_some() || self.cutout.is_some()
     }
 
     pub(super) fn check(&self, size: usize, channels: usize) -> Result<(), DataError> {
@@ -174,6 +299,28 @@ impl ViewConfig {
             interval("blur.sigma", blur.sigma, f32::MAX)?;
             probability("blur.probability", blur.probability)?;
         }
+        if let Some(affine) = &self.affine {
+            within("affine.degrees", affine.degrees, [0.0, 180.0])?;
+            within("affine.translate", affine.translate, [0.0, 1.0])?;
+            within("affine.shear", affine.shear, [0.0, 80.0])?;
+            interval("affine.scale", affine.scale, f32::MAX)?;
+            probability("affine.probability", affine.probability)?;
+        }
+        if let Some(posterize) = &self.posterize {
+            if !(1..=8).contains(&posterize.bits) {
+                return Err(DataError::setting("posterize.bits", posterize.bits, "1 to 8"));
+            }
+            probability("posterize.probability", posterize.probability)?;
+        }
+        if let Some(solarize) = &self.solarize {
+            within("solarize.threshold", solarize.threshold, [0.0, 1.0])?;
+            probability("solarize.probability", solarize.probability)?;
+        }
+        if let Some(cutout) = &self.cutout {
+            interval("cutout.side", [cutout.side, 1.0], 1.0)
+                .map_err(|_| DataError::setting("cutout.side", cutout.side, "above 0, at most 1"))?;
+            probability("cutout.probability", cutout.probability)?;
+        }
         for (field, values) in
             [("normalize.mean", &self.normalize.mean), ("normalize.std", &self.normalize.std)]
         {
@@ -195,8 +342,37 @@ impl ViewConfig {
     }
 }
 
+impl Jitter {
+    fn of([brightness, contrast, saturation, hue]: [f32; 4], probability: f32) -> Self {
+        Self { brightness, contrast, saturation, hue, probability }
+    }
+}
+
+/// What [`ViewConfig::preset`] knows, with the paper of each.
+pub const PRESETS: [(&str, &str); 8] = [
+    ("simclr", "SimCLR on ImageNet (Chen et al. 2020)"),
+    ("simclr-cifar", "SimCLR on CIFAR-10: half the colour distortion, no blur"),
+    ("moco-v1", "MoCo (He et al. 2020) and instance discrimination (Wu et al. 2018)"),
+    ("moco-v2", "MoCo v2 (Chen et al. 2020)"),
+    ("byol-first", "BYOL's first view (Grill et al. 2020)"),
+    ("byol-second", "BYOL's second view"),
+    (
+        "exemplar-cnn",
+        "turns, shifts, sizes and colours as in Exemplar-CNN (Dosovitskiy et al. 2014), without its contrast by PCA",
+    ),
+    ("cutout", "a shift of 4 pixels and a square of half the side left out (DeVries & Taylor 2017)"),
+];
+
 /// Larger views than this are a slip of the pen, and would overflow memory before anything else.
 const MOST_SIZE: usize = 1 << 14;
+
+fn within(field: &'static str, value: f32, [least, most]: [f32; 2]) -> Result<(), DataError> {
+    if (least..=most).contains(&value) {
+        Ok(())
+    } else {
+        Err(DataError::setting(field, value, format!("{least} to {most}")))
+    }
+}
 
 fn probability(field: &'static str, value: f32) -> Result<(), DataError> {
     if (0.0..=1.0).contains(&value) {
@@ -244,7 +420,8 @@ mod tests {
 
     #[test]
     fn every_preset_survives_the_way_through_toml() {
-        for config in [ViewConfig::default(), ViewConfig::simclr(0.5)] {
+        let presets = PRESETS.map(|(name, _)| ViewConfig::preset(name).unwrap());
+        for config in presets.into_iter().chain([ViewConfig::default(), ViewConfig::simclr(0.5)]) {
             config.check(32, 3).unwrap();
             let text = toml::to_string(&config).unwrap();
             assert_eq!(toml::from_str::<ViewConfig>(&text).unwrap(), config, "{text}");
@@ -282,6 +459,20 @@ mod tests {
         let scale = |low, high| Crop::RandomResized { scale: [low, high], ratio: [1.0, 1.0] };
         assert!(with(&|c| c.crop = scale(0.5, 0.2)).starts_with("crop.scale"));
         assert!(with(&|c| c.crop = scale(0.5, 1.2)).starts_with("crop.scale"));
+        let solarize = |threshold, probability| Some(Solarize { threshold, probability });
+        assert!(with(&|c| c.solarize = solarize(1.5, 0.5)).starts_with("solarize.threshold: found 1.5"));
+        assert!(with(&|c| c.solarize = solarize(0.5, -0.5)).starts_with("solarize.probability"));
+        assert!(
+            with(&|c| c.posterize = Some(Posterize { bits: 0, probability: 0.5 }))
+                .starts_with("posterize.bits")
+        );
+        let cutout = |side| Some(Cutout { side, probability: 0.5 });
+        assert!(with(&|c| c.cutout = cutout(0.0)).starts_with("cutout.side: found 0"));
+        assert!(with(&|c| c.cutout = cutout(f32::NAN)).starts_with("cutout.side"));
+        let turned =
+            |degrees| Some(Affine { degrees, ..ViewConfig::preset("exemplar-cnn").unwrap().affine.unwrap() });
+        assert!(with(&|c| c.affine = turned(181.0)).starts_with("affine.degrees"));
+        assert!(with(&|c| c.affine = turned(f32::NAN)).starts_with("affine.degrees"));
         assert!(problem(&ViewConfig::simclr(3.0)).starts_with("jitter.hue"));
         assert!(base.check(0, 3).is_err());
         assert!(base.check(32, 4).is_err());

@@ -1,7 +1,9 @@
 //! What is random about a view, drawn before a pixel is touched.
 
+use super::affine::Warp;
 use super::blur::half_kernel;
 use super::color_jitter::Colour;
+use super::cutout::Hole;
 use super::padded_crop::Shift;
 use crate::resize::{CropBox, Taps};
 
@@ -9,8 +11,8 @@ use crate::resize::{CropBox, Taps};
 ///
 /// [`Views::apply`](super::Views::apply) makes the view from it here; with [`Draw::taps`] and the other fields it can be
 /// made elsewhere, in this order: scale, [`Draw::colours`] on whole numbers of 0 to 255, [`Draw::grey`], normalise,
-/// [`Draw::blur`].
-#[derive(Clone, Copy, Debug, PartialEq)]
+/// [`Draw::blur`]; unless [`ViewConfig::only_here`](super::ViewConfig::only_here).
+#[derive(Clone, Debug, PartialEq)]
 pub struct Draw {
     /// Columns and rows of the image.
     pub(super) image: [usize; 2],
@@ -25,6 +27,10 @@ pub struct Draw {
     pub grey: bool,
     /// The standard deviation of the blur in pixels.
     pub blur: Option<f32>,
+    pub(super) warp: Option<Warp>,
+    pub(super) posterized: bool,
+    pub(super) solarized: bool,
+    pub(super) hole: Option<Hole>,
 }
 
 impl Draw {

@@ -1,13 +1,22 @@
 //! Dropping the colour.
 
+use nearkin_sweep::wide;
+
+use super::rgb;
 use crate::image::luma;
 
-/// Replaces every RGB pixel by three times its ITU-R 601 grey; one channel stays as it is.
-pub(super) fn apply(pixels: &mut [u8], channels: usize) {
+/// Replaces red, green and blue planes by three times their ITU-R 601 grey; one channel stays as it is.
+pub(super) fn apply(planes: &mut [u8], channels: usize) {
     if channels == 3 {
-        for pixel in pixels.chunks_exact_mut(3) {
-            pixel.fill(luma(pixel));
-        }
+        let [red, green, blue] = rgb(planes);
+        wide(
+            #[inline(always)]
+            || {
+                for ((r, g), b) in red.iter_mut().zip(&mut *green).zip(&mut *blue) {
+                    [*r, *g, *b] = [luma(*r, *g, *b); 3];
+                }
+            },
+        );
     }
 }
 
@@ -17,10 +26,10 @@ mod tests {
 
     #[test]
     fn a_pixel_becomes_its_luma() {
-        let mut pixels = [255, 0, 0, 10, 20, 30];
-        apply(&mut pixels, 3);
-        assert_eq!(pixels, [76, 76, 76, 18, 18, 18]);
-        apply(&mut pixels[..2], 1);
-        assert_eq!(pixels, [76, 76, 76, 18, 18, 18]);
+        let mut planes = [255, 10, 0, 20, 0, 30];
+        apply(&mut planes, 3);
+        assert_eq!(planes, [76, 18, 76, 18, 76, 18]);
+        apply(&mut planes, 1);
+        assert_eq!(planes, [76, 18, 76, 18, 76, 18]);
     }
 }

@@ -1,27 +1,32 @@
 //! Views: augmented, normalised copies of an image.
 //!
 //! One file an operation. The order is that of SimCLR (Chen et al. 2020, appendix A) and torchvision:
-//! crop, flip, colour jitter, grey, blur, normalise. The colour operations work on 8-bit values as
+//! crop, flip, affine, colour jitter, grey, posterise, blur, solarise, normalise, cutout. The colour operations work on 8-bit values as
 //! Pillow's do, so recipes written for torchvision keep their meaning.
 
+mod affine;
 mod blur;
 mod center_crop;
 mod color_jitter;
 mod config;
+mod cutout;
 mod draw;
 mod flip;
 mod grey;
 mod normalize;
 mod padded_crop;
+mod posterize;
 mod random_resized_crop;
+mod solarize;
 
 use std::cell::Cell;
 
 use fast_image_resize::Resizer;
+use nearkin_sweep::wide;
 use rand::Rng;
 
 pub use color_jitter::Colour;
-pub use config::{Blur, Crop, Jitter, Normalize, ViewConfig};
+pub use config::{Affine, Blur, Crop, Cutout, Jitter, Normalize, PRESETS, Posterize, Solarize, ViewConfig};
 pub use draw::Draw;
 use normalize::Normalizer;
 
@@ -162,6 +167,10 @@ impl Views {
             },
             grey: bernoulli(rng, self.config.grey),
             blur: self.config.blur.as_ref().and_then(|blur| blur::draw(blur, rng)),
+            warp: self.config.affine.as_ref().and_then(|affine| affine::draw(affine, self.size, rng)),
+            posterized: self.config.posterize.as_ref().is_some_and(|p| bernoulli(rng, p.probability)),
+            solarized: self.config.solarize.as_ref().is_some_and(|s| bernoulli(rng, s.probability)),
+            hole: self.config.cutout.as_ref().and_then(|cutout| cutout::draw(cutout, self.size, rng)),
         }
     }
 
@@ -179,20 +188,66 @@ impl Views {
             shift.apply(pixels, spare, size, self.channels);
             std::mem::swap(pixels, spare);
         }
-        color_jitter::apply(pixels, self.channels, &draw.colours);
-        if draw.grey {
-            grey::apply(pixels, self.channels);
+        into_planes(pixels, self.channels, spare);
+        if let Some(warp) = &draw.warp {
+            affine::apply(spare, size, warp, pixels);
+            std::mem::swap(pixels, spare);
         }
-        self.normalizer.apply(pixels, out);
-        // Mirroring commutes with all of the colour, so it waits for planes, whose rows are contiguous.
+        color_jitter::apply(spare, self.channels, &draw.colours);
+        if draw.grey {
+            grey::apply(spare, self.channels);
+        }
+        if let (true, Some(posterize)) = (draw.posterized, &self.config.posterize) {
+            posterize::apply(spare, posterize.bits);
+        }
+        self.normalizer.apply(spare, out);
+        // Mirroring commutes with all of the colour.
         if draw.mirrored {
             flip::apply(out, size);
         }
         if let Some(sigma) = draw.blur {
             blur::apply(out, size, sigma, plane);
         }
+        if let (true, Some(solarize)) = (draw.solarized, &self.config.solarize) {
+            for (channel, plane) in out.chunks_exact_mut(size * size).enumerate() {
+                let [black, threshold, white] =
+                    [0.0, solarize.threshold, 1.0].map(|value| self.normalizer.of(channel, value));
+                solarize::apply(plane, threshold, black + white);
+            }
+        }
+        if let Some(hole) = &draw.hole {
+            cutout::apply(out, size, hole);
+        }
         Ok(())
     }
+}
+
+/// Pixels, their channels side by side, as one plane for each channel.
+fn into_planes(pixels: &[u8], channels: usize, planes: &mut Vec<u8>) {
+    planes.clear();
+    planes.resize(pixels.len(), 0);
+    match channels {
+        3 => {
+            let [red, green, blue] = rgb(planes);
+            let pixels = pixels.as_chunks::<3>().0;
+            wide(
+                #[inline(always)]
+                || {
+                    for (((r, g), b), pixel) in red.iter_mut().zip(&mut *green).zip(&mut *blue).zip(pixels) {
+                        [*r, *g, *b] = *pixel;
+                    }
+                },
+            );
+        }
+        _ => planes.copy_from_slice(pixels),
+    }
+}
+
+/// The planes of red, green and blue.
+fn rgb(planes: &mut [u8]) -> [&mut [u8]; 3] {
+    let (red, rest) = planes.split_at_mut(planes.len() / 3);
+    let (green, blue) = rest.split_at_mut(rest.len() / 2);
+    [red, green, blue]
 }
 
 #[cfg(test)]

@@ -4,7 +4,7 @@
 pub(super) const BINS: usize = 1 << 16;
 
 /// A score turned so that larger is nearer.
-pub(super) fn nearness(score: f32, larger_is_nearer: bool) -> f32 {
+pub(crate) fn nearness(score: f32, larger_is_nearer: bool) -> f32 {
     if larger_is_nearer { score } else { -score }
 }
 

@@ -51,6 +51,7 @@ pub(super) fn gallery(state: &State, call: &Call<'_>) -> Answer {
     });
     json(&json!({
         "index": index,
+        "threshold": state.calibration.as_ref().map(|known| json!({ "score": known.threshold, "false_accept_rate": known.false_accept_rate })),
         "model": state.model.as_ref().map(|model| &model.method),
         "springs": state.run.as_deref().is_some_and(run::has_springs),
         "run": state.run.as_ref().map(|folder| folder.display().to_string()),

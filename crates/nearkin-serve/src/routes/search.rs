@@ -8,7 +8,7 @@ use std::sync::atomic::Ordering;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use hyper::header::{CACHE_CONTROL, HeaderValue};
-use nearkin_index::SearchOptions;
+use nearkin_index::{Filter, SearchOptions, Snapshot};
 use nearkin_sweep::Metric;
 use serde::{Deserialize, Serialize};
 
@@ -18,7 +18,6 @@ use crate::error::ApiError;
 use crate::http::{Answer, Query, bytes_of, json, media_type, parse};
 use crate::searcher::{Answered, Asked, Found, How};
 use crate::state::State;
-use crate::store::Snapshot;
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -29,10 +28,10 @@ struct EmbedBody<'a> {
 
 #[derive(Deserialize)]
 #[serde(transparent)]
-struct Base64<'a>(#[serde(borrow)] Cow<'a, str>);
+pub(super) struct Base64<'a>(#[serde(borrow)] Cow<'a, str>);
 
 impl Base64<'_> {
-    fn decode(&self, at: usize) -> Result<Vec<u8>, ApiError> {
+    pub(super) fn decode(&self, at: usize) -> Result<Vec<u8>, ApiError> {
         STANDARD.decode(self.0.as_bytes()).map_err(|e| {
             ApiError::invalid(format!("image {at} is not base64 of a file's bytes: {e}")).with("image", at)
         })
@@ -56,6 +55,7 @@ struct SearchBody<'a> {
     #[serde(default)]
     exact: bool,
     ef: Option<usize>,
+    filter: Option<Cow<'a, str>>,
 }
 
 fn usual_k() -> usize {
@@ -82,6 +82,12 @@ struct Results<'a> {
 #[derive(Serialize)]
 struct ResultOf<'a> {
     hits: Vec<Hit<'a>>,
+    /// Whether the nearest is near enough to be kin; nothing without a calibrated threshold.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    known: Option<bool>,
+    /// How often a stranger is as near as the nearest.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    false_accept_rate: Option<f64>,
 }
 
 #[derive(Serialize)]
@@ -91,6 +97,9 @@ struct Hit<'a> {
     label: Option<&'a str>,
     path: Option<&'a str>,
     score: f32,
+    /// Whether it is near enough to be kin.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    accepted: Option<bool>,
 }
 
 #[derive(Serialize)]
@@ -108,7 +117,7 @@ pub(super) async fn embed(state: &State, call: &Call<'_>) -> Answer {
         Some(picture) => vec![picture],
         None => {
             let body: EmbedBody<'_> = parse(call.headers, call.body)?;
-            count(state, "images", body.images.len())?;
+            check_count(state, "images", body.images.len())?;
             body.images.iter().enumerate().map(|(i, image)| image.decode(i)).collect::<Result<_, _>>()?
         }
     };
@@ -122,18 +131,23 @@ pub(super) async fn embed(state: &State, call: &Call<'_>) -> Answer {
 
 pub(super) async fn search(state: &State, call: &Call<'_>) -> Answer {
     let index = state.index()?;
-    let (queries, k, options) = match pictured(call)? {
+    let (queries, k, options, filter) = match pictured(call)? {
         Some(picture) => {
-            let query = Query::new(call.query, &["k", "exact", "ef"])?;
+            let query = Query::new(call.query, &["k", "exact", "ef", "filter"])?;
             let options =
                 SearchOptions { ef: query.parse("ef")?, exact: query.parse("exact")?.unwrap_or(false) };
-            (vec![Wanted::Picture(picture)], query.parse("k")?.unwrap_or_else(usual_k), options)
+            (
+                vec![Wanted::Picture(picture)],
+                query.parse("k")?.unwrap_or_else(usual_k),
+                options,
+                query.text("filter").map(str::to_owned),
+            )
         }
         None => {
             Query::new(call.query, &[])?;
             let body: SearchBody<'_> = parse(call.headers, call.body)?;
             let options = SearchOptions { ef: body.ef, exact: body.exact };
-            count(state, "queries", body.queries.len())?;
+            check_count(state, "queries", body.queries.len())?;
             let wanted = body.queries.into_iter().enumerate().map(|(i, query)| {
                 Ok(match query {
                     QueryBody::Vector(vector) => Wanted::Vector(vector),
@@ -141,7 +155,7 @@ pub(super) async fn search(state: &State, call: &Call<'_>) -> Answer {
                     QueryBody::Image(image) => Wanted::Picture(image.decode(i)?),
                 })
             });
-            (wanted.collect::<Result<_, ApiError>>()?, body.k, options)
+            (wanted.collect::<Result<_, ApiError>>()?, body.k, options, body.filter.map(Cow::into_owned))
         }
     };
     let most = state.limits.neighbours;
@@ -151,15 +165,22 @@ pub(super) async fn search(state: &State, call: &Call<'_>) -> Answer {
     if let Some(ef) = options.ef.filter(|ef| !(1..=100 * most).contains(ef)) {
         return Err(ApiError::invalid(format!("ef = {ef}: wanted 1 to {}", 100 * most)));
     }
+    let filter = filter.map(|text| Filter::parse(&text)).transpose()?;
     let own: Vec<Option<String>> = queries.iter().map(Wanted::id).collect();
     let asked = resolve(state, &index.store.snapshot(), queries).await?;
     // One more than asked for, since an indexed item finds itself.
     let wider = k + usize::from(own.iter().any(Option::is_some));
-    let how = How { k: wider, options, dim: index.store.snapshot().dim() };
+    let filtered = filter.is_some();
+    let how = How { k: wider, options, dim: index.store.snapshot().dim(), filter };
     let Answered { snapshot, found } = index.searcher.ask(Asked { queries: asked, how }).await?;
+    // Among few rows the nearest is farther, and an indexed row is no query from outside: neither says anything of drift.
+    if !filtered {
+        let live = found.iter().zip(&own).filter(|(_, own)| own.is_none());
+        state.live.note(live.filter_map(|(found, _)| Some(found.first()?.score)));
+    }
     let results = found.iter().zip(&own).map(|(found, own)| {
         let others = found.iter().filter(|hit| Some(snapshot.id(hit.row)) != own.as_deref());
-        ResultOf { hits: hits(&snapshot, others.take(k)) }
+        told(state, hits(state, &snapshot, others.take(k)))
     });
     json(&Results { metric: snapshot.metric(), results: results.collect() })
 }
@@ -188,6 +209,13 @@ pub(super) async fn picture(state: &Arc<State>, call: &Call<'_>) -> Answer {
     let mut response = bytes_of("image/png", png);
     response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("private, max-age=600"));
     Ok(response)
+}
+
+fn told<'a>(state: &State, hits: Vec<Hit<'a>>) -> ResultOf<'a> {
+    let nearest = state.calibration.as_ref().map(|calibration| (calibration, hits.first()));
+    let known = nearest.map(|(_, hit)| hit.is_some_and(|hit| hit.accepted == Some(true)));
+    let rate = nearest.and_then(|(calibration, hit)| Some(calibration.false_accept_rate_at(hit?.score)));
+    ResultOf { hits, known, false_accept_rate: rate }
 }
 
 /// One thing that is looked for.
@@ -246,7 +274,7 @@ async fn resolve(state: &State, snapshot: &Snapshot, queries: Vec<Wanted>) -> Re
     Ok(vectors)
 }
 
-async fn embed_all(state: &State, pictures: Vec<Vec<u8>>) -> Result<Vec<f32>, ApiError> {
+pub(super) async fn embed_all(state: &State, pictures: Vec<Vec<u8>>) -> Result<Vec<f32>, ApiError> {
     let count = pictures.len() as u64;
     let vectors = state.model()?.embedder.ask(Pictures(pictures)).await?;
     state.embedded.fetch_add(count, Ordering::Relaxed);
@@ -254,7 +282,7 @@ async fn embed_all(state: &State, pictures: Vec<Vec<u8>>) -> Result<Vec<f32>, Ap
 }
 
 /// The body, if it is a picture's bytes rather than JSON.
-fn pictured(call: &Call<'_>) -> Result<Option<Vec<u8>>, ApiError> {
+pub(super) fn pictured(call: &Call<'_>) -> Result<Option<Vec<u8>>, ApiError> {
     match media_type(call.headers) {
         Some(kind) if kind.starts_with("image/") || kind == "application/octet-stream" => {
             Ok(Some(call.body.to_vec()))
@@ -263,7 +291,7 @@ fn pictured(call: &Call<'_>) -> Result<Option<Vec<u8>>, ApiError> {
     }
 }
 
-fn count(state: &State, what: &str, found: usize) -> Result<(), ApiError> {
+pub(super) fn check_count(state: &State, what: &str, found: usize) -> Result<(), ApiError> {
     let most = state.limits.items;
     if (1..=most).contains(&found) {
         Ok(())
@@ -272,13 +300,13 @@ fn count(state: &State, what: &str, found: usize) -> Result<(), ApiError> {
     }
 }
 
-fn find(snapshot: &Snapshot, id: &str) -> Result<usize, ApiError> {
+pub(super) fn find(snapshot: &Snapshot, id: &str) -> Result<usize, ApiError> {
     snapshot.find(id).ok_or_else(|| {
         ApiError::not_found("unknown_id", format!("there is no '{id}' in the index")).with("id", id)
     })
 }
 
-fn hits<'a>(snapshot: &'a Snapshot, found: impl Iterator<Item = &'a Found>) -> Vec<Hit<'a>> {
+fn hits<'a>(state: &State, snapshot: &'a Snapshot, found: impl Iterator<Item = &'a Found>) -> Vec<Hit<'a>> {
     found
         .zip(1..)
         .map(|(found, rank)| Hit {
@@ -287,6 +315,7 @@ fn hits<'a>(snapshot: &'a Snapshot, found: impl Iterator<Item = &'a Found>) -> V
             label: snapshot.label(found.row),
             path: snapshot.path_of(found.row),
             score: found.score,
+            accepted: state.calibration.as_ref().map(|known| known.accepts(found.score)),
         })
         .collect()
 }

@@ -5,6 +5,7 @@ use std::sync::atomic::Ordering;
 use serde_json::json;
 
 use super::Call;
+use crate::error::ApiError;
 use crate::http::{Answer, Query, bytes_of, json as answer};
 use crate::metrics::{head, value};
 use crate::state::State;
@@ -17,6 +18,7 @@ pub(super) fn health(state: &State, call: &Call<'_>) -> Answer {
             "rows": snapshot.len(),
             "dimension": snapshot.dim(),
             "metric": snapshot.metric(),
+            "pending": snapshot.pending(),
             "model": snapshot.origin().map(|origin| &origin.model),
         })
     });
@@ -34,6 +36,19 @@ pub(super) fn health(state: &State, call: &Call<'_>) -> Answer {
     }))
 }
 
+/// Whether late queries are like those of calibration.
+pub(super) fn drift(state: &State, call: &Call<'_>) -> Answer {
+    Query::new(call.query, &[])?;
+    let calibration = state.calibration.as_ref().ok_or_else(|| {
+        ApiError::not_found(
+            "no_calibration",
+            "the model has no calibrated threshold: make one with `nearkin calibrate`",
+        )
+    })?;
+    let drift = calibration.drift(&state.live.scores());
+    answer(&drift.map_err(|e| ApiError::new(hyper::StatusCode::CONFLICT, "too_few_queries", e.to_string()))?)
+}
+
 pub(super) fn metrics(state: &State, call: &Call<'_>) -> Answer {
     Query::new(call.query, &[])?;
     let mut out = String::new();
@@ -46,6 +61,21 @@ pub(super) fn metrics(state: &State, call: &Call<'_>) -> Answer {
     if let Some(indexed) = &state.index {
         let snapshot = indexed.store.snapshot();
         value(&mut out, "nearkin_index_rows", "gauge", "Rows of the index.", snapshot.len());
+        let pending = snapshot.pending();
+        value(
+            &mut out,
+            "nearkin_index_pending_added",
+            "gauge",
+            "Rows that a compaction would fold in.",
+            pending.added,
+        );
+        value(
+            &mut out,
+            "nearkin_index_pending_deleted",
+            "gauge",
+            "Deleted rows that a compaction would leave out.",
+            pending.deleted,
+        );
         let waiting = indexed.searcher.waiting();
         value(&mut out, "nearkin_search_waiting", "gauge", "Requests that wait for the search.", waiting);
         head(&mut out, "nearkin_search_batch", "histogram", "Queries searched together.");

@@ -68,6 +68,7 @@ impl Fixture {
             origin: Some(Origin {
                 model: model.hash().into(),
                 metric: model.metric(),
+                preprocessing: model.preprocessing(),
                 normalized: false,
                 data: inputs.fingerprint(),
             }),
@@ -85,7 +86,7 @@ impl Fixture {
         self.path().join("pictures")
     }
 
-    fn model_folder(&self) -> PathBuf {
+    pub fn model_folder(&self) -> PathBuf {
         self.path().join("model")
     }
 
@@ -136,7 +137,17 @@ pub struct Running {
 
 impl Running {
     pub fn new(change: impl FnOnce(&mut Options, &mut Served)) -> Self {
+        Self::of(Fixture::new(), change)
+    }
+
+    /// With files that were changed before the server started.
+    pub fn prepared(prepare: impl FnOnce(&Fixture)) -> Self {
         let fixture = Fixture::new();
+        prepare(&fixture);
+        Self::of(fixture, |_, _| {})
+    }
+
+    fn of(fixture: Fixture, change: impl FnOnce(&mut Options, &mut Served)) -> Self {
         let mut served = fixture.served();
         let mut options = Options::at(([127, 0, 0, 1], 0).into());
         change(&mut options, &mut served);

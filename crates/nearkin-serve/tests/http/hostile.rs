@@ -4,11 +4,19 @@ use std::io::{Read, Write};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use image::GrayImage;
+use serde_json::json;
 
 use crate::common::{Reply, Running, encode, head, png};
 
 const SEARCH: &str = r#"{"queries": [{"id": "dots/0.png"}], "k": 3}"#;
+
+/// Everything that takes a body of JSON.
+const TAKE_JSON: [&str; 5] = ["/v1/search", "/v1/embed", "/v1/items", "/v1/items/delete", "/v1/springs"];
+/// Everything that takes a picture.
+const TAKE_PICTURES: [&str; 3] = ["/v1/search", "/v1/embed", "/v1/items?id=new"];
 
 fn plain() -> Running {
     Running::new(|_, _| {})
@@ -17,9 +25,28 @@ fn plain() -> Running {
 #[test]
 fn malformed_bodies_are_told_where_they_break() {
     let server = plain();
-    for broken in ["", "{", "[[", "{\"queries\": [}", "\u{0}\u{1}", "nonsense", &"[".repeat(100_000)] {
-        let error = server.post_json("/v1/search", broken).assert_error(400, "malformed_body");
-        assert!(error["line"].as_u64().is_some() && error["column"].as_u64().is_some(), "{error}");
+    server.post_json("/v1/search", "{\"queries\": [}").assert_error(400, "malformed_body");
+    server.post_json("/v1/items", "{\"items\": [}").assert_error(400, "malformed_body");
+    server.post_json("/v1/items/delete", "{\"ids\": [}").assert_error(400, "malformed_body");
+    let deep = "[".repeat(100_000);
+    for path in TAKE_JSON {
+        let reply = server.post_json(path, &deep);
+        assert!(reply.status == 400 || reply.status == 422, "{path}: {}", reply.text());
+    }
+    for broken in ["", "{", "{\"", "\u{0}\u{1}", "nonsense"] {
+        for path in TAKE_JSON {
+            let error = server.post_json(path, broken).assert_error(400, "malformed_body");
+            assert!(
+                error["line"].as_u64().is_some() && error["column"].as_u64().is_some(),
+                "{path}: {error}"
+            );
+        }
+    }
+    for path in TAKE_JSON {
+        server.request("POST", path, &[], b"{}").assert_error(415, "unsupported_media_type");
+        server.post_json(path, "[]").assert_error(422, "invalid_value");
+        server.post_json(path, r#"{"unknown": 1}"#).assert_error(422, "invalid_value");
+        server.post_json(&format!("{path}?unknown=1"), "{}").assert_error(422, "invalid_value");
     }
     for wrong in [
         "[]",
@@ -103,7 +130,12 @@ fn a_body_that_is_too_large_is_refused_before_it_is_held() {
     let error = Reply::read(stream).assert_error(413, "too_large");
     assert_eq!(error["max_bytes"], 10_000);
     // All of it sent, which is refused all the same, and heard.
-    server.post_picture("/v1/search", &vec![0; 1_000_000]).assert_error(413, "too_large");
+    for path in TAKE_PICTURES {
+        server.post_picture(path, &vec![0; 1_000_000]).assert_error(413, "too_large");
+    }
+    for path in TAKE_JSON {
+        server.post_json(path, &"x".repeat(1_000_000)).assert_error(413, "too_large");
+    }
     let mut stream = server.connect();
     let head = "POST /v1/search HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\ntransfer-encoding: chunked\r\n\r\n";
     stream.write_all(head.as_bytes()).unwrap();
@@ -162,20 +194,32 @@ fn decompression_bombs_are_refused_by_their_header() {
     let server = Running::with_limits(|limits| limits.pixels = 1_000_000);
     let start = Instant::now();
     for (width, height) in [(50_000, 50_000), (u32::MAX >> 1, u32::MAX >> 1), (1, 2_000_000), (1001, 1000)] {
-        let reply = server.post_picture("/v1/search", &bomb(width, height));
-        assert!(reply.status == 413 || reply.status == 422, "{width}x{height}: {}", reply.text());
+        for path in TAKE_PICTURES {
+            let reply = server.post_picture(path, &bomb(width, height));
+            assert!(reply.status == 413 || reply.status == 422, "{path} {width}x{height}: {}", reply.text());
+        }
     }
     let error = server.post_picture("/v1/search", &bomb(50_000, 50_000)).assert_error(413, "too_large");
     assert_eq!((&error["width"], &error["max_pixels"]), (&50_000.into(), &1_000_000.into()));
     // A real one: four megapixels of black are a few kilobytes.
     let flat = encode(&GrayImage::new(2000, 2000));
     assert!(flat.len() < 50_000);
-    server.post_picture("/v1/embed", &flat).assert_error(413, "too_large");
+    for path in TAKE_PICTURES {
+        server.post_picture(path, &flat).assert_error(413, "too_large");
+    }
+    // One bad picture of many keeps all of them out.
+    let items: Vec<_> = [png("dots", 50), flat, png("dots", 51)]
+        .iter()
+        .enumerate()
+        .map(|(i, picture)| json!({ "id": format!("new/{i}"), "image": STANDARD.encode(picture) }))
+        .collect();
+    server.post_json("/v1/items", &json!({ "items": items }).to_string()).assert_error(413, "too_large");
     // A GIF's screen of 65,535 × 65,535 pixels.
     let mut gif = b"GIF89a\xff\xff\xff\xff\x80\0\0\0\0\0\xff\xff\xff".to_vec();
     gif.extend_from_slice(b"\x2c\0\0\0\0\xff\xff\xff\xff\0\x02\x02\x44\x01\0\x3b");
     server.post_picture("/v1/embed", &gif).assert_error(413, "too_large");
     assert!(start.elapsed() < Duration::from_secs(20));
+    server.assert_unchanged();
     server.assert_well();
 }
 
@@ -183,10 +227,13 @@ fn decompression_bombs_are_refused_by_their_header() {
 fn what_is_no_picture_or_a_broken_one_says_so_and_fails_nobody_else() {
     let server = plain();
     let whole = png("rings", 1);
-    server.post_picture("/v1/embed", b"").assert_error(422, "damaged_image");
-    server.post_picture("/v1/embed", b"<svg/>").assert_error(415, "not_an_image");
-    server.post_picture("/v1/embed", &whole[..whole.len() / 2]).assert_error(422, "damaged_image");
-    server.post_picture("/v1/embed", &whole[..20]).assert_error(422, "damaged_image");
+    for path in TAKE_PICTURES {
+        server.post_picture(path, b"").assert_error(422, "damaged_image");
+        server.post_picture(path, b"<svg/>").assert_error(415, "not_an_image");
+        server.post_picture(path, &whole[..whole.len() / 2]).assert_error(422, "damaged_image");
+        server.post_picture(path, &whole[..20]).assert_error(422, "damaged_image");
+    }
+    server.assert_unchanged();
     thread::scope(|scope| {
         for i in 0..20 {
             let (server, whole) = (&server, &whole);
@@ -215,11 +262,10 @@ fn slow_clients_are_told_and_harm_nobody() {
         })
         .collect();
     let slow_bodies: Vec<_> = (0..100)
-        .map(|_| {
+        .map(|i| {
             let mut stream = server.connect();
-            stream
-                .write_all(&head("POST", "/v1/search", &[("content-type", "application/json")], 1000))
-                .unwrap();
+            let path = TAKE_JSON[i % TAKE_JSON.len()];
+            stream.write_all(&head("POST", path, &[("content-type", "application/json")], 1000)).unwrap();
             stream.write_all(b"{").unwrap();
             stream
         })
@@ -279,6 +325,87 @@ fn clients_that_vanish_leave_nothing_behind() {
             .iter()
             .all(|name| server.metric(name) == 0.0)
     });
+}
+
+#[test]
+fn rows_of_clients_that_vanish_are_there_whole_or_not_at_all() {
+    let server = plain();
+    for i in 0..60 {
+        let mut stream = server.connect();
+        let rows = (0..5)
+            .map(|row| json!({ "id": format!("{i}/{row}"), "image": STANDARD.encode(png("rings", i)) }));
+        let body = json!({ "items": rows.collect::<Vec<_>>() }).to_string();
+        let headers = [("content-type", "application/json")];
+        stream.write_all(&head("POST", "/v1/items", &headers, body.len())).unwrap();
+        // Some go half way through their body, others while they are answered.
+        let sent = if i % 3 == 0 { body.len() / 2 } else { body.len() };
+        stream.write_all(&body.as_bytes()[..sent]).unwrap();
+        drop(stream);
+    }
+    server.until("nothing waits", |server| {
+        ["nearkin_body_bytes", "nearkin_embed_waiting"].iter().all(|name| server.metric(name) == 0.0)
+    });
+    for i in 0..60 {
+        let there =
+            (0..5).filter(|row| server.get(&format!("/v1/item?id={i}%2F{row}")).status == 200).count();
+        assert!(there == 0 || (there == 5 && i % 3 != 0), "{there} rows of client {i}");
+    }
+    server.assert_well();
+}
+
+#[test]
+fn too_many_changes_at_once_are_refused_and_the_others_are_made() {
+    let server = Running::with_limits(|limits| limits.queue = 1);
+    let statuses: Vec<u16> = thread::scope(|scope| {
+        let server = &server;
+        let clients: Vec<_> = (0..16)
+            .map(|i| {
+                let body =
+                    json!({ "items": [{ "id": format!("row {i}"), "vector": vec![i; 8] }] }).to_string();
+                scope.spawn(move || server.post_json("/v1/items", &body))
+            })
+            .collect();
+        let replies = clients.into_iter().map(|client| client.join().unwrap());
+        replies
+            .inspect(|reply| {
+                if reply.status != 200 {
+                    reply.assert_error(503, "busy");
+                    assert_eq!(reply.header("retry-after"), Some("1"));
+                }
+            })
+            .map(|reply| reply.status)
+            .collect()
+    });
+    let made = statuses.iter().filter(|status| **status == 200).count();
+    assert!(made >= 1, "{statuses:?}");
+    assert_eq!(server.get("/health").json()["index"]["rows"], 30 + made);
+    server.assert_well();
+}
+
+#[test]
+fn nobody_changes_the_index_without_the_token_or_from_another_site() {
+    let token = "correct-horse-battery";
+    let server = Running::new(|options, _| options.token = Some(token.into()));
+    let bearer = format!("Bearer {token}");
+    let changes: [(&str, &str, &[u8]); 4] = [
+        ("POST", "/v1/items", br#"{"items": [{"id": "new", "vector": [1, 2, 3, 4, 5, 6, 7, 8]}]}"#),
+        ("POST", "/v1/items/delete", br#"{"ids": ["dots/0.png"]}"#),
+        ("DELETE", "/v1/item?id=dots%2F0.png", b""),
+        ("POST", "/v1/compact", b""),
+    ];
+    for (method, path, body) in changes {
+        let ask = |more: &[(&str, &str)]| {
+            let headers = [&[("content-type", "application/json")], more].concat();
+            server.request(method, path, &headers, body)
+        };
+        ask(&[]).assert_error(401, "unauthorized");
+        ask(&[("authorization", "Bearer correct-horse-batterz")]).assert_error(401, "unauthorized");
+        ask(&[("authorization", &bearer), ("origin", "http://evil.example")])
+            .assert_error(403, "other_origin");
+    }
+    server.assert_unchanged();
+    let reply = server.request("POST", "/v1/compact", &[("authorization", &bearer)], b"");
+    assert_eq!(reply.status, 200, "{}", reply.text());
 }
 
 #[test]
@@ -347,6 +474,13 @@ fn a_server_that_stops_answers_those_it_has_heard() {
 }
 
 impl Running {
+    /// Asserts that no row came or went.
+    #[track_caller]
+    fn assert_unchanged(&self) {
+        let index = self.get("/health").json()["index"].clone();
+        assert_eq!((&index["rows"], &index["pending"]), (&json!(30), &json!({ "added": 0, "deleted": 0 })));
+    }
+
     #[track_caller]
     fn until_refused(&self) {
         let start = Instant::now();

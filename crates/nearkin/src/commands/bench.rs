@@ -117,7 +117,7 @@ impl Bench<'_> {
         for (from, to, count) in [(32, 32, 4096), (400, 224, 64)] {
             let pixels = (0..from * from * 3).map(|i| ((i * 2_654_435_761) >> 7) as u8).collect();
             let image = Image::new(from, from, 3, pixels)?;
-            let views = Views::new(&ViewConfig::simclr(0.5), to, 3)?;
+            let views = Views::new(&ViewConfig::simclr(1.0), to, 3)?;
             let case = format!("SimCLR's views, {from} to {to} pixels");
             found.push(self.measure(What::Views, case, (count, "views"), None, || {
                 (0..count).into_par_iter().try_for_each_init(

@@ -79,6 +79,7 @@ fn described(model: &Model, inputs: &Inputs) -> Embeddings {
         origin: Some(Origin {
             model: model.hash().to_owned(),
             metric: model.metric(),
+            preprocessing: model.preprocessing(),
             normalized: false,
             data: inputs.fingerprint(),
         }),
@@ -94,7 +95,14 @@ fn of_contexts(model: &Model, inputs: &Inputs, which: Contexts, ui: &Ui) -> Resu
     let bar = ui.bar("embedding", inputs.len());
     let found = network.embed_signals(prepared, which, &mut |done, _| bar.set_position(done as u64))?;
     bar.finish_and_clear();
-    let whole = Embeddings { vectors: found.vectors, ..described(model, inputs) };
+    let mut whole = Embeddings { vectors: found.vectors, ..described(model, inputs) };
+    if let Some(origin) = &mut whole.origin {
+        origin.preprocessing += match which {
+            Contexts::Mean => "",
+            Contexts::Last => ", the last context",
+            Contexts::All => ", every context",
+        };
+    }
     if which == Contexts::Last {
         return Ok(whole);
     }

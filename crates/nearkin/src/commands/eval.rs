@@ -16,7 +16,8 @@ use nearkin_train::{Model, Run};
 use serde::Serialize;
 use serde_json::Value;
 
-use self::case::{Case, Set};
+use self::case::Case;
+pub use self::case::Set;
 pub use self::page::curves;
 use super::Named;
 use crate::cli::OnDevice;
@@ -144,6 +145,11 @@ impl Args {
             report: None,
             device: OnDevice::cpu(),
         }
+    }
+
+    /// Of a part of the data.
+    pub fn of_part(self, part: Option<Part>) -> Self {
+        Self { part, ..self }
     }
 
     /// Refuses settings of another protocol.

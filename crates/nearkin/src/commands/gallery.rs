@@ -39,7 +39,7 @@ pub fn run(args: Args, ui: &Ui) -> Result<(), Failure> {
     }
     let what = args.index.as_ref().or(args.run.as_ref()).cloned().unwrap_or_default();
     let served = Served {
-        index: args.index.as_deref().map(Store::open).transpose()?,
+        index: args.index.as_deref().map(Store::open_read_only).transpose()?,
         model: args.model.as_deref().map(|path| open(path, &args.device)).transpose()?,
         data: args.data.as_deref().map(Dataset::open).transpose()?,
         run: args.run.or(args.model.filter(|folder| folder.join("metrics.jsonl").is_file())),

@@ -1,11 +1,16 @@
 //! One file a subcommand.
 
+pub mod add;
 pub mod bench;
+pub mod calibrate;
+pub mod compact;
 pub mod compare;
 pub mod data;
+pub mod delete;
 pub mod devices;
 pub mod embed;
 pub mod eval;
+pub mod export;
 pub mod fit;
 pub mod gallery;
 pub mod index;
@@ -16,6 +21,7 @@ pub mod reproduce;
 pub mod search;
 pub mod serve;
 pub mod train;
+pub mod views;
 
 use std::path::Path;
 use std::sync::Arc;

@@ -4,6 +4,7 @@
 //! it found; the frame here prints it and writes the page and its figures.
 
 mod batch_hard;
+mod calibration;
 mod characters;
 mod cpc;
 mod drlim;
@@ -36,7 +37,7 @@ use crate::springs::film;
 use crate::ui::{Ui, duration, table};
 
 /// Every experiment that can be repeated.
-const EXPERIMENTS: [&Experiment; 9] = [
+const EXPERIMENTS: [&Experiment; 10] = [
     &drlim_4v9::EXPERIMENT,
     &drlim_shift::EXPERIMENT,
     &drlim_pose::EXPERIMENT,
@@ -44,6 +45,7 @@ const EXPERIMENTS: [&Experiment; 9] = [
     &batch_hard::EXPERIMENT,
     &n_pair::EXPERIMENT,
     &nca::EXPERIMENT,
+    &calibration::EXPERIMENT,
     &cpc::EXPERIMENT,
     &ucr::EXPERIMENT,
 ];

@@ -103,7 +103,9 @@ pub fn until_stopped(server: Server, what: &Path, ui: &Ui) -> Result<(), Failure
     ui.print_json(&json!({ "event": "serving", "address": address.to_string(), "what": what }));
     ui.print(format!("serving {} at http://{address}/", what.display()));
     if !address.ip().is_loopback() && std::env::var_os(TOKEN).is_none() {
-        ui.warn(format!("everyone who can reach {address} can search: set {TOKEN} to ask for a token"));
+        ui.warn(format!(
+            "everyone who can reach {address} can search, add and delete: set {TOKEN} to ask for a token"
+        ));
     }
     server.wait();
     ui.note("stopped");

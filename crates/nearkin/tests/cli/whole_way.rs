@@ -4,7 +4,7 @@ use std::fs;
 
 use crate::common::{nearkin, run, write_classes, write_recipe};
 
-const COMMANDS: [&str; 14] = [
+const COMMANDS: [&str; 20] = [
     "quickstart",
     "train",
     "compare",
@@ -14,11 +14,17 @@ const COMMANDS: [&str; 14] = [
     "eval",
     "embed",
     "index",
+    "add",
+    "delete",
+    "compact",
+    "calibrate",
+    "export",
     "search",
     "data",
     "methods",
     "devices",
     "bench",
+    "views",
 ];
 
 #[test]
@@ -211,4 +217,30 @@ fn what_cannot_be_asked_ends_with_2() {
     run(["embed", "docs", "--data", "data", "--out", "x.npy"]).with(2, &["docs"]);
     run(["train", "--data", "data", "--method", "supcon", "--out", "x", "--device", "abacus"])
         .with(2, &["abacus"]);
+}
+
+#[test]
+fn views_of_a_picture_are_drawn_on_a_sheet() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
+    write_classes(folder.path(), &["cup"], 1);
+    let photo = fs::read_dir(folder.path().join("cup")).unwrap().next().unwrap().unwrap().path();
+    let photo = photo.to_str().unwrap();
+    let (one, two, recipe) = (at("one.png"), at("two.png"), at("recipe.toml"));
+    let sheet = ["views", photo, "--size", "32", "--count", "5", "--columns", "3"];
+    let with = |more: &[&str]| sheet.iter().chain(more).map(|word| (*word).to_owned()).collect::<Vec<_>>();
+    let said = run(with(&["--preset", "byol-second", "--out", &one])).well().stdout;
+    let drawn = image::open(&one).unwrap().to_rgb8();
+    assert_eq!(drawn.dimensions(), (3 * 36 + 4, 2 * 36 + 4));
+
+    // What it says about the views is a recipe's part that draws the same.
+    let part = &said[said.find("[views]").unwrap()..];
+    fs::write(&recipe, format!("[method]\nkind = \"simclr\"\n{part}")).unwrap();
+    run(with(&["--recipe", &recipe, "--out", &two])).well();
+    assert_eq!(drawn, image::open(&two).unwrap().to_rgb8());
+    run(with(&["--preset", "byol-second", "--seed", "2", "--out", &two])).well();
+    assert_ne!(drawn, image::open(&two).unwrap().to_rgb8());
+
+    run(with(&["--preset", "tea", "--out", &two])).with(2, &["simclr", "moco-v2", "exemplar-cnn"]);
+    run(["views", &recipe, "--out", &two]).with(1, &["recipe.toml"]);
 }

@@ -275,11 +275,17 @@ fn run(setting: &Setting<'_>) -> Result<Outcome, Failure> {
     let steps = std::iter::once("negatives".to_owned()).chain((1..=AHEAD).map(|k| k.to_string()));
     Ok(Outcome {
         story: vec![
-            "Recordings of digits 0 to 9 by six speakers, their labels unused in training. The net is the paper's, narrower: five strided              convolutions, a frame for 160 samples, a GRU over the frames, and a linear predictor for each of 1 to 12 frames ahead.              The sound is brought from 8 to 16 kHz, so that a frame is 10 ms as in the paper."
+            "Recordings of digits 0 to 9 by six speakers, their labels unused in training. The net is the paper's, narrower: five strided \
+             convolutions, a frame for 160 samples, a GRU over the frames, and a linear predictor for each of 1 to 12 frames ahead. \
+             The sound is brought from 8 to 16 kHz, so that a frame is 10 ms as in the paper."
                 .into(),
-            "*Single*: a linear classifier on one context vector, whichever of a recording's it is, as the paper probes. *Pooled*: on              mean and standard deviation of all vectors of a recording. MFCC, with their slopes, are probed alike; they are computed              on the sound as it is, at 8 kHz."
+            "*Single*: a linear classifier on one context vector, whichever of a recording's it is, as the paper probes. *Pooled*: on \
+             mean and standard deviation of all vectors of a recording. MFCC, with their slopes, are probed alike; they are computed \
+             on the sound as it is, at 8 kHz."
                 .into(),
-            "Accuracy of prediction is how often the frame that comes is more like its prediction than any other frame in a batch of 16              windows of the test part, whatever the net was trained to tell it from; chance is 1 in 512. Early contexts, which have              seen little, count as others do."
+            "Accuracy of prediction is how often the frame that comes is more like its prediction than any other frame in a batch of 16 \
+             windows of the test part, whatever the net was trained to tell it from; chance is 1 in 512. Early contexts, which have \
+             seen little, count as others do."
                 .into(),
         ],
         facts: vec![
