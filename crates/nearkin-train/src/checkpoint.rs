@@ -40,6 +40,9 @@ pub(crate) struct State {
     pub best: Option<f64>,
     /// Seconds of training so far, over all sittings.
     pub seconds: f64,
+    /// Seconds beside these that training waited for data.
+    #[serde(default)]
+    pub waited: f64,
 }
 
 #[derive(Serialize, Deserialize)]

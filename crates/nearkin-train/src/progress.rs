@@ -154,6 +154,9 @@ pub struct EpochReport {
     pub kept: bool,
     /// Seconds of training so far.
     pub seconds: f64,
+    /// Seconds beside these that training waited for data.
+    #[serde(default)]
+    pub waited: f64,
 }
 
 /// How well held-out samples find their class among themselves.

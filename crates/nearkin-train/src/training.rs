@@ -384,9 +384,12 @@ impl Training {
         let mut saved_at = Instant::now();
         while self.state.epoch < epochs {
             let (first, per_epoch) = (self.state.batch, self.sampler.batches_per_epoch());
-            let batches = self.feed(self.batches(self.state.epoch), self.state.epoch, first)?;
+            let mut batches = self.feed(self.batches(self.state.epoch), self.state.epoch, first)?;
             let mut pace = Pace::new();
-            for batch in batches {
+            loop {
+                let asked = Instant::now();
+                let Some(batch) = batches.next() else { break };
+                self.state.waited += asked.elapsed().as_secs_f64();
                 if stop.load(Ordering::Relaxed) {
                     self.save(&checkpoints)?;
                     return Ok(self.outcome(true));
@@ -654,6 +657,7 @@ impl Training {
             validation,
             kept,
             seconds: self.state.seconds,
+            waited: self.state.waited,
         };
         observer(Event::EpochDone(&report));
         self.run.log(&Logged::Epoch(report))?;

@@ -254,8 +254,13 @@ impl Screen<'_> {
             )
         });
         let kept = if r.kept && r.validation.is_some() { "  (best so far, kept)" } else { "" };
+        // What a faster disk or a cheaper view would save.
+        let slow = match 100.0 * r.waited / r.seconds {
+            share if share > 10.0 => format!(", {share:.0} % more waiting for data"),
+            _ => String::new(),
+        };
         let line = format!(
-            "epoch {}/{}  loss {:.4}  active {:.0} %{validation}  {}{kept}",
+            "epoch {}/{}  loss {:.4}  active {:.0} %{validation}  {}{slow}{kept}",
             r.epoch,
             r.epochs,
             r.loss,
