@@ -9,7 +9,7 @@ use nearkin_data::random::{below, uniform_between};
 use nearkin_loss::joint::smooth_l1;
 use nearkin_loss::{Evaluated, LossError};
 use nearkin_net::momentum::Statistics;
-use nearkin_net::{ConfigError, DecoderConfig, Network, NetworkConfig, Patches};
+use nearkin_net::{ConfigError, DecoderConfig, EncoderConfig, Network, NetworkConfig, Patches, VitConfig};
 use rand::Rng;
 use serde::{Deserialize, Serialize};
 
@@ -65,6 +65,10 @@ impl Configured for IJepa {
 
     fn embedding(&self) -> usize {
         0
+    }
+
+    fn encoder(&self) -> EncoderConfig {
+        EncoderConfig::Vit(VitConfig::default())
     }
 
     fn build(&self) -> Result<Box<dyn Method>, TrainError> {

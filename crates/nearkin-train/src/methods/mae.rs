@@ -7,7 +7,7 @@ use nearkin_data::random::shuffle;
 use nearkin_data::{Crop, ViewConfig};
 use nearkin_loss::{Evaluated, LossError};
 use nearkin_net::patches::patchify;
-use nearkin_net::{ConfigError, DecoderConfig, NetworkConfig, Patches};
+use nearkin_net::{ConfigError, DecoderConfig, EncoderConfig, NetworkConfig, Patches, VitConfig};
 use serde::{Deserialize, Serialize};
 
 use super::parts::{standardised, vit, vit_config};
@@ -48,6 +48,10 @@ impl Configured for Mae {
 
     fn embedding(&self) -> usize {
         0
+    }
+
+    fn encoder(&self) -> EncoderConfig {
+        EncoderConfig::Vit(VitConfig::default())
     }
 
     fn build(&self) -> Result<Box<dyn Method>, TrainError> {

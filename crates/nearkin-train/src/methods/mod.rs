@@ -38,7 +38,7 @@ mod w_mse;
 use burn::tensor::Tensor;
 use nearkin_data::{Crop, DataError, Jitter, KinGraph, Media, Sampler, SignalViewConfig, ViewConfig};
 use nearkin_loss::ProxyInit;
-use nearkin_net::MlpConfig;
+use nearkin_net::{EncoderConfig, MlpConfig};
 use nearkin_sweep::{Graph, Kin, Metric, SameLabel, SweepError};
 use serde::{Deserialize, Serialize};
 
@@ -215,6 +215,11 @@ trait Configured: Default {
         if self.projector().is_some() { 0 } else { 128 }
     }
 
+    /// The encoder where nothing else says which.
+    fn encoder(&self) -> EncoderConfig {
+        EncoderConfig::default()
+    }
+
     /// The method, its hyper-parameters checked.
     fn build(&self) -> Result<Box<dyn Method>, TrainError>;
 }
@@ -264,6 +269,13 @@ macro_rules! methods {
             pub fn embedding(&self) -> usize {
                 match self {
                     $(Self::$name(config) => config.embedding(),)+
+                }
+            }
+
+            /// The encoder where nothing else says which.
+            pub fn encoder(&self) -> EncoderConfig {
+                match self {
+                    $(Self::$name(config) => config.encoder(),)+
                 }
             }
 
