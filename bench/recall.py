@@ -17,7 +17,7 @@ from pathlib import Path
 
 ROWS, QUERIES, DIM = 100_000, 1_000, 128
 SETS = {"pixels": "euclidean", "clusters": "cosine", "random": "cosine"}
-INDEXES = [("exact", "f32"), ("exact", "f16"), ("exact", "i8"), ("hnsw", "f32"), ("hnsw", "i8")]
+INDEXES = [("exact", "f32"), ("exact", "f16"), ("exact", "i8"), ("hnsw", "f32")]
 
 
 def write(path, rows, width):

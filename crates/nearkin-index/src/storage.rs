@@ -6,7 +6,7 @@ use std::ops::Range;
 
 use half::f16;
 use nearkin_sweep::Vectors;
-use pulp::Arch;
+use pulp::{Arch, Simd, WithSimd};
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
@@ -175,20 +175,38 @@ impl<'a> Stored<'a> {
         room
     }
 
-    fn decode(&self, out: &mut [f32]) {
-        Arch::new().dispatch(
-            #[inline(always)]
-            || match self.values {
-                Values::F32(values) => out.copy_from_slice(values),
-                Values::F16(values) => out.iter_mut().zip(values).for_each(|(out, bits)| *out = widen(*bits)),
-                Values::I8 { scales, codes } => {
-                    let rows = out.chunks_exact_mut(self.dim).zip(codes.chunks_exact(self.dim)).zip(scales);
-                    for ((out, codes), scale) in rows {
-                        out.iter_mut().zip(codes).for_each(|(out, code)| *out = scale * f32::from(*code));
+    fn decode(self, out: &mut [f32]) {
+        Arch::new().dispatch(Decode { stored: self, out });
+    }
+}
+
+struct Decode<'a> {
+    stored: Stored<'a>,
+    out: &'a mut [f32],
+}
+
+impl WithSimd for Decode<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, _: S) {
+        let Self { stored: Stored { dim, values }, out } = self;
+        match values {
+            Values::F32(values) => out.copy_from_slice(values),
+            Values::F16(values) => {
+                for (out, bits) in out.iter_mut().zip(values) {
+                    *out = widen(*bits);
+                }
+            }
+            Values::I8 { scales, codes } => {
+                let rows = out.chunks_exact_mut(dim).zip(codes.chunks_exact(dim));
+                for ((out, codes), scale) in rows.zip(scales) {
+                    for (out, code) in out.iter_mut().zip(codes) {
+                        *out = scale * f32::from(*code);
                     }
                 }
-            },
-        );
+            }
+        }
     }
 }
 
@@ -197,8 +215,9 @@ impl<'a> Stored<'a> {
 pub(crate) fn widen(bits: u16) -> f32 {
     // In f32's place the exponent is too small by 127 − 15, which a product with a power of two makes up for, of subnormal numbers too.
     const POWER: f32 = f32::from_bits((127 + 127 - 15) << 23);
-    let magnitude = f32::from_bits(u32::from(bits & 0x7fff) << 13) * POWER;
-    f32::from_bits(magnitude.to_bits() | u32::from(bits & 0x8000) << 16)
+    // The shift copies the sign to the left of the exponent's five bits, from where the mask takes but the first.
+    let moved = i32::from(bits.cast_signed()) << 13;
+    f32::from_bits(moved.cast_unsigned() & 0x8fff_e000) * POWER
 }
 
 /// Vectors as they will be stored.
