@@ -9,7 +9,7 @@ use std::error::Error;
 use std::path::Path;
 use std::time::Instant;
 
-use nearkin_index::{Embeddings, Hit, Index, SearchOptions};
+use nearkin_index::{Embeddings, Hit, Index, Kind, SearchOptions};
 use nearkin_sweep::Vectors;
 
 const K: usize = 10;
@@ -34,13 +34,13 @@ fn main() -> Result<(), Box<dyn Error>> {
         let index = Index::open(path)?;
         let name = path.file_stem().unwrap_or_default().to_string_lossy();
         let mebibytes = std::fs::metadata(path)?.len() as f64 / (1u64 << 20) as f64;
-        let beams: &[usize] = if index.kind() == nearkin_index::Kind::Exact { &[] } else { &BEAMS };
-        let beam = |&ef: &usize| (format!("ef {ef}"), SearchOptions { ef: Some(ef), exact: false });
-        let searches = [
-            ("exact".to_owned(), SearchOptions { ef: None, exact: true }),
-            ("default".to_owned(), SearchOptions::default()),
-        ];
-        for (search, options) in searches.into_iter().chain(beams.iter().map(beam)) {
+        let mut searches = vec![("exact".to_owned(), SearchOptions { ef: None, exact: true })];
+        if index.kind() != Kind::Exact {
+            searches.push((format!("default: ef {}", index.ef()), SearchOptions::default()));
+            let beam = |ef| (format!("ef {ef}"), SearchOptions { ef: Some(ef), exact: false });
+            searches.extend(BEAMS.into_iter().map(beam));
+        }
+        for (search, options) in searches {
             let recall = recall(&truth, &index.search(queries, K, options)?);
             let (alone, rate) = speed(&index, queries, options)?;
             println!("| {name} | {mebibytes:.1} | {search} | {recall:.4} | {alone:.2} | {rate:.0} |");

@@ -61,13 +61,13 @@ const REPORT_EVERY: usize = 256;
 const NAME: &str = "graph";
 
 /// Points that are linked last, and are queries before: about so many, and a sixteenth of a small graph.
-const SAMPLE: usize = 512;
+const SAMPLE: usize = 1_024;
 /// Points below which no sample says enough.
 const FEWEST: usize = 512;
 /// Neighbours that are looked for in the sample.
 const NEIGHBORS: usize = 10;
-/// The share of them that a beam must find: 0.99, and what chance may add in a sample of this size.
-const WANTED: f64 = 0.993;
+/// The share of them that a beam must find.
+const WANTED: f64 = 0.99;
 
 /// Vectors that outlive a graph over them.
 #[derive(Debug)]

@@ -31,7 +31,7 @@ use crate::texts::Texts;
 pub const DEFAULT_EF: usize = 100;
 
 /// Rows that are compared one after the other in the time that a walk takes for each of its beam.
-pub(crate) const SCANNED_FOR_ONE: usize = 100;
+pub(crate) const SCANNED_FOR_ONE: usize = 250;
 
 /// An open index. Its vectors stay on disk and are mapped, so that opening takes milliseconds and several processes
 /// share them; ids and other texts are held in memory. The graph, if any, is loaded into memory by the first search that
