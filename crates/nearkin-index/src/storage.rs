@@ -15,7 +15,7 @@ use crate::error::IndexError;
 /// How an index stores its vectors.
 ///
 /// A vector is rounded once, when it comes in. What the index returns and scores is the rounded vector, also before a compaction; queries are
-/// not rounded.
+/// rounded only to find candidates.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Storage {
