@@ -12,9 +12,10 @@ use serde::{Deserialize, Serialize};
 use crate::atomic::{Staged, folder, prefix};
 use crate::embeddings::Embeddings;
 use crate::error::{Fault, IndexError};
-use crate::graph::{self, MOST_ROWS};
+use crate::graph::{self, Drawn, MOST_ROWS};
 use crate::growing::Ownership;
 use crate::layout::{ALIGNMENT, HEADER, Header, Metadata, Role};
+use crate::storage::{Encoded, Storage};
 
 /// How an index is searched.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -68,6 +69,8 @@ pub struct BuildOptions {
     pub metric: Option<Metric>,
     /// How the index is searched.
     pub kind: Kind,
+    /// How its vectors are stored.
+    pub storage: Storage,
 }
 
 /// What [`build`] is at.
@@ -101,6 +104,10 @@ pub struct Summary {
     pub metric: Metric,
     /// How it is searched.
     pub kind: Kind,
+    /// How its vectors are stored.
+    pub storage: Storage,
+    /// [`Index::ef`](crate::Index::ef), where it was measured: for a graph of 512 different vectors or more.
+    pub ef: Option<usize>,
     /// Size of the file.
     pub bytes: u64,
 }
@@ -114,7 +121,7 @@ pub struct Summary {
 ///
 /// # Errors
 /// When the table is not [valid](Embeddings::validate), a setting is out of range, a squared length overflows f32 (not
-/// for cosine), someone is writing to the index that is there, or the file cannot be written; an index that was there is then as
+/// for cosine), a value is beyond what the storage can hold, someone is writing to the index that is there, or the file cannot be written; an index that was there is then as
 /// it was.
 pub fn build(
     embeddings: &Embeddings,
@@ -127,7 +134,8 @@ pub fn build(
         options.metric.or(embeddings.origin.as_ref().map(|origin| origin.metric)).unwrap_or_default();
     let data = stored(embeddings.vectors()?, metric)?;
     let owned = Ownership::of_replaced(path)?;
-    let (staged, summary) = stage(embeddings, &data, path, metric, options.kind, progress)?;
+    let encoded = Encoded::new(options.storage, Vectors::new(&data, embeddings.dim)?)?;
+    let (staged, summary) = stage(embeddings, &encoded, path, metric, options.kind, progress)?;
     staged.publish()?;
     owned.remove_logs()?;
     Ok(summary)
@@ -145,10 +153,10 @@ pub(crate) fn stored(vectors: Vectors<'_>, metric: Metric) -> Result<Cow<'_, [f3
     })
 }
 
-/// Writes the index of a valid table, whose vectors are given as they are stored, beside `path`.
+/// Writes the index of a valid table, whose vectors are given as they will be stored, beside `path`.
 pub(crate) fn stage(
     embeddings: &Embeddings,
-    data: &[f32],
+    vectors: &Encoded<'_>,
     path: &Path,
     metric: Metric,
     kind: Kind,
@@ -159,19 +167,21 @@ pub(crate) fn stage(
     }
     kind.check(embeddings.len())?;
     let graph = match kind {
-        Kind::Exact => Vec::new(),
+        Kind::Exact => Drawn::default(),
         Kind::Hnsw { m, ef_construction } => {
             // Beside the index, where there must be room for the graph in any case.
             let scratch = tempfile::Builder::new().prefix(&prefix(path)).tempdir_in(folder(path));
             let scratch = scratch.map_err(IndexError::write(path))?;
-            let vectors = Vectors::new(data, embeddings.dim)?;
+            let vectors = vectors.view().to_f32();
+            let vectors = Vectors::new(&vectors, embeddings.dim)?;
             let mut linked = |done, total| progress(Progress { stage: Stage::Linking, done, total });
             graph::build(vectors, metric, m, ef_construction, scratch.path(), &mut linked)
                 .map_err(IndexError::write(path))?
         }
     };
-    let (staged, bytes) = write(embeddings, data, &graph, path, metric, kind, progress)?;
-    Ok((staged, Summary { rows: embeddings.len(), dim: embeddings.dim, metric, kind, bytes }))
+    let (staged, bytes) = write(embeddings, vectors, &graph, path, metric, kind, progress)?;
+    let (rows, dim, storage) = (embeddings.len(), embeddings.dim, vectors.storage());
+    Ok((staged, Summary { rows, dim, metric, kind, storage, ef: graph.ef, bytes }))
 }
 
 /// The first vector whose squared length is so large that a score could overflow, if the metric does not scale.
@@ -201,8 +211,8 @@ pub(crate) fn unit_length(vectors: Vectors<'_>) -> Vec<f32> {
 
 fn write(
     embeddings: &Embeddings,
-    vectors: &[f32],
-    graph: &[u8],
+    vectors: &Encoded<'_>,
+    graph: &Drawn,
     path: &Path,
     metric: Metric,
     kind: Kind,
@@ -221,13 +231,14 @@ fn write(
         roles.push(Role::Column(name.clone()));
         columns.push(column);
     }
-    let metadata = Metadata { metric, kind, origin: embeddings.origin.clone(), columns: roles };
+    let metadata = Metadata { metric, kind, ef: graph.ef, origin: embeddings.origin.clone(), columns: roles };
     let metadata = metadata.to_bytes(&columns).map_err(|e| IndexError::write(path)(e.into()))?;
 
     let mut header = Header {
         rows: embeddings.len() as u64,
         dim: embeddings.dim as u64,
-        graph_bytes: graph.len() as u64,
+        storage: vectors.storage(),
+        graph_bytes: graph.part.len() as u64,
         metadata_bytes: metadata.len() as u64,
         body_checksum: [0; 32],
         metadata_checksum: *blake3::hash(&metadata).as_bytes(),
@@ -237,9 +248,11 @@ fn write(
         // The header comes last: it holds the checksum of what follows it.
         file.write_all(&[0; HEADER])?;
         let mut body = Body { file, hasher: blake3::Hasher::new(), written: HEADER, total, progress };
-        body.write(bytemuck::cast_slice(vectors))?;
+        for part in vectors.parts() {
+            body.write(part)?;
+        }
         body.align()?;
-        body.write(graph)?;
+        body.write(&graph.part)?;
         body.align()?;
         header.body_checksum = *body.hasher.finalize().as_bytes();
         file.write_all(&metadata)?;

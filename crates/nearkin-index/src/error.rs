@@ -91,6 +91,19 @@ pub enum IndexError {
         /// The metric.
         metric: Metric,
     },
+    /// A value is beyond the range of half precision.
+    #[error(
+        "row {row}, value {position}: {value} is beyond ±65504, the range of f16: store the vectors as i8 or f32, scale \
+         them down, or use cosine"
+    )]
+    BeyondHalf {
+        /// The row.
+        row: usize,
+        /// The value's position in it.
+        position: usize,
+        /// The value.
+        value: f32,
+    },
     /// The index holds the vectors of another model.
     #[error(
         "{}: built with model {index_model}, but these vectors are of model {query_model}{}: use the model that built \
@@ -413,12 +426,20 @@ pub enum Damage {
     #[error("not a nearkin index: build one with `nearkin index`")]
     Foreign,
     /// It was written by another version of the format.
-    #[error("an index of format {found}, wanted format {wanted}: rebuild it with this version")]
+    #[error("an index of format {found}, wanted format {wanted} at most: rebuild it with this version")]
     Version {
         /// Its version.
         found: u32,
-        /// The version this program reads.
+        /// The latest version that this program reads.
         wanted: u32,
+    },
+    /// Its vectors are stored in a way that this program does not know.
+    #[error(
+        "vectors stored in a way of number {found}, wanted 0 (f32), 1 (f16) or 2 (i8): rebuild it with this version"
+    )]
+    Storage {
+        /// The number.
+        found: u32,
     },
     /// It is shorter or longer than its header promises.
     #[error("found {found} bytes, wanted {wanted}: it was cut or overwritten; copy or build it again")]

@@ -31,15 +31,19 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use fixedbitset::FixedBitSet;
 use hnsw_rs::anndists::dist::distances::Distance;
 use hnsw_rs::api::AnnT;
 use hnsw_rs::hnsw::Hnsw;
 use hnsw_rs::hnswio::HnswIo;
 use memmap2::Mmap;
-use nearkin_sweep::{Metric, Vectors};
+use nearkin_sweep::{Metric, SweepError, Vectors};
+use rayon::prelude::*;
 use self_cell::self_cell;
 
 use crate::index::distance::{dot, squared};
+use crate::index::{DEFAULT_EF, SCANNED_FOR_ONE, exact};
+use crate::storage::Stored;
 
 /// Rows that a graph can hold: the library numbers points with 31 bits.
 pub(crate) const MOST_ROWS: usize = 1 << 30;
@@ -55,6 +59,15 @@ const POINT: usize = size_of::<u32>() + 1;
 const REPORT_EVERY: usize = 256;
 /// What the library's files are called while they lie in a temporary folder; it adds `.hnsw.graph` and `.hnsw.data`.
 const NAME: &str = "graph";
+
+/// Points that are linked last, and are queries before: about so many, and a sixteenth of a small graph.
+const SAMPLE: usize = 1_024;
+/// Points below which no sample says enough.
+const FEWEST: usize = 512;
+/// Neighbours that are looked for in the sample.
+const NEIGHBORS: usize = 10;
+/// The share of them that a beam must find.
+const WANTED: f64 = 0.99;
 
 /// Vectors that outlive a graph over them.
 #[derive(Debug)]
@@ -128,8 +141,21 @@ fn chain_twins(vectors: Vectors<'_>) -> (Vec<u32>, Vec<u32>) {
     (firsts, twins)
 }
 
-/// Builds the graph of at most [`MOST_ROWS`] vectors, at least one, of unit length for cosine, and returns its part of
-/// the file. The library writes to an empty folder first. `progress` hears how many of how many points are in.
+/// What a file keeps of a graph.
+#[derive(Debug, Default)]
+pub(crate) struct Drawn {
+    /// Its part of the file.
+    pub(crate) part: Vec<u8>,
+    /// The beam of a search where none is given; `None` where there were too few points to measure one.
+    pub(crate) ef: Option<usize>,
+}
+
+/// Builds the graph of at most [`MOST_ROWS`] vectors, at least one, of unit length for cosine. The library writes to an empty folder first.
+/// `progress` hears how many of how many points are in.
+///
+/// A sample of the points comes in last. Before, when they are to the graph what later queries are, their neighbours are looked for with
+/// wider and wider beams, until 99% of the ten nearest are found: that is the beam of searches. Where comparing with every row is faster
+/// than such a walk, it is all rows.
 pub(crate) fn build(
     vectors: Vectors<'_>,
     metric: Metric,
@@ -137,15 +163,26 @@ pub(crate) fn build(
     ef_construction: usize,
     folder: &Path,
     progress: &mut dyn FnMut(usize, usize),
-) -> io::Result<Vec<u8>> {
+) -> io::Result<Drawn> {
     let (points, twins) = chain_twins(vectors);
+    let every = (points.len() / SAMPLE).max(16);
+    let in_sample = |place: usize| points.len() >= FEWEST && place % every == every - 1;
+    let some = |sample: bool| -> Vec<u32> {
+        let places = (0..points.len()).filter(|place| in_sample(*place) == sample);
+        places.map(|place| points[place]).collect()
+    };
+    let (others, sample) = (some(false), some(true));
     let longest = (0..vectors.len()).map(|row| dot(vectors.row(row), vectors.row(row))).fold(0.0, f32::max);
     let store = Store::Memory(vectors.data().to_vec());
     let farness = Farness { metric, dim: vectors.dim(), store, longest };
     let graph = Hnsw::new(m, points.len(), LEVELS, ef_construction, farness);
-    for (done, &row) in points.iter().enumerate() {
+    let mut ef = None;
+    for (done, &row) in others.iter().chain(&sample).enumerate() {
         if done % REPORT_EVERY == 0 {
             progress(done, points.len());
+        }
+        if done == others.len() {
+            ef = Some(beam(&graph, vectors, metric, &others, &sample).map_err(io::Error::other)?);
         }
         let mut point = [0; POINT];
         point[..size_of::<u32>()].copy_from_slice(&row.to_le_bytes());
@@ -169,7 +206,32 @@ pub(crate) fn build(
     part.extend(points);
     let checksum = blake3::hash(&part[32..]);
     part[..32].copy_from_slice(checksum.as_bytes());
-    Ok(part)
+    Ok(Drawn { part, ef })
+}
+
+/// The beam with which a graph of some rows finds enough of the neighbours of others; all rows, where comparing with them is faster.
+fn beam(
+    graph: &Walk<'_>,
+    vectors: Vectors<'_>,
+    metric: Metric,
+    rows: &[u32],
+    sample: &[u32],
+) -> Result<usize, SweepError> {
+    let queries: Vec<f32> = sample.iter().flat_map(|&row| vectors.row(row as usize)).copied().collect();
+    let queries = Vectors::new(&queries, vectors.dim())?;
+    let keep: FixedBitSet = rows.iter().map(|&row| row as usize).collect();
+    let near = exact::nearest(queries, Stored::of(vectors), metric, NEIGHBORS, Some(&keep))?;
+    let wanted = near.iter().map(Vec::len).sum::<usize>() as f64 * WANTED;
+    let finds_enough = |ef: usize| {
+        let found_of = |(query, near): (usize, &Vec<usize>)| {
+            let found = graph.search(bytemuck::cast_slice(queries.row(query)), NEIGHBORS, ef);
+            found.iter().filter(|found| near.contains(&found.d_id)).count()
+        };
+        near.par_iter().enumerate().map(found_of).sum::<usize>() as f64 >= wanted
+    };
+    let widths = (0..).map(|doubled| DEFAULT_EF << doubled);
+    let pay = |ef: &usize| *ef == DEFAULT_EF || ef * SCANNED_FOR_ONE < vectors.len();
+    Ok(widths.take_while(pay).find(|ef| finds_enough(*ef)).unwrap_or(vectors.len()))
 }
 
 /// The library's files in a folder: graph and data.
@@ -319,7 +381,7 @@ mod tests {
     fn part(data: &[f32], dim: usize, metric: Metric, m: usize, ef_construction: usize) -> Vec<u8> {
         let folder = tempfile::tempdir().unwrap();
         let vectors = Vectors::new(data, dim).unwrap();
-        build(vectors, metric, m, ef_construction, folder.path(), &mut |_, _| ()).unwrap()
+        build(vectors, metric, m, ef_construction, folder.path(), &mut |_, _| ()).unwrap().part
     }
 
     fn load(part: &[u8], data: &[f32], dim: usize, metric: Metric) -> Result<Graph, LoadError> {

@@ -7,6 +7,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
+use nearkin_sweep::Vectors;
 use same_file::Handle;
 use serde::Serialize;
 
@@ -18,6 +19,7 @@ use crate::error::IndexError;
 use crate::index::Index;
 use crate::rows::Segment;
 use crate::snapshot::{Pending, Snapshot};
+use crate::storage::Encoded;
 
 /// An index that grows: its file, beside it a log of what was added and deleted since the file was written, and one writer at a time.
 ///
@@ -116,7 +118,7 @@ impl GrowingIndex {
     ///
     /// # Errors
     /// When the table is not [valid](Embeddings::validate), has another dimension than the index, holds vectors of another origin
-    /// ([`Index::check_origin`]) or says nothing of its model while the index does; when a squared length overflows f32 (not for cosine); when an id is there already and
+    /// ([`Index::check_origin`]) or says nothing of its model while the index does; when a squared length overflows f32 (not for cosine) or a value is beyond what the storage can hold; when an id is there already and
     /// is to be refused; and when the log cannot be written.
     pub fn add(&self, rows: &Embeddings, equal_ids: EqualIds) -> Result<Added, IndexError> {
         rows.validate()?;
@@ -132,7 +134,10 @@ impl GrowingIndex {
             (Some(_), None) => return Err(IndexError::UnknownModel { path: path(), known: "those to add" }),
             (None, None) => {}
         }
-        let vectors = stored(rows.vectors()?, snapshot.metric())?.into_owned();
+        let vectors = stored(rows.vectors()?, snapshot.metric())?;
+        // Rounded now, so that a compaction changes no score.
+        let vectors = Encoded::new(snapshot.storage(), Vectors::new(&vectors, rows.dim)?)?;
+        let vectors = vectors.view().to_f32().into_owned();
         let change = Change::Put(Segment::of(rows, vectors));
         let bytes = change.to_bytes();
 
@@ -202,7 +207,8 @@ impl GrowingIndex {
             None
         } else {
             let rows = snapshot.to_embeddings();
-            Some(stage(&rows, &rows.vectors, &self.path, old.metric(), old.kind(), progress)?)
+            let encoded = Encoded::new(old.storage(), Vectors::new(&rows.vectors, rows.dim)?)?;
+            Some(stage(&rows, &encoded, &self.path, old.metric(), old.kind(), progress)?)
         };
 
         let mut writer = self.writer()?;

@@ -2,8 +2,9 @@
 
 mod asked;
 pub(crate) mod distance;
-mod exact;
+pub(crate) mod exact;
 
+use std::borrow::Cow;
 use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
@@ -23,17 +24,18 @@ use crate::graph::{Graph, LoadError, Store, Torn};
 use crate::ids::Ids;
 use crate::layout::{HEADER, Header, Metadata, Parts, Role};
 use crate::map::map;
+use crate::storage::{Storage, Stored};
 use crate::texts::Texts;
 
-/// The beam of a search through a graph where none is given: at least this, and at least twice `k`.
+/// The least beam of a search through a graph where none is given.
 pub const DEFAULT_EF: usize = 100;
 
 /// Rows that are compared one after the other in the time that a walk takes for each of its beam.
-const SCANNED_FOR_ONE: usize = 100;
+pub(crate) const SCANNED_FOR_ONE: usize = 250;
 
 /// An open index. Its vectors stay on disk and are mapped, so that opening takes milliseconds and several processes
 /// share them; ids and other texts are held in memory. The graph, if any, is loaded into memory by the first search that
-/// uses it, which takes seconds for a large one, and some kilobytes a row.
+/// uses it, which takes seconds for a large one, and some kilobytes a row; with vectors of f16 or i8, also these, as f32.
 #[derive(Debug)]
 pub struct Index {
     path: PathBuf,
@@ -52,7 +54,7 @@ pub struct Index {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct SearchOptions {
     /// Rows that a walk through the graph keeps in view: more find more, and take longer. `None` is the larger of
-    /// [`DEFAULT_EF`] and `2 k`; less than `k` counts as `k`. An index without a graph has no use for it.
+    /// [`Index::ef`] and `2 k`; less than `k` counts as `k`. An index without a graph has no use for it.
     pub ef: Option<usize>,
     /// Compare with every row although the index has a graph.
     pub exact: bool,
@@ -166,6 +168,18 @@ impl Index {
         self.metadata.kind
     }
 
+    /// How its vectors are stored.
+    pub fn storage(&self) -> Storage {
+        self.header.storage
+    }
+
+    /// The beam of a search through the graph where none is given: that with which 99% of the ten nearest were found when the graph was
+    /// built, for rows that it had not seen, and [`DEFAULT_EF`] at least. It is all rows where comparing with them is faster than such a walk,
+    /// as it is for vectors without structure; searches are exact then. An index without a graph has no use for it.
+    pub fn ef(&self) -> usize {
+        self.metadata.ef.unwrap_or(DEFAULT_EF)
+    }
+
     /// What made the vectors, if known.
     pub fn origin(&self) -> Option<&Origin> {
         self.metadata.origin.as_ref()
@@ -211,11 +225,14 @@ impl Index {
         self.text(&Role::Column(name.to_owned()), i)
     }
 
-    /// The vectors as they are stored: for cosine, of unit length.
-    pub fn vectors(&self) -> Vectors<'_> {
-        let data = bytemuck::cast_slice(&self.map[self.parts.vectors.clone()]);
-        Vectors::new(data, self.dim())
-            .expect("open checked that the map holds whole rows of at least one value")
+    /// All vectors as they are stored, one after the other: for cosine, of unit length; rounded to what the storage holds. Those of f32 lie
+    /// where they are mapped.
+    pub fn vectors(&self) -> Cow<'_, [f32]> {
+        self.stored().to_f32()
+    }
+
+    pub(crate) fn stored(&self) -> Stored<'_> {
+        self.storage().view(&self.map[self.parts.vectors.clone()], self.len(), self.dim())
     }
 
     /// Refuses the vectors of another model, or of this one from inputs prepared otherwise ([`Origin::preprocessing`]).
@@ -277,13 +294,13 @@ impl Index {
         let asked = Asked::new(&self.path, self.dim(), self.metric(), queries, k)?;
         let rows = self.candidates(&asked, options, None)?;
         let hits = rows.into_par_iter().enumerate().map(|(query, rows)| {
-            let vectors = self.vectors();
+            let vectors = self.stored();
             let hits = rows.into_iter().map(|index| Hit {
                 index,
                 id: self.id(index),
                 label: self.label(index),
                 path: self.path(index),
-                score: asked.score(query, vectors.row(index)),
+                score: asked.score(query, &vectors.row(index)),
             });
             asked.nearest(hits)
         });
@@ -299,12 +316,12 @@ impl Index {
     ) -> Result<Vec<Vec<usize>>, IndexError> {
         let rows = self.len();
         let kept = keep.map_or(rows, |keep| keep.count_ones(..));
-        let ef = options.ef.unwrap_or(DEFAULT_EF.max(asked.k.saturating_mul(2))).max(asked.k);
+        let ef = options.ef.unwrap_or(self.ef().max(asked.k.saturating_mul(2))).max(asked.k);
         // Of the rows in a beam, the same share may be found as of all rows.
         let ef = ef.saturating_mul(rows).div_ceil(kept.max(1));
         let pays = if keep.is_none() { ef < rows } else { ef.saturating_mul(SCANNED_FOR_ONE) < kept };
         if self.kind() == Kind::Exact || options.exact || !pays {
-            return asked.scan(self.vectors(), keep);
+            return asked.scan(self.stored(), keep);
         }
         let graph = self.graph()?;
         let lets_through = |row: usize| keep.is_none_or(|keep| keep.contains(row));
@@ -317,7 +334,7 @@ impl Index {
             for (query, rows) in
                 found.iter_mut().enumerate().filter(|(_, rows)| rows.len() < asked.k.min(kept))
             {
-                *rows = asked.only(query).scan(self.vectors(), keep)?.remove(0);
+                *rows = asked.only(query).scan(self.stored(), keep)?.remove(0);
             }
         }
         Ok(found)
@@ -331,7 +348,15 @@ impl Index {
     /// What building it would tell.
     pub(crate) fn summary(&self) -> Summary {
         let bytes = self.parts.metadata.end as u64;
-        Summary { rows: self.len(), dim: self.dim(), metric: self.metric(), kind: self.kind(), bytes }
+        Summary {
+            rows: self.len(),
+            dim: self.dim(),
+            metric: self.metric(),
+            kind: self.kind(),
+            storage: self.storage(),
+            ef: self.metadata.ef,
+            bytes,
+        }
     }
 
     /// The file.
@@ -377,7 +402,11 @@ impl Index {
             return Ok(graph);
         }
         let part = &self.map[self.parts.graph.clone()];
-        let store = Store::Mapped { map: Arc::clone(&self.map), vectors: self.parts.vectors.clone() };
+        let store = match self.storage() {
+            Storage::F32 => Store::Mapped { map: Arc::clone(&self.map), vectors: self.parts.vectors.clone() },
+            // A walk compares far too many pairs to decode vectors again and again.
+            Storage::F16 | Storage::I8 => Store::Memory(self.vectors().into_owned()),
+        };
         let graph = Graph::load(part, self.len(), self.dim(), self.metric(), store);
         let graph = graph.map_err(|error| match error {
             LoadError::Checksum => self.damaged(Damage::Checksum { part: "graph" }),

@@ -6,12 +6,13 @@
 //! | bytes | what |
 //! |---|---|
 //! | 0..8 | `MAGIC` |
-//! | 8..16 | `VERSION` |
+//! | 8..12 | version: 1 where the vectors are f32, which every nearkin reads, otherwise `VERSION` |
+//! | 12..16 | storage of the vectors: 0 f32, 1 f16, 2 i8 |
 //! | 16..48 | rows, dimension, bytes of the graph, bytes of metadata: u64 each |
 //! | 48..80 | BLAKE3 of everything from byte 192 to the metadata |
 //! | 80..112 | BLAKE3 of the metadata |
 //! | 112..144 | BLAKE3 of bytes 0..112 |
-//! | 192.. | vectors: rows × dimension × f32 |
+//! | 192.. | vectors: rows × dimension × f32, or f16, or for i8 a scale (f32) for each row and then rows × dimension × i8 |
 //! | next multiple of 64 | graph, if any ([`crate::graph`]) |
 //! | next multiple of 64 | metadata: length of the JSON as u64, JSON ([`Metadata`]), a [`Texts`] for each role |
 
@@ -23,18 +24,20 @@ use serde::{Deserialize, Serialize};
 use crate::build::Kind;
 use crate::embeddings::Origin;
 use crate::error::Damage;
+use crate::storage::Storage;
 use crate::texts::{Texts, take, take_u64};
 
 pub(crate) const HEADER: usize = 192;
 pub(crate) const ALIGNMENT: usize = 64;
 const MAGIC: &[u8; 8] = b"nearkin\x1a";
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 
 /// The numbers of the header.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Header {
     pub(crate) rows: u64,
     pub(crate) dim: u64,
+    pub(crate) storage: Storage,
     pub(crate) graph_bytes: u64,
     pub(crate) metadata_bytes: u64,
     pub(crate) body_checksum: [u8; 32],
@@ -58,7 +61,9 @@ impl Header {
     pub(crate) fn to_bytes(self) -> [u8; HEADER] {
         let mut bytes = [0; HEADER];
         bytes[0..8].copy_from_slice(MAGIC);
-        bytes[8..16].copy_from_slice(&u64::from(VERSION).to_le_bytes());
+        let version = if self.storage == Storage::F32 { 1 } else { VERSION };
+        bytes[8..12].copy_from_slice(&version.to_le_bytes());
+        bytes[12..16].copy_from_slice(&self.storage.code().to_le_bytes());
         for (i, number) in
             [self.rows, self.dim, self.graph_bytes, self.metadata_bytes].into_iter().enumerate()
         {
@@ -79,18 +84,21 @@ impl Header {
         let Some(bytes) = bytes.first_chunk::<HEADER>() else {
             return Err(Damage::Size { found: size, wanted: HEADER as u64 });
         };
-        let found = u32::from_le_bytes([bytes[8], bytes[9], bytes[10], bytes[11]]);
-        if found != VERSION {
+        let short = |i: usize| u32::from_le_bytes(bytes[i..i + 4].try_into().unwrap_or_default());
+        let found = short(8);
+        if !(1..=VERSION).contains(&found) {
             return Err(Damage::Version { found, wanted: VERSION });
         }
         if blake3::hash(&bytes[..112]) != bytes[112..144] {
             return Err(Damage::Checksum { part: "header" });
         }
+        let storage = Storage::of_code(short(12)).ok_or(Damage::Storage { found: short(12) })?;
         let number = |i: usize| u64::from_le_bytes(bytes[i..i + 8].try_into().unwrap_or_default());
         let checksum = |i: usize| bytes[i..i + 32].try_into().unwrap_or_default();
         let header = Self {
             rows: number(16),
             dim: number(24),
+            storage,
             graph_bytes: number(32),
             metadata_bytes: number(40),
             body_checksum: checksum(48),
@@ -114,7 +122,7 @@ impl Header {
             return None;
         }
         let range = |start: usize, bytes: usize| Some(start..start.checked_add(bytes)?);
-        let vectors = range(HEADER, rows.checked_mul(dim)?.checked_mul(size_of::<f32>())?)?;
+        let vectors = range(HEADER, self.storage.bytes(rows, dim)?)?;
         let graph_start = vectors.end.checked_next_multiple_of(ALIGNMENT)?;
         let graph = range(graph_start, usize::try_from(self.graph_bytes).ok()?)?;
         let metadata_start = graph.end.checked_next_multiple_of(ALIGNMENT)?;
@@ -128,6 +136,9 @@ impl Header {
 pub(crate) struct Metadata {
     pub(crate) metric: Metric,
     pub(crate) kind: Kind,
+    /// The beam of searches through the graph, where it was measured.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) ef: Option<usize>,
     pub(crate) origin: Option<Origin>,
     /// What each of the columns of texts that follow is.
     pub(crate) columns: Vec<Role>,

@@ -3,7 +3,7 @@
 //! - [`Embeddings`] is the table in memory: one vector a row, an id, and perhaps a label, a path and further text
 //!   columns. It reads and writes `.parquet`, `.npy` and `.safetensors`, its own files and those of other tools.
 //! - [`build`] writes an index, one file; [`Index`] maps it and finds the nearest rows of a query, exactly or through
-//!   an HNSW graph.
+//!   an HNSW graph. [`Storage`] says in how many bytes it holds a value.
 //! - [`GrowingIndex`] adds to an index and deletes from it, and loses nothing that it said was done; [`Snapshot`] is an index as it is at one
 //!   moment, searched by any number of threads.
 //! - [`Filter`] chooses the rows that a search may find: `category = "shoe" and price < 50`.
@@ -28,6 +28,7 @@ mod layout;
 mod map;
 mod rows;
 mod snapshot;
+mod storage;
 mod texts;
 
 pub use build::{BuildOptions, Kind, Progress, Stage, Summary, build};
@@ -37,3 +38,4 @@ pub use filter::{Filter, FilterError};
 pub use growing::{Added, Deleted, EqualIds, GrowingIndex};
 pub use index::{DEFAULT_EF, Hit, Index, SearchOptions};
 pub use snapshot::{Pending, Selection, Snapshot};
+pub use storage::Storage;

@@ -9,6 +9,7 @@ use crate::embeddings::Embeddings;
 use crate::ids::Ids;
 use crate::index::Index;
 use crate::layout::Role;
+use crate::storage::Stored;
 
 /// Some rows of a snapshot.
 #[derive(Debug)]
@@ -27,10 +28,10 @@ impl Rows {
         }
     }
 
-    pub(crate) fn vectors(&self) -> Vectors<'_> {
+    pub(crate) fn vectors(&self) -> Stored<'_> {
         match self {
-            Self::File(index) => index.vectors(),
-            Self::Log(segment) => segment.vectors(),
+            Self::File(index) => index.stored(),
+            Self::Log(segment) => Stored::of(segment.vectors()),
         }
     }
 
@@ -118,7 +119,7 @@ impl Part {
     }
 }
 
-/// Rows in memory, as the index stores them: for cosine, of unit length.
+/// Rows in memory, as the index stores them: for cosine, of unit length; of values that its storage holds, but as f32.
 #[derive(Debug)]
 pub(crate) struct Segment {
     dim: usize,
@@ -173,7 +174,8 @@ impl Segment {
         roles.sort_unstable();
         roles.dedup();
         let live = || parts.iter().flat_map(|part| part.live_rows().map(|row| (&*part.rows, row)));
-        let vectors = live().flat_map(|(rows, row)| rows.vectors().row(row)).copied().collect();
+        let mut vectors = Vec::new();
+        live().for_each(|(rows, row)| vectors.extend_from_slice(&rows.vectors().row(row)));
         let column = |role: Role| {
             let texts = live().map(|(rows, row)| rows.text(&role, row).unwrap_or_default().to_owned());
             let texts = texts.collect();

@@ -1,5 +1,6 @@
 //! The rows of an index at one moment.
 
+use std::borrow::Cow;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -16,6 +17,7 @@ use crate::growing::log::{self, Change};
 use crate::index::{Asked, Hit, Index, SearchOptions};
 use crate::layout::Role;
 use crate::rows::{Part, Rows, Segment};
+use crate::storage::{Storage, Stored};
 
 /// Tells snapshots apart, so that a selection of rows is not taken for one of another.
 static NEXT: AtomicU64 = AtomicU64::new(0);
@@ -141,6 +143,11 @@ impl Snapshot {
         self.index().kind()
     }
 
+    /// How vectors are stored. Those added since the file was written are in memory as f32, but of values that it can store.
+    pub fn storage(&self) -> Storage {
+        self.index().storage()
+    }
+
     /// What made the vectors, if known; the fingerprint is of the data that the file was first built of.
     pub fn origin(&self) -> Option<&Origin> {
         self.index().origin()
@@ -211,8 +218,8 @@ impl Snapshot {
         self.text(&Role::Column(name.to_owned()), row)
     }
 
-    /// The vector of a row as it is stored: for cosine, of unit length.
-    pub fn vector(&self, row: usize) -> &[f32] {
+    /// The vector of a row as it is stored: for cosine, of unit length; rounded to what the storage holds.
+    pub fn vector(&self, row: usize) -> Cow<'_, [f32]> {
         let (part, row) = self.locate(row);
         part.rows.vectors().row(row)
     }
@@ -263,7 +270,7 @@ impl Snapshot {
             let keep = within.map(|selection| &selection.rows[p]).or(part.live.as_deref());
             let found = match &*part.rows {
                 Rows::File(index) => index.candidates(&asked, options, keep)?,
-                Rows::Log(segment) => asked.scan(segment.vectors(), keep)?,
+                Rows::Log(segment) => asked.scan(Stored::of(segment.vectors()), keep)?,
             };
             for (all, found) in rows.iter_mut().zip(found) {
                 all.extend(found.into_iter().map(|row| self.firsts[p] + row));
@@ -275,7 +282,7 @@ impl Snapshot {
                 id: self.id(row),
                 label: self.label(row),
                 path: self.path_of(row),
-                score: asked.score(query, self.vector(row)),
+                score: asked.score(query, &self.vector(row)),
             });
             asked.nearest(hits)
         });
@@ -324,7 +331,7 @@ fn apply(parts: &mut Vec<Part>, change: Change) {
     while let [_, .., long, short] = &parts[..]
         && long.count <= 2 * short.count
     {
-        let dim = short.rows.vectors().dim();
+        let dim = short.rows.vectors().dim;
         let merged = Segment::gather(dim, &parts[parts.len() - 2..]);
         parts.truncate(parts.len() - 2);
         parts.push(Part::new(Rows::Log(merged)));

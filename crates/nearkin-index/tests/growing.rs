@@ -8,7 +8,7 @@ use std::thread;
 
 use nearkin_index::{
     Added, BuildOptions, Deleted, Embeddings, EqualIds, Filter, GrowingIndex, IndexError, Kind, Origin,
-    Pending, SearchOptions, Snapshot, build,
+    Pending, SearchOptions, Snapshot, Storage, build,
 };
 use nearkin_sweep::{Metric, Vectors};
 use proptest::prelude::*;
@@ -68,7 +68,13 @@ fn row(id: usize, seed: usize) -> (String, Vec<f32>, String) {
 
 fn built(folder: &Path, rows: &[(String, Vec<f32>, String)], metric: Metric, kind: Kind) -> PathBuf {
     let path = folder.join("test.index");
-    build(&table(rows), &path, BuildOptions { metric: Some(metric), kind }, &mut |_| ()).unwrap();
+    build(
+        &table(rows),
+        &path,
+        BuildOptions { metric: Some(metric), kind, ..BuildOptions::default() },
+        &mut |_| (),
+    )
+    .unwrap();
     path
 }
 
@@ -81,7 +87,7 @@ fn check(snapshot: &Snapshot, plain: &Plain, metric: Metric) {
         assert_eq!(snapshot.find(id), Some(number));
         assert_eq!(snapshot.column("colour", number).unwrap_or_default(), colour);
         if metric != Metric::Cosine {
-            assert_eq!(snapshot.vector(number), vector);
+            assert_eq!(snapshot.vector(number)[..], vector[..]);
         }
     }
     assert_eq!(snapshot.find("row of another index"), None);
@@ -468,7 +474,13 @@ fn filters_and_deletions_leave_a_walk_through_a_graph_nearly_exact() {
         ..Embeddings::default()
     };
     let kind = Kind::Hnsw { m: 8, ef_construction: 50 };
-    build(&rows, &path, BuildOptions { metric: Some(Metric::Euclidean), kind }, &mut |_| ()).unwrap();
+    build(
+        &rows,
+        &path,
+        BuildOptions { metric: Some(Metric::Euclidean), kind, ..BuildOptions::default() },
+        &mut |_| (),
+    )
+    .unwrap();
     let index = GrowingIndex::open(&path).unwrap();
     let gone: Vec<String> = (0..ROWS).step_by(7).map(|row| row.to_string()).collect();
     assert_eq!(index.delete(&gone).unwrap().deleted, gone.len());
@@ -537,4 +549,75 @@ fn rows_may_bring_columns_that_others_lack() {
         let cheap = snapshot.select(&"price < 20".parse().unwrap()).unwrap();
         assert_eq!(cheap.rows().collect::<Vec<_>>(), rows[1..]);
     }
+}
+
+#[test]
+fn rounded_rows_are_the_same_before_and_after_a_compaction() {
+    let mut state = 5u64;
+    let mut next = || {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (state >> 40) as f32 / (1 << 23) as f32 - 1.0
+    };
+    let rows: Vec<_> = (0..700)
+        .map(|id| {
+            (format!("row {id}"), (0..DIM).map(|_| next()).collect(), ["red", "blue"][id % 2].to_owned())
+        })
+        .collect();
+    let asked: Vec<f32> = (0..12 * DIM).map(|_| next()).collect();
+    for storage in [Storage::F16, Storage::I8] {
+        for (metric, kind) in
+            [(Metric::Cosine, Kind::Exact), (Metric::Euclidean, Kind::Hnsw { m: 4, ef_construction: 16 })]
+        {
+            let folder = tempfile::tempdir().unwrap();
+            let path = folder.path().join("test.index");
+            let options = BuildOptions { metric: Some(metric), kind, storage };
+            build(&table(&rows[..300]), &path, options, &mut |_| ()).unwrap();
+            let index = GrowingIndex::open(&path).unwrap();
+            index.add(&table(&rows[300..]), EqualIds::Refuse).unwrap();
+            let gone = ["row 7".to_owned(), "row 500".to_owned()];
+            index.delete(&gone).unwrap();
+            let before = index.snapshot().to_embeddings();
+            let found = |snapshot: &Snapshot| {
+                let red = snapshot.select(&"colour = 'red'".parse().unwrap()).unwrap();
+                let options = SearchOptions { exact: true, ef: None };
+                let mut found = Vec::new();
+                for (within, count) in [(None, 2), (None, 12), (Some(&red), 2), (Some(&red), 12)] {
+                    let queries = Vectors::new(&asked[..count * DIM], DIM).unwrap();
+                    let hits = snapshot.search(queries, 10, options, within).unwrap();
+                    found.extend(hits.concat().iter().map(|hit| (hit.id.to_owned(), hit.score)));
+                }
+                found
+            };
+            let found_before = found(&index.snapshot());
+            drop(index);
+            let index = GrowingIndex::open(&path).unwrap();
+            assert_eq!(found(&index.snapshot()), found_before, "after opening");
+            let summary = index.compact(&mut |_| ()).unwrap();
+            assert_eq!((summary.storage, summary.rows), (storage, rows.len() - 2));
+            let after = index.snapshot();
+            assert_eq!((after.storage(), after.pending()), (storage, Pending::default()));
+            assert_eq!(after.to_embeddings(), before, "{storage}, {metric}");
+            assert_eq!(found(&after), found_before, "{storage}, {metric}");
+            let compacted = fs::read(&path).unwrap();
+            drop((index, after));
+
+            let left: Vec<_> = rows.iter().filter(|(id, ..)| !gone.contains(id)).cloned().collect();
+            build(&table(&left), &path, options, &mut |_| ()).unwrap();
+            assert!(
+                fs::read(&path).unwrap() == compacted,
+                "{storage}, {metric}: another file than built anew"
+            );
+        }
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("test.index");
+    let options =
+        BuildOptions { metric: Some(Metric::Dot), storage: Storage::F16, ..BuildOptions::default() };
+    build(&table(&rows[..3]), &path, options, &mut |_| ()).unwrap();
+    let index = GrowingIndex::open(&path).unwrap();
+    let mut large = table(&rows[3..5]);
+    large.vectors[4] = 1e5;
+    let error = index.add(&large, EqualIds::Refuse).unwrap_err();
+    assert!(matches!(error, IndexError::BeyondHalf { row: 1, position: 1, .. }), "{error}");
+    assert_eq!(index.snapshot().len(), 3);
 }

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use nearkin_index::{
-    BuildOptions, Damage, Embeddings, Fault, Hit, Index, IndexError, Kind, Origin, Progress, SearchOptions,
-    Stage, Summary, build,
+    BuildOptions, DEFAULT_EF, Damage, Embeddings, Fault, Hit, Index, IndexError, Kind, Origin, Progress,
+    SearchOptions, Stage, Storage, Summary, build,
 };
 use nearkin_sweep::{Metric, Vectors};
 use proptest::prelude::*;
@@ -58,13 +58,23 @@ fn full_table() -> Embeddings {
 }
 
 fn build_quietly(table: &Embeddings, path: &Path, metric: Metric, kind: Kind) -> Summary {
-    build(table, path, BuildOptions { metric: Some(metric), kind }, &mut |_| ()).unwrap()
+    build(table, path, BuildOptions { metric: Some(metric), kind, ..BuildOptions::default() }, &mut |_| ())
+        .unwrap()
 }
 
 fn indexed(table: &Embeddings, metric: Metric, kind: Kind) -> (tempfile::TempDir, PathBuf, Index) {
+    indexed_as(table, metric, kind, Storage::F32)
+}
+
+fn indexed_as(
+    table: &Embeddings,
+    metric: Metric,
+    kind: Kind,
+    storage: Storage,
+) -> (tempfile::TempDir, PathBuf, Index) {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("test.index");
-    build_quietly(table, &path, metric, kind);
+    build(table, &path, BuildOptions { metric: Some(metric), kind, storage }, &mut |_| ()).unwrap();
     let index = Index::open(&path).unwrap();
     (folder, path, index)
 }
@@ -85,10 +95,16 @@ fn brute_force(table: &Embeddings, query: &[f32], metric: Metric, k: usize) -> V
 fn recall(index: &Index, queries: Vectors<'_>, k: usize, ef: Option<usize>) -> f64 {
     let exact = index.search(queries, k, SearchOptions { exact: true, ef: None }).unwrap();
     let found = index.search(queries, k, SearchOptions { exact: false, ef }).unwrap();
+    share(&exact, &found)
+}
+
+/// The share of the hits of an exact search that another has found.
+fn share(exact: &[Vec<Hit<'_>>], found: &[Vec<Hit<'_>>]) -> f64 {
     let found_of = |(exact, found): (&Vec<Hit<'_>>, &Vec<Hit<'_>>)| {
         found.iter().filter(|hit| exact.iter().any(|other| other.index == hit.index)).count()
     };
-    exact.iter().zip(&found).map(found_of).sum::<usize>() as f64 / (k * queries.len()) as f64
+    let all: usize = exact.iter().map(Vec::len).sum();
+    exact.iter().zip(found).map(found_of).sum::<usize>() as f64 / all as f64
 }
 
 #[test]
@@ -98,10 +114,21 @@ fn an_index_returns_what_it_was_given() {
     let path = folder.path().join("birds.index");
     for kind in [Kind::Exact, Kind::Hnsw { m: 4, ef_construction: 8 }] {
         let mut heard = Vec::new();
-        let options = BuildOptions { metric: None, kind };
+        let options = BuildOptions { metric: None, kind, ..BuildOptions::default() };
         let summary = build(&table, &path, options, &mut |progress: Progress| heard.push(progress)).unwrap();
         let bytes = std::fs::metadata(&path).unwrap().len();
-        assert_eq!(summary, Summary { rows: 20, dim: 5, metric: Metric::Euclidean, kind, bytes });
+        assert_eq!(
+            summary,
+            Summary {
+                rows: 20,
+                dim: 5,
+                metric: Metric::Euclidean,
+                kind,
+                storage: Storage::F32,
+                ef: None,
+                bytes
+            }
+        );
         assert!(heard.iter().all(|progress| progress.done <= progress.total));
         assert_eq!(heard.iter().any(|progress| progress.stage == Stage::Linking), kind != Kind::Exact);
 
@@ -109,8 +136,8 @@ fn an_index_returns_what_it_was_given() {
         index.verify().unwrap();
         assert_eq!((index.len(), index.dim(), index.kind()), (20, 5, kind));
         assert_eq!((index.metric(), index.origin()), (Metric::Euclidean, Some(&origin())));
-        assert_eq!(index.vectors().data(), table.vectors);
-        assert_eq!(index.vectors().data().as_ptr() as usize % 64, 0, "vectors are aligned for wide loads");
+        assert_eq!(index.vectors()[..], table.vectors[..]);
+        assert_eq!(index.vectors().as_ptr() as usize % 64, 0, "vectors are aligned for wide loads");
         assert_eq!(index.columns().collect::<Vec<_>>(), ["camera"]);
         for row in 0..20 {
             let label = Some(["kea", "kaka", ""][row % 3]).filter(|label| !label.is_empty());
@@ -146,7 +173,7 @@ fn the_metric_is_the_one_asked_for_or_that_of_the_origin_or_cosine() {
 fn cosine_vectors_are_stored_with_unit_length_and_a_zero_vector_scores_zero() {
     let table = of_vectors(vec![3.0, 4.0, 0.0, 0.0, -1e30, 0.0], 2);
     let (_folder, _, index) = indexed(&table, Metric::Cosine, Kind::Exact);
-    assert_eq!(index.vectors().data(), [0.6, 0.8, 0.0, 0.0, -1.0, 0.0]);
+    assert_eq!(index.vectors()[..], [0.6, 0.8, 0.0, 0.0, -1.0, 0.0]);
     let hits = index.search(Vectors::new(&[1e30, 0.0], 2).unwrap(), 9, SearchOptions::default()).unwrap();
     let scores: Vec<(usize, f32)> = hits[0].iter().map(|hit| (hit.index, hit.score)).collect();
     assert_eq!(scores, [(0, 0.6), (1, 0.0), (2, -1.0)]);
@@ -311,7 +338,7 @@ fn wrong_builds_are_errors_and_leave_the_old_index() {
     let (_folder, path, _index) = indexed(&full_table(), Metric::Cosine, Kind::Exact);
     let old = std::fs::read(&path).unwrap();
     let attempt = |table: &Embeddings, kind| {
-        let options = BuildOptions { metric: Some(Metric::Dot), kind };
+        let options = BuildOptions { metric: Some(Metric::Dot), kind, ..BuildOptions::default() };
         build(table, &path, options, &mut |_| ()).unwrap_err()
     };
     let table = full_table();
@@ -333,7 +360,7 @@ fn wrong_builds_are_errors_and_leave_the_old_index() {
 fn an_open_index_is_not_disturbed_by_a_rebuild() {
     let (_folder, path, index) = indexed(&full_table(), Metric::Euclidean, Kind::Exact);
     build_quietly(&of_vectors(vec![9.0; 2], 1), &path, Metric::Dot, Kind::Exact);
-    assert_eq!(index.vectors().data(), full_table().vectors);
+    assert_eq!(index.vectors()[..], full_table().vectors[..]);
     assert_eq!(Index::open(&path).unwrap().len(), 2);
 }
 
@@ -364,9 +391,9 @@ fn a_foreign_file_is_not_an_index() {
 fn an_index_of_a_later_format_says_so() {
     let (_folder, path, _) = indexed(&full_table(), Metric::Cosine, Kind::Exact);
     let mut bytes = std::fs::read(&path).unwrap();
-    bytes[8] = 2;
+    bytes[8] = 3;
     std::fs::write(&path, bytes).unwrap();
-    assert_eq!(damage(&path), Damage::Version { found: 2, wanted: 1 });
+    assert_eq!(damage(&path), Damage::Version { found: 3, wanted: 2 });
 }
 
 #[test]
@@ -386,12 +413,19 @@ fn a_cut_or_longer_index_is_an_error_at_every_length() {
 
 #[test]
 fn a_changed_byte_is_found_and_never_a_panic() {
-    let (folder, path, _) =
-        indexed(&full_table(), Metric::Euclidean, Kind::Hnsw { m: 4, ef_construction: 8 });
+    for storage in [Storage::F32, Storage::F16, Storage::I8] {
+        every_changed_byte_is_found(storage);
+    }
+}
+
+fn every_changed_byte_is_found(storage: Storage) {
+    let kind = Kind::Hnsw { m: 4, ef_construction: 8 };
+    let (folder, path, _) = indexed_as(&full_table(), Metric::Euclidean, kind, storage);
     let bytes = std::fs::read(&path).unwrap();
     let changed_path = folder.path().join("changed.index");
-    // Every byte of the header and the vectors, and one of seven of graph and metadata.
-    for i in (0..600).chain((600..bytes.len()).step_by(7)) {
+    // Every byte of the header and the vectors, and one of seven of graph and metadata; a fifth of these where values are rounded.
+    let step = if storage == Storage::F32 { 1 } else { 5 };
+    for i in (0..600).step_by(step).chain((600..bytes.len()).step_by(7 * step)) {
         let mut changed = bytes.clone();
         changed[i] ^= [0x01, 0x80, 0xff][i % 3];
         std::fs::write(&changed_path, &changed).unwrap();
@@ -405,4 +439,132 @@ fn a_changed_byte_is_found_and_never_a_panic() {
             assert!(matches!(found, Ok(_) | Err(IndexError::Index { .. })), "{found:?}");
         }
     }
+}
+
+const ROUNDED: [Storage; 2] = [Storage::F16, Storage::I8];
+
+#[test]
+fn searches_of_rounded_vectors_find_what_sorting_them_finds() {
+    let (rows, dim) = (900, 24);
+    let mut numbers = Numbers(13);
+    let table = of_vectors(numbers.clusters(rows, dim, 9), dim);
+    // As few as are compared where they lie, and as many as go through the sweep.
+    let asked = [3, 20].map(|count| numbers.clusters(count, dim, 3));
+    for storage in ROUNDED {
+        for metric in Metric::ALL {
+            let (_folder, _, index) = indexed_as(&table, metric, Kind::Exact, storage);
+            assert_eq!(index.storage(), storage);
+            let kept = Embeddings { vectors: index.vectors().into_owned(), ..table.clone() };
+            for queries in &asked {
+                let queries = Vectors::new(queries, dim).unwrap();
+                for k in [1, 10, 1_000] {
+                    let found = index.search(queries, k, SearchOptions::default()).unwrap();
+                    for (query, hits) in found.iter().enumerate() {
+                        let found: Vec<(usize, f32)> =
+                            hits.iter().map(|hit| (hit.index, hit.score)).collect();
+                        assert_eq!(
+                            found,
+                            brute_force(&kept, queries.row(query), metric, k),
+                            "{storage}, {metric}"
+                        );
+                    }
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn rounded_vectors_take_a_half_and_a_quarter_and_keep_nearly_all_neighbours() {
+    let (rows, dim) = (4_000, 64);
+    let mut numbers = Numbers(17);
+    let table = of_vectors(numbers.clusters(rows, dim, rows / 100), dim);
+    let queries: Vec<f32> = table.vectors[..200 * dim].iter().map(|x| x + 0.4 * numbers.next()).collect();
+    let queries = Vectors::new(&queries, dim).unwrap();
+    for metric in [Metric::Cosine, Metric::Euclidean, Metric::Dot] {
+        let (_folder, path, exact) = indexed(&table, metric, Kind::Exact);
+        let size = std::fs::metadata(&path).unwrap().len() as usize;
+        let truth = exact.search(queries, 10, SearchOptions::default()).unwrap();
+        for (storage, bytes, wanted) in [(Storage::F16, 2 * dim, 0.995), (Storage::I8, dim + 4, 0.96)] {
+            let (_folder, path, index) = indexed_as(&table, metric, Kind::Exact, storage);
+            index.verify().unwrap();
+            let saved = size - std::fs::metadata(&path).unwrap().len() as usize;
+            assert!(saved.abs_diff(rows * (4 * dim - bytes)) < 64, "{storage} saved {saved} bytes");
+            let found = share(&truth, &index.search(queries, 10, SearchOptions::default()).unwrap());
+            assert!(found >= wanted, "recall@10 of {metric} as {storage} is {found}");
+
+            let (_folder, _, graph) = indexed_as(&table, metric, GRAPH, storage);
+            let found = share(
+                &truth,
+                &graph.search(queries, 10, SearchOptions { exact: false, ef: Some(100) }).unwrap(),
+            );
+            assert!(found >= wanted - 0.02, "recall@10 of {metric} as {storage} through a graph is {found}");
+        }
+    }
+}
+
+#[test]
+fn what_a_storage_cannot_hold_is_an_error_and_leaves_the_old_index() {
+    let (_folder, path, _) = indexed(&full_table(), Metric::Euclidean, Kind::Exact);
+    let old = std::fs::read(&path).unwrap();
+    for storage in ROUNDED {
+        let attempt = |value: f32| {
+            let mut table = full_table();
+            table.vectors[17] = value;
+            let options =
+                BuildOptions { metric: Some(Metric::Euclidean), storage, ..BuildOptions::default() };
+            build(&table, &path, options, &mut |_| ())
+        };
+        for value in [f32::NAN, f32::INFINITY] {
+            let error = attempt(value).unwrap_err();
+            assert!(
+                matches!(error, IndexError::Embeddings(Fault::NotFinite { row: 3, position: 2, .. })),
+                "{error}"
+            );
+        }
+        if storage == Storage::F16 {
+            let error = attempt(-7e4).unwrap_err();
+            assert!(matches!(error, IndexError::BeyondHalf { row: 3, position: 2, .. }), "{error}");
+            assert!(std::fs::read(&path).unwrap() == old);
+        } else {
+            attempt(-7e4).unwrap();
+            let kept = Index::open(&path).unwrap().vectors()[17];
+            assert!((kept + 7e4).abs() < 2.0, "{kept}");
+        }
+    }
+}
+
+#[test]
+fn an_index_of_f32_has_the_old_format_and_an_unknown_storage_is_named() {
+    let (_folder, path, _) = indexed(&full_table(), Metric::Cosine, Kind::Exact);
+    let mut bytes = std::fs::read(&path).unwrap();
+    assert_eq!(bytes[8..16], [1, 0, 0, 0, 0, 0, 0, 0]);
+    bytes[12] = 7;
+    std::fs::write(&path, &bytes).unwrap();
+    assert_eq!(damage(&path), Damage::Checksum { part: "header" });
+    let checksum = blake3::hash(&bytes[..112]);
+    bytes[112..144].copy_from_slice(checksum.as_bytes());
+    std::fs::write(&path, &bytes).unwrap();
+    assert_eq!(damage(&path), Damage::Storage { found: 7 });
+}
+
+#[test]
+fn searches_by_default_find_99_of_100_neighbours_of_vectors_with_structure_and_without() {
+    let (rows, dim) = (5_000, 96);
+    let kind = Kind::Hnsw { m: 12, ef_construction: 100 };
+    let mut numbers = Numbers(19);
+    let mut vectors = numbers.clusters(rows + 300, dim, 60);
+    let queries = vectors.split_off(rows * dim);
+    let (_folder, _, index) = indexed(&of_vectors(vectors, dim), Metric::Euclidean, kind);
+    assert_eq!(index.ef(), DEFAULT_EF);
+    let found = recall(&index, Vectors::new(&queries, dim).unwrap(), 10, None);
+    assert!(found >= 0.99, "recall@10 of clusters is {found}");
+
+    let (_folder, _, index) = indexed(&of_vectors(numbers.vectors(rows, dim), dim), Metric::Euclidean, kind);
+    let queries = numbers.vectors(300, dim);
+    let queries = Vectors::new(&queries, dim).unwrap();
+    let walked = recall(&index, queries, 10, Some(DEFAULT_EF));
+    assert!(walked < 0.99, "a walk of the least beam finds {walked} without structure");
+    assert_eq!(index.ef(), rows, "comparing with all is faster than a beam that is wide enough");
+    assert_eq!(recall(&index, queries, 10, None), 1.0);
 }

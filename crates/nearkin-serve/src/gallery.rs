@@ -84,7 +84,9 @@ pub(crate) struct View {
 
 impl View {
     fn vectors(&self) -> Vec<f32> {
-        self.rows.iter().flat_map(|&row| self.snapshot.vector(row)).copied().collect()
+        let mut vectors = Vec::with_capacity(self.rows.len() * self.snapshot.dim());
+        self.rows.iter().for_each(|row| vectors.extend_from_slice(&self.snapshot.vector(*row)));
+        vectors
     }
 
     /// A column's text, by point; `label`, `path` or a further one.
@@ -195,8 +197,8 @@ impl Gallery {
                 return Err("the index has labels of fewer than two classes".to_owned());
             }
             let snapshot = &of.snapshot;
-            let vectors: Vec<f32> =
-                points.iter().flat_map(|&at| snapshot.vector(of.rows[at])).copied().collect();
+            let mut vectors = Vec::with_capacity(points.len() * snapshot.dim());
+            points.iter().for_each(|at| vectors.extend_from_slice(&snapshot.vector(of.rows[*at])));
             let vectors = Vectors::new(&vectors, snapshot.dim()).map_err(|e| e.to_string())?;
             // Stored vectors have unit length for cosine.
             let metric = if snapshot.metric() == Metric::Cosine { Metric::Dot } else { snapshot.metric() };

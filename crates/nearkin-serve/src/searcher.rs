@@ -98,7 +98,7 @@ fn together(snapshot: &Snapshot, queries: &[f32], how: &How) -> Result<Vec<Vec<F
 
 #[cfg(test)]
 mod tests {
-    use nearkin_index::{BuildOptions, Embeddings, Kind, build};
+    use nearkin_index::{BuildOptions, Embeddings, build};
     use nearkin_sweep::Metric;
 
     use super::*;
@@ -114,7 +114,7 @@ mod tests {
             ids: (0..300).map(|i| i.to_string()).collect(),
             ..Embeddings::default()
         };
-        let options = BuildOptions { metric: Some(Metric::Euclidean), kind: Kind::Exact };
+        let options = BuildOptions { metric: Some(Metric::Euclidean), ..BuildOptions::default() };
         build(&table, &path, options, &mut |_| {}).unwrap();
         let snapshot = Store::open(&path).unwrap().snapshot();
         let asked = |rows: &[usize], k| Asked {

@@ -12,7 +12,8 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let embeddings = Embeddings::read(&path)?;
 
     let file = path.with_extension("index");
-    let options = BuildOptions { metric: Some(Metric::Cosine), kind: Kind::for_rows(embeddings.len()) };
+    let kind = Kind::for_rows(embeddings.len());
+    let options = BuildOptions { metric: Some(Metric::Cosine), kind, ..BuildOptions::default() };
     build(&embeddings, &file, options, &mut |_| {})?;
 
     // The file is memory-mapped: opening it takes milliseconds, whatever its size.

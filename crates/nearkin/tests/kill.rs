@@ -148,7 +148,7 @@ impl Told {
     fn check(&mut self, snapshot: &Snapshot) {
         for row in snapshot.rows() {
             let id = snapshot.id(row);
-            assert_eq!(snapshot.vector(row), vector(id), "{id}");
+            assert_eq!(snapshot.vector(row)[..], vector(id)[..], "{id}");
             assert_eq!(snapshot.label(row), Some(&*format!("label of {id}")));
         }
         let mut rows_of = batches(snapshot);
@@ -172,7 +172,7 @@ impl Told {
 fn kill_again_and_again(kind: Kind) {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("killed.index");
-    let options = BuildOptions { metric: Some(Metric::Euclidean), kind };
+    let options = BuildOptions { metric: Some(Metric::Euclidean), kind, ..BuildOptions::default() };
     build(&batch("first"), &path, options, &mut |_| ()).unwrap();
     let kills = std::env::var(KILLS).map_or(20, |text| text.parse::<u64>().unwrap()) / 2;
     let mut told = Told::default();

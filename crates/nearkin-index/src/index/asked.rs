@@ -9,10 +9,15 @@ use nearkin_sweep::{Metric, Vectors};
 use super::{Hit, exact};
 use crate::build::{find_too_long, unit_length};
 use crate::error::IndexError;
+use crate::storage::Stored;
 
 /// Rows that an exact search brings home beyond those asked for: sums in f32 may order near-equal rows otherwise than the scores, which
 /// are summed in f64.
 const SLACK: usize = 8;
+
+/// Rows that it brings home for each one asked for, where vectors are rounded: for cosine, these have no longer quite unit length, and the
+/// order of products is that of cosines only nearly.
+const ROUNDED: usize = 4;
 
 /// Queries that an index can answer.
 #[derive(Debug)]
@@ -74,10 +79,11 @@ impl<'a> Asked<'a> {
     /// Rows near each query, in no order, the `k` nearest among them; only rows of `keep`, if given.
     pub(crate) fn scan(
         &self,
-        rows: Vectors<'_>,
+        rows: Stored<'_>,
         keep: Option<&FixedBitSet>,
     ) -> Result<Vec<Vec<usize>>, IndexError> {
-        Ok(exact::nearest(self.prepared(), rows, self.metric, self.k.saturating_add(SLACK), keep)?)
+        let near = if rows.is_rounded() { self.k.saturating_mul(ROUNDED) } else { self.k };
+        Ok(exact::nearest(self.prepared(), rows, self.metric, near.saturating_add(SLACK), keep)?)
     }
 
     /// The score of a query with a row.

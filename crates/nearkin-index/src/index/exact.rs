@@ -6,18 +6,22 @@ use fixedbitset::FixedBitSet;
 use nearkin_sweep::{Metric, RowFold, SweepError, Vectors, fold_rows, top_k};
 use rayon::prelude::*;
 
-use super::distance::farness;
+use super::distance::{Query, farness};
+use crate::storage::{Stored, Values};
 
-/// Queries up to which rows are compared where they lie. Beyond, laying them out for the sweep pays.
+/// Queries up to which rows are compared where they lie. Beyond, laying them out for the sweep pays, but not for i8, whose whole numbers are
+/// multiplied faster than the sweep's.
 const FEW: usize = 8;
 /// Bytes of rows that are compared at a time.
 const BLOCK: usize = 1 << 17;
+/// Values that are decoded for the sweep at a time.
+const PANEL: usize = 1 << 22;
 
 /// The `k` rows nearest to each query in f32, in no order; ties go to the lowest row. Only rows of `keep`, if given. For cosine,
 /// queries and rows have unit length.
 pub(crate) fn nearest(
     queries: Vectors<'_>,
-    rows: Vectors<'_>,
+    rows: Stored<'_>,
     metric: Metric,
     k: usize,
     keep: Option<&FixedBitSet>,
@@ -26,47 +30,59 @@ pub(crate) fn nearest(
     if k == 0 {
         return Ok(vec![Vec::new(); queries.len()]);
     }
-    if queries.len() <= FEW {
+    if queries.len() <= FEW || matches!(rows.values, Values::I8 { .. }) {
         return Ok(scan(queries, rows, metric.larger_is_nearer(), k, keep));
     }
     // Of unit vectors, products rank alike and need not be scaled again.
     let metric = if metric == Metric::Cosine { Metric::Dot } else { metric };
-    match keep {
-        None => {
-            let found = top_k(queries, rows, metric, k, false)?;
-            Ok(found.into_iter().map(|row| row.into_iter().map(|near| near.index).collect()).collect())
-        }
-        Some(keep) => {
-            let sign = if metric.larger_is_nearer() { -1.0 } else { 1.0 };
-            let found = fold_rows(queries, rows, metric, &Kept { k, sign, keep })?;
-            Ok(found.into_iter().map(Nearest::rows).collect())
+    let sign = if metric.larger_is_nearer() { -1.0 } else { 1.0 };
+    let panel_rows = if rows.is_rounded() { (PANEL / rows.dim).max(1) } else { rows.len() };
+    let mut found = vec![Nearest::new(k); queries.len()];
+    let mut room = Vec::new();
+    for first in (0..rows.len()).step_by(panel_rows) {
+        let panel = rows.slice(first..(first + panel_rows).min(rows.len())).to_f32_in(&mut room);
+        let panel = Vectors::new(panel, rows.dim)?;
+        match keep {
+            None => {
+                let near = top_k(queries, panel, metric, k, false)?;
+                for (found, near) in found.iter_mut().zip(near) {
+                    near.iter().for_each(|near| found.offer(sign * near.score, first + near.index));
+                }
+            }
+            Some(keep) => {
+                let near = fold_rows(queries, panel, metric, &Kept { k, sign, keep, first })?;
+                found.iter_mut().zip(near).for_each(|(found, near)| found.merge(near));
+            }
         }
     }
+    Ok(found.into_iter().map(Nearest::rows).collect())
 }
 
 fn scan(
     queries: Vectors<'_>,
-    rows: Vectors<'_>,
+    rows: Stored<'_>,
     larger_is_nearer: bool,
     k: usize,
     keep: Option<&FixedBitSet>,
 ) -> Vec<Vec<usize>> {
-    let dim = rows.dim();
-    let block_rows = (BLOCK / size_of::<f32>() / dim).max(1);
+    let block_rows = (BLOCK / size_of::<f32>() / rows.dim).max(1);
     let none = || vec![Nearest::new(k); queries.len()];
+    let asked: Vec<Query<'_>> =
+        (0..queries.len()).map(|query| Query::new(queries.row(query), &rows)).collect();
     // Which rows are nearest does not depend on the order in which they are seen.
-    let found = rows.data().par_chunks(block_rows * dim).enumerate().fold(
+    let found = (0..rows.len().div_ceil(block_rows)).into_par_iter().fold(
         || (none(), Vec::new(), Vec::new()),
-        |(mut found, mut of_block, mut far), (block, data)| {
+        |(mut found, mut of_block, mut far), block| {
             let first = block * block_rows;
+            let block = rows.slice(first..(first + block_rows).min(rows.len()));
             of_block.clear();
             of_block.extend(
-                (0..data.len() / dim)
+                (0..block.len())
                     .filter(|row| keep.is_none_or(|k| k.contains(first + row)))
                     .map(|row| row as u32),
             );
-            for (query, nearest) in found.iter_mut().enumerate() {
-                farness(larger_is_nearer, queries.row(query), data, &of_block, &mut far);
+            for (query, nearest) in asked.iter().zip(&mut found) {
+                farness(larger_is_nearer, query, block, &of_block, &mut far);
                 for (row, far) in of_block.iter().zip(&far) {
                     nearest.offer(*far, first + *row as usize);
                 }
@@ -87,6 +103,8 @@ struct Kept<'a> {
     /// 1 for distances, −1 for similarities.
     sign: f32,
     keep: &'a FixedBitSet,
+    /// The sweep's first row.
+    first: usize,
 }
 
 impl RowFold for Kept<'_> {
@@ -99,8 +117,9 @@ impl RowFold for Kept<'_> {
     fn tile(&self, _: usize, first: usize, scores: &[f32], row: &mut Nearest) {
         for (place, score) in scores.iter().enumerate() {
             let far = self.sign * score;
-            if far <= row.worst && self.keep.contains(first + place) {
-                row.offer(far, first + place);
+            let index = self.first + first + place;
+            if far <= row.worst && self.keep.contains(index) {
+                row.offer(far, index);
             }
         }
     }
@@ -188,7 +207,7 @@ mod tests {
             for metric in [Metric::Dot, Metric::Euclidean, Metric::SquaredEuclidean] {
                 for keep in [None, Some(&some)] {
                     for k in [1, 10, 1000] {
-                        let found = nearest(queries, rows, metric, k, keep).unwrap();
+                        let found = nearest(queries, Stored::of(rows), metric, k, keep).unwrap();
                         for (query, mut found) in found.into_iter().enumerate() {
                             let mut all: Vec<usize> =
                                 (0..700).filter(|&row| keep.is_none_or(|keep| keep.contains(row))).collect();
@@ -213,7 +232,7 @@ mod tests {
         let data = [1.0, 2.0];
         let v = Vectors::new(&data, 1).unwrap();
         let none = FixedBitSet::with_capacity(2);
-        let found = nearest(v, v, Metric::Dot, 3, Some(&none)).unwrap();
+        let found = nearest(v, Stored::of(v), Metric::Dot, 3, Some(&none)).unwrap();
         assert!(found.len() == 2 && found.iter().all(Vec::is_empty));
     }
 }

@@ -257,7 +257,7 @@ async fn resolve(state: &State, snapshot: &Snapshot, queries: Vec<Wanted>) -> Re
             }
             Wanted::Id(id) => {
                 let row = find(snapshot, &id).map_err(|error| error.with("query", i))?;
-                vectors[place].copy_from_slice(snapshot.vector(row));
+                vectors[place].copy_from_slice(&snapshot.vector(row));
             }
             Wanted::Picture(bytes) => {
                 pictures.push(bytes);

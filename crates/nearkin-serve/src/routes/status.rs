@@ -18,6 +18,7 @@ pub(super) fn health(state: &State, call: &Call<'_>) -> Answer {
             "rows": snapshot.len(),
             "dimension": snapshot.dim(),
             "metric": snapshot.metric(),
+            "storage": snapshot.storage(),
             "pending": snapshot.pending(),
             "model": snapshot.origin().map(|origin| &origin.model),
         })

@@ -4,7 +4,7 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-use nearkin_index::{BuildOptions, Embeddings, Kind, build};
+use nearkin_index::{BuildOptions, Embeddings, build};
 use nearkin_serve::Store;
 use serde_json::{Value, json};
 
@@ -327,7 +327,7 @@ fn a_hundred_thousand_points_are_drawn_and_moved() {
         ..Embeddings::default()
     };
     let path = folder.path().join("large.index");
-    build(&table, &path, BuildOptions { metric: None, kind: Kind::Exact }, &mut |_| {}).unwrap();
+    build(&table, &path, BuildOptions::default(), &mut |_| {}).unwrap();
     let server = Running::new(|_, served| {
         *served = nearkin_serve::Served { index: Some(Store::open(&path).unwrap()), ..Default::default() };
     });

@@ -88,6 +88,7 @@ fn a_row_is_told_with_its_columns_and_its_picture() {
 fn health_metrics_and_the_description_are_there() {
     let server = plain();
     let health = server.get("/health").json();
+    assert_eq!(health["index"]["storage"], "f32");
     assert_eq!((&health["status"], &health["index"]["rows"]), (&json!("ok"), &json!(30)));
     assert_eq!(health["index"]["model"], health["model"]["hash"]);
     server.assert_well();

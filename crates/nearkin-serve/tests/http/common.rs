@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use image::{GrayImage, ImageFormat, Luma};
 use nearkin_data::{Dataset, Normalize};
-use nearkin_index::{BuildOptions, Embeddings, Kind, Origin, build};
+use nearkin_index::{BuildOptions, Embeddings, Origin, build};
 use nearkin_net::NetworkConfig;
 use nearkin_net::encoders::EncoderConfig;
 use nearkin_serve::{Limits, Options, Served, Server, Stopper, Store};
@@ -73,8 +73,7 @@ impl Fixture {
                 data: inputs.fingerprint(),
             }),
         };
-        build(&table, &fixture.index(), BuildOptions { metric: None, kind: Kind::Exact }, &mut |_| {})
-            .unwrap();
+        build(&table, &fixture.index(), BuildOptions::default(), &mut |_| {}).unwrap();
         fixture
     }
 

@@ -24,7 +24,7 @@ pub fn run(args: Args, ui: &Ui) -> Result<(), Failure> {
     })?;
     bar.finish_and_clear();
     ui.print_json(&json!({
-        "event": "compacted", "rows": summary.rows, "folded": folded, "bytes": summary.bytes, "index": args.index,
+        "event": "compacted", "rows": summary.rows, "folded": folded, "storage": summary.storage, "bytes": summary.bytes, "index": args.index,
     }));
     ui.print(format!(
         "folded {} added and {} deleted vectors into {}: it holds {}, {}",

@@ -376,3 +376,33 @@ fn what_is_exported_says_what_was_there() {
         .with(1, &["no/where.jsonl"]);
     run(["export", &at("t.parquet"), "--format", "milvus", "--out", &at("x")]).with(2, &["pgvector, qdrant"]);
 }
+
+#[test]
+fn an_index_of_small_numbers_grows_and_says_what_it_is() {
+    let shop = Shop::new();
+    let index = |storage: &str, table: &str| {
+        let (table, out) = (shop.at(table), shop.at("shop.index"));
+        let arguments =
+            ["--json", "index", &table, "--out", &out, "--metric", "euclidean", "--storage", storage];
+        run(arguments)
+    };
+    for storage in ["f32", "f16", "i8"] {
+        let built = index(storage, "six.parquet").well().json();
+        assert_eq!((&built[0]["storage"], &built[0]["rows"]), (&Value::from(storage), &Value::from(6)));
+        shop.run("add", &[&shop.at("three.parquet")]).well();
+        let search = ["--query", "thing 5", "-k", "3"];
+        assert_eq!(shop.nearest(&search), ["thing 4", "thing 6", "thing 3"]);
+        let compacted = shop.run("compact", &[]).well().json();
+        assert_eq!(
+            (&compacted[0]["storage"], &compacted[0]["rows"]),
+            (&Value::from(storage), &Value::from(9))
+        );
+        assert_eq!(shop.nearest(&search), ["thing 4", "thing 6", "thing 3"]);
+    }
+    let far =
+        Embeddings { vectors: vec![1e5, 1.0], dim: 2, ids: vec!["far".into()], ..Embeddings::default() };
+    far.write(&shop.path("far.parquet")).unwrap();
+    index("f16", "far.parquet").with(1, &["row 0, value 0", "65504", "as i8 or f32"]);
+    assert_eq!(shop.nearest(&["--query", "thing 8", "-k", "1"]), ["thing 7"], "the old index is there");
+    index("i4", "six.parquet").with(2, &["i4", "f32, f16, i8"]);
+}
