@@ -53,7 +53,7 @@ fn difference(a: &[f32], b: &[f32]) -> f32 {
 
 fn run<T>(bytes: &[u8], input: &str, shape: &[usize], data: Vec<T>) -> Vec<f32>
 where
-    for<'a> rten::ValueOrView<'a>: From<rten_tensor::Tensor<T>>,
+    rten::ValueOrView<'static>: From<rten_tensor::Tensor<T>>,
 {
     let model = Model::load(bytes.to_vec()).unwrap();
     let [input, output] = [input, "embedding"].map(|name| model.node_id(name).unwrap());
@@ -189,7 +189,7 @@ fn inception_agrees() {
     assert_agrees_on_images(EncoderConfig::Inception(whole));
 }
 
-// This runtime has no local response normalisation; its values are checked by bench/onnx.py.
+// This runtime has no local response normalisation; its values are checked by bench/exporting.py.
 #[test]
 fn inception_as_published_is_well_formed() {
     let config = InceptionConfig { width: 8, batch_norm: false, ..InceptionConfig::default() };
