@@ -1,6 +1,7 @@
 //! The messages of ONNX that a graph needs, by the field numbers of `onnx.proto3`, IR version 8.
 //!
-//! What is not here has its default. A message of one choice alone is written as that choice: the bytes are the same.
+//! What is not here has its default. A message of one choice alone is written as that choice: the bytes are the same. Lists of numbers are
+//! not packed, as ONNX's own library writes them: some readers take nothing else.
 
 use prost::Message;
 
@@ -86,7 +87,7 @@ pub(super) struct AttributeProto {
     pub i: Option<i64>,
     #[prost(message, optional, tag = "5")]
     pub t: Option<TensorProto>,
-    #[prost(int64, repeated, tag = "8")]
+    #[prost(int64, repeated, packed = "false", tag = "8")]
     pub ints: Vec<i64>,
     #[prost(int32, tag = "20")]
     pub r#type: i32,
@@ -94,7 +95,7 @@ pub(super) struct AttributeProto {
 
 #[derive(Clone, PartialEq, Message)]
 pub(super) struct TensorProto {
-    #[prost(int64, repeated, tag = "1")]
+    #[prost(int64, repeated, packed = "false", tag = "1")]
     pub dims: Vec<i64>,
     #[prost(int32, tag = "2")]
     pub data_type: i32,
