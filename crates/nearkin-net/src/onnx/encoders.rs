@@ -189,8 +189,12 @@ impl Graph {
 
     fn root_mean_square(&mut self, x: &Value) -> Value {
         let squares = self.node("Mul", &[x, x], vec![]);
-        let attributes =
-            vec![ints("kernel_shape", &[3, 3]), ints("pads", &[1; 4]), int("count_include_pad", 1)];
+        let attributes = vec![
+            ints("kernel_shape", &[3, 3]),
+            ints("strides", &[1, 1]),
+            ints("pads", &[1; 4]),
+            int("count_include_pad", 1),
+        ];
         let means = self.node("AveragePool", &[&squares], attributes);
         let smallest = self.floats(&[], &[SMALLEST_SQUARE as f32]);
         let means = self.node("Add", &[&means, &smallest], vec![]);

@@ -39,20 +39,25 @@ impl Value {
 impl Graph {
     /// What an operator makes of its inputs.
     pub fn node(&mut self, operator: &str, inputs: &[&Value], attributes: Vec<AttributeProto>) -> Value {
-        let [output] = self.split_node(operator, inputs, attributes);
+        let [output] = self.node_of(operator, inputs, attributes);
         output
     }
 
-    /// The same of an operator with several outputs.
-    pub fn split_node<const N: usize>(
+    /// Three equal parts along an axis, of `each` values.
+    pub fn thirds(&mut self, x: &Value, axis: i64, each: usize) -> [Value; 3] {
+        let sizes = self.ints(&[each as i64; 3]);
+        self.node_of("Split", &[x, &sizes], vec![int("axis", axis)])
+    }
+
+    fn node_of<const N: usize>(
         &mut self,
         operator: &str,
         inputs: &[&Value],
         attribute: Vec<AttributeProto>,
     ) -> [Value; N] {
         let name = format!("{operator}_{}", self.nodes.len());
-        let outputs =
-            std::array::from_fn(|i| Value(if i == 0 { name.clone() } else { format!("{name}.{i}") }));
+        // Some readers keep nodes and values in one list of names.
+        let outputs = std::array::from_fn(|i| Value(format!("{name}.{i}")));
         self.nodes.push(NodeProto {
             input: inputs.iter().map(|value| value.0.clone()).collect(),
             output: outputs.iter().map(|value| value.0.clone()).collect(),
@@ -99,9 +104,9 @@ impl Graph {
         (result, output): (Value, ValueInfoProto),
         mut weights: BTreeMap<String, TensorData>,
     ) -> Result<GraphProto, OnnxError> {
-        self.node("Identity", &[&result], vec![]);
-        if let Some(last) = self.nodes.last_mut() {
-            last.output = vec![output.name.clone()];
+        for name in self.nodes.iter_mut().flat_map(|node| &mut node.output).filter(|name| **name == result.0)
+        {
+            name.clone_from(&output.name);
         }
         let mut initializer = Vec::with_capacity(self.weights.len() + self.constants.len());
         for name in self.weights {

@@ -19,7 +19,9 @@ impl Graph {
         let weight = self.weight(at, "weight");
         let bias = biased.then(|| self.weight(at, "bias"));
         let inputs: Vec<&Value> = [x, &weight].into_iter().chain(&bias).collect();
-        self.node("Conv", &inputs, vec![sizes("strides", strides), sizes("pads", pads)])
+        // Ones are the standard's default, but not every reader's; so with other attributes and inputs below.
+        let dilations = ints("dilations", &vec![1; strides.len()]);
+        self.node("Conv", &inputs, vec![sizes("strides", strides), sizes("pads", pads), dilations])
     }
 
     pub fn batch_norm(&mut self, at: &str, layer: &BatchNorm, x: &Value) -> Value {
@@ -115,7 +117,7 @@ impl Graph {
         let all = self.linear(&child(at, "qkv"), &layer.qkv, tokens);
         let all = self.reshape(&all, &[0, 0, 3 * heads as i64, (width / heads) as i64]);
         let all = self.transpose(&all, &[0, 2, 1, 3]);
-        let [queries, keys, values] = self.split_node("Split", &[&all], vec![int("axis", 1)]);
+        let [queries, keys, values] = self.thirds(&all, 1, heads);
         let keys = self.transpose(&keys, &[0, 1, 3, 2]);
         let scores = self.node("MatMul", &[&queries, &keys], vec![]);
         let scale = self.floats(&[], &[((width / heads) as f32).sqrt().recip()]);
@@ -141,18 +143,18 @@ impl Graph {
 
     /// `[n, steps, inputs]` to the states `[n, steps, hidden]`.
     pub fn gru(&mut self, at: &str, layer: &Gru, x: &Value) -> Value {
+        let width = layer.weight_hh_l0.dims()[1];
         let [input, hidden] = ["weight_ih_l0", "weight_hh_l0"].map(|name| self.weight(at, name));
         let [of_input, of_hidden] = ["bias_ih_l0", "bias_hh_l0"].map(|name| self.weight(at, name));
         let [weight, recurrence] = [input, hidden].map(|weight| {
-            let gates = self.gates(&weight);
+            let gates = self.gates(&weight, width);
             self.in_one_direction(&gates)
         });
-        let [of_input, of_hidden] = [of_input, of_hidden].map(|bias| self.gates(&bias));
+        let [of_input, of_hidden] = [of_input, of_hidden].map(|bias| self.gates(&bias, width));
         let bias = self.node("Concat", &[&of_input, &of_hidden], vec![int("axis", 0)]);
         let bias = self.in_one_direction(&bias);
         let steps_first = self.transpose(x, &[1, 0, 2]);
-        let attributes =
-            vec![int("hidden_size", layer.weight_hh_l0.dims()[1] as i64), int("linear_before_reset", 1)];
+        let attributes = vec![int("hidden_size", width as i64), int("linear_before_reset", 1)];
         let states = self.node("GRU", &[&steps_first, &weight, &recurrence, &bias], attributes);
         // [steps, directions, n, hidden]
         let direction = self.ints(&[1]);
@@ -161,8 +163,8 @@ impl Graph {
     }
 
     /// PyTorch's gates are reset, update, new; ONNX's are update, reset, new.
-    fn gates(&mut self, weight: &Value) -> Value {
-        let [reset, update, new] = self.split_node("Split", &[weight], vec![int("axis", 0)]);
+    fn gates(&mut self, weight: &Value, hidden: usize) -> Value {
+        let [reset, update, new] = self.thirds(weight, 0, hidden);
         self.node("Concat", &[&update, &reset, &new], vec![int("axis", 0)])
     }
 
