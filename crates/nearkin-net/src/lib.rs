@@ -29,6 +29,7 @@ pub mod layers;
 pub mod masked;
 pub mod momentum;
 mod network;
+pub mod onnx;
 pub mod parameters;
 pub mod patches;
 pub mod sequences;

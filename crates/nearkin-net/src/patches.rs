@@ -147,10 +147,14 @@ pub fn unpatchify(patches: Tensor<3>, side: usize, grid: [usize; 2]) -> Tensor<4
 pub(crate) fn line_position(position: usize, width: usize) -> impl Iterator<Item = f32> {
     let half = width / 2;
     (0..width).map(move |i| {
-        let frequency = 10_000f64.powf(-((i % half) as f64) / half as f64);
-        let angle = position as f64 * frequency;
+        let angle = position as f64 * line_frequency(i % half, half);
         (if i < half { angle.sin() } else { angle.cos() }) as f32
     })
+}
+
+/// `ωᵢ` of [`line_position`], for a width of twice `half`.
+pub(crate) fn line_frequency(i: usize, half: usize) -> f64 {
+    10_000f64.powf(-(i as f64) / half as f64)
 }
 
 /// Positions of a grid's patches, row after row: half the width for the column, half for the row.
@@ -161,11 +165,16 @@ pub(crate) fn line_position(position: usize, width: usize) -> impl Iterator<Item
 /// # Shapes
 ///
 /// - output: `[rows · columns, width]`
-pub(crate) fn grid_positions([rows, columns]: [usize; 2], width: usize, kind: (&Device, DType)) -> Tensor<2> {
+pub(crate) fn grid_positions(grid: [usize; 2], width: usize, kind: (&Device, DType)) -> Tensor<2> {
+    let [rows, columns] = grid;
+    Tensor::from_data(TensorData::new(grid_values(grid, width), [rows * columns, width]), kind)
+}
+
+/// The values of [`grid_positions`], row-major.
+pub(crate) fn grid_values([rows, columns]: [usize; 2], width: usize) -> Vec<f32> {
     let place =
         |at: usize| line_position(at % columns, width / 2).chain(line_position(at / columns, width / 2));
-    let values: Vec<f32> = (0..rows * columns).flat_map(place).collect();
-    Tensor::from_data(TensorData::new(values, [rows * columns, width]), kind)
+    (0..rows * columns).flat_map(place).collect()
 }
 
 #[cfg(test)]

@@ -10,7 +10,11 @@ use burn::store::{
     BurnToPyTorchAdapter, ModuleSnapshot, ModuleStore, PyTorchToBurnAdapter, PytorchStore, SafetensorsStore,
     bridge, burn_pack,
 };
-use burn::tensor::DType;
+use burn::tensor::{DType, TensorData};
+
+use crate::encoders::Encoder;
+use crate::network::Network;
+use crate::patches::grid_values;
 
 /// What other programs put before a backbone's names.
 const PREFIXES: [&str; 5] = ["state_dict.", "model.", "module.", "backbone.", "encoder."];
@@ -66,6 +70,14 @@ pub enum WeightsError {
         path: PathBuf,
         /// How it differs.
         mismatch: Mismatch,
+    },
+    /// A weight that cannot be read from the network's device.
+    #[error("cannot read the weight {name}: {reason}")]
+    Read {
+        /// Its name.
+        name: String,
+        /// The device's reason.
+        reason: String,
     },
     /// The file cannot be written.
     #[error("cannot write {}: {reason}", path.display())]
@@ -150,6 +162,54 @@ pub fn save_safetensors<M: Module>(network: &M, path: &Path) -> Result<(), Weigh
     network
         .save_into(&mut store)
         .map_err(|error| WeightsError::Write { path: path.to_owned(), reason: error.to_string() })
+}
+
+/// All parameters and running statistics of a module as f32, by PyTorch's names and in its layouts.
+///
+/// # Errors
+///
+/// If a value cannot be read from the module's device.
+pub fn state_dict<M: Module>(module: &M) -> Result<BTreeMap<String, TensorData>, WeightsError> {
+    let tensors = module.collect(None, Some(Box::new(BurnToPyTorchAdapter)), true).into_iter();
+    let read = |tensor: burn_pack::Tensor| {
+        let name = tensor.name.clone();
+        match bridge::into_data(tensor) {
+            Ok(data) => Ok((name, data.convert_dtype(DType::F32))),
+            Err(error) => Err(WeightsError::Read { name, reason: error.to_string() }),
+        }
+    };
+    tensors.map(read).collect()
+}
+
+/// The weights of a model without its projector, for PyTorch: those of the encoder by the encoder's own names, which are torchvision's
+/// and timm's for a [`ResNet`](crate::encoders::ResNet), and those of the embedding layer under the name that the last layer has there.
+///
+/// So `torchvision.models.resnet18(num_classes=128)` takes a ResNet-18 with an embedding of 128 values. The layer is `fc` of a ResNet,
+/// `head` of a [`Vit`](crate::encoders::Vit), which gets its fixed positions for images of `size` pixels as timm's `pos_embed`, and
+/// `embedding` of all others.
+///
+/// # Errors
+///
+/// As [`state_dict`].
+pub fn for_pytorch(network: &Network, size: usize) -> Result<BTreeMap<String, TensorData>, WeightsError> {
+    let last = match &network.encoder {
+        Encoder::ResNet(_) => "fc",
+        Encoder::Vit(_) => "head",
+        _ => "embedding",
+    };
+    let renamed = |(name, data): (String, TensorData)| match name.split_once('.') {
+        Some(("encoder", rest)) => Some((rest.to_owned(), data)),
+        Some(("embedding", rest)) => Some((format!("{last}.{rest}"), data)),
+        _ => None,
+    };
+    let mut weights: BTreeMap<String, TensorData> =
+        state_dict(network)?.into_iter().filter_map(renamed).collect();
+    if let Encoder::Vit(vit) = &network.encoder {
+        let side = size / vit.patch();
+        let positions = grid_values([side; 2], vit.width());
+        weights.insert("pos_embed".into(), TensorData::new(positions, [1, side * side, vit.width()]));
+    }
+    Ok(weights)
 }
 
 /// Loads what [`save_safetensors`] wrote into a network of the same structure.

@@ -8,6 +8,7 @@ use nearkin_data::DataError;
 use nearkin_eval::EvalError;
 use nearkin_loss::LossError;
 use nearkin_net::ConfigError;
+use nearkin_net::onnx::OnnxError;
 use nearkin_net::weights::WeightsError;
 use nearkin_sweep::SweepError;
 
@@ -157,6 +158,12 @@ pub enum TrainError {
         /// What the model is, and what it takes.
         takes: String,
     },
+    /// A linear map that is to be written for other programs.
+    #[error(
+        "the model is a linear map of a table's columns, and only networks can be exported: embed the table with `nearkin embed`; the map's \
+         matrix and offset are in its model.safetensors"
+    )]
+    LinearExport,
     /// An embedding beyond f32.
     #[error("{}: the embedding of row '{id}' leaves the range of f32: its values are far from those of the training rows", path.display())]
     Overflow {
@@ -180,6 +187,9 @@ pub enum TrainError {
     /// Weights that cannot be loaded or saved.
     #[error(transparent)]
     Weights(#[from] WeightsError),
+    /// A network that cannot be written as ONNX.
+    #[error(transparent)]
+    Onnx(#[from] OnnxError),
     /// A loss that cannot be evaluated.
     #[error(transparent)]
     Loss(#[from] LossError),
@@ -214,6 +224,7 @@ impl TrainError {
                 | Self::RunExists(_)
                 | Self::NotARun { .. }
                 | Self::OtherKind { .. }
+                | Self::LinearExport
                 | Self::Loss(LossError::OutOfRange { .. })
         )
     }

@@ -311,7 +311,7 @@ impl Model {
 }
 
 /// A part of a card, which is JSON as it is TOML.
-fn to_json(part: &impl Serialize) -> String {
+pub(crate) fn to_json(part: &impl Serialize) -> String {
     serde_json::to_string(part).expect("cards have text for keys")
 }
 

@@ -98,7 +98,7 @@ pub enum Command {
     Compact(compact::Args),
     /// Choose from when on a neighbour counts, so that a search may answer "unknown"
     Calibrate(calibrate::Args),
-    /// Write vectors for a database: PostgreSQL with pgvector, or Qdrant
+    /// Write a network for other programs, as ONNX or as PyTorch's weights, or vectors for a database
     Export(export::Args),
     /// Find the nearest neighbours of a picture, of a row, or of an indexed item
     Search(search::Args),

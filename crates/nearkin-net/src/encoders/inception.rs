@@ -17,9 +17,11 @@ const MAX_WIDTH: usize = 1 << 11;
 /// Channels of the second convolutions.
 const SECOND: [usize; 2] = [64, 192];
 /// Channels that a local response normalisation looks at, its weight and its power (Krizhevsky et al. 2012).
-const NEIGHBOURS: usize = 5;
-const NEIGHBOUR_WEIGHT: f64 = 1e-4;
-const NEIGHBOUR_POWER: f32 = 0.75;
+pub(crate) const NEIGHBOURS: usize = 5;
+pub(crate) const NEIGHBOUR_WEIGHT: f64 = 1e-4;
+pub(crate) const NEIGHBOUR_POWER: f32 = 0.75;
+/// Added to a mean square: its root has no slope at zero, where all nine values are zero.
+pub(crate) const SMALLEST_SQUARE: f64 = 1e-12;
 
 /// Which of FaceNet's nets.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -323,8 +325,7 @@ fn root_mean_square(x: Tensor<4>) -> Tensor<4> {
         .with_strides([1, 1])
         .with_padding(PaddingConfig2d::Explicit(1, 1, 1, 1))
         .init();
-    // The root has no slope at zero, where all nine values are zero.
-    (pool.forward(x.square()) + 1e-12).sqrt()
+    (pool.forward(x.square()) + SMALLEST_SQUARE).sqrt()
 }
 
 /// `x / (1 + α · mean of x² over five channels)^β`: Krizhevsky et al., "ImageNet classification with deep convolutional neural

@@ -11,7 +11,7 @@ use crate::layers::Conv2d;
 /// Maps and kernel of the first convolution.
 const FIRST: (usize, usize) = (15, 6);
 /// Side of the squares that are averaged.
-const SUBSAMPLING: usize = 3;
+pub(crate) const SUBSAMPLING: usize = 3;
 /// Maps and kernel of the second convolution.
 const SECOND: (usize, usize) = (30, 9);
 /// Smaller images are framed with zeros to this side, at which the last maps are single values.

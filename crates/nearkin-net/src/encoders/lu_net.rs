@@ -10,7 +10,7 @@ use crate::kernels::activation::Activation;
 use crate::layers::{BatchNorm, Conv2d};
 
 /// Slope of the leaky ReLU below zero.
-const SLOPE: f32 = 0.3;
+pub(crate) const SLOPE: f32 = 0.3;
 /// Widest net: its weights alone are gigabytes.
 const MAX_WIDTH: usize = 1 << 11;
 /// Most weights of the linear layer at its end: 8 GiB.

@@ -3,9 +3,9 @@
 //! What encodes sounds and series, frame by frame, is in [`sequences`](crate::sequences).
 
 mod fully_connected;
-mod inception;
-mod le_net;
-mod lu_net;
+pub(crate) mod inception;
+pub(crate) mod le_net;
+pub(crate) mod lu_net;
 mod resnet;
 mod small_conv;
 mod vit;

@@ -88,6 +88,11 @@ impl NetworkModel {
         Ok(Self { card, network, device: device.clone() })
     }
 
+    /// Its encoder and embedding layer, and the projector of its training.
+    pub(crate) fn network(&self) -> &Network {
+        &self.network
+    }
+
     /// What it embeds.
     pub fn media(&self) -> Media {
         self.card.signal.as_ref().map_or(Media::Images, |input| input.media)

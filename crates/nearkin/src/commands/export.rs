@@ -7,14 +7,18 @@ use std::path::{Path, PathBuf};
 use clap::ValueEnum;
 use nearkin_index::{Embeddings, Snapshot};
 use nearkin_sweep::Metric;
+use nearkin_train::{ExportFormat, Model};
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 
+use crate::cli::OnDevice;
 use crate::failure::Failure;
 use crate::ui::{Ui, count};
 
 const HELP: &str = "\
 Examples:
+  nearkin export runs/a --out encoder.onnx
+  nearkin export runs/a --out encoder.safetensors
   nearkin export photos.index --format pgvector --out photos.sql
   psql --single-transaction --set ON_ERROR_STOP=1 --file photos.sql
   nearkin export photos.parquet --format qdrant --name photos --out photos.jsonl";
@@ -22,15 +26,15 @@ Examples:
 #[derive(Debug, clap::Args)]
 #[command(after_help = HELP)]
 pub struct Args {
-    /// Vectors: .parquet, .npy or .safetensors, or an index
-    vectors: PathBuf,
-    /// The database
+    /// A run or a model folder, to write its network; or vectors: .parquet, .npy or .safetensors, or an index
+    what: PathBuf,
+    /// Of vectors, the database
     #[arg(long, value_name = "NAME")]
-    format: Format,
-    /// The file to write
+    format: Option<Format>,
+    /// The file to write; of a model, .onnx for the network with its preprocessing, or .safetensors for its weights under PyTorch's names
     #[arg(long, value_name = "FILE")]
     out: PathBuf,
-    /// What the table or collection is called
+    /// Of vectors, what the table or collection is called
     #[arg(long, value_name = "NAME", default_value = "embeddings")]
     name: String,
 }
@@ -50,25 +54,54 @@ const PGVECTOR_MOST: usize = 16_000;
 const PGVECTOR_INDEXED: usize = 2_000;
 
 pub fn run(args: Args, ui: &Ui) -> Result<(), Failure> {
-    let is_index = args.vectors.extension().is_some_and(|extension| extension == "index");
+    match args.format {
+        Some(format) => vectors(&args, format, ui),
+        None => model(&args, ui),
+    }
+}
+
+fn model(args: &Args, ui: &Ui) -> Result<(), Failure> {
+    if args.what.is_file() {
+        let name = args.what.display();
+        return Err(Failure::misuse(format!(
+            "{name} is a file: give --format pgvector or qdrant to export vectors, or a run or a model folder to export its network"
+        )));
+    }
+    ExportFormat::of(&args.out)?;
+    let model = Model::open(&args.what, &OnDevice::cpu().open()?)?;
+    let format = model.export(&args.out)?.name();
+    let (dimension, out) = (model.dimension(), &args.out);
+    ui.print_json(&json!({ "event": "exported", "format": format, "dimension": dimension, "out": out }));
+    ui.print(format!("wrote a network of {dimension} values an embedding to {}", out.display()));
+    Ok(())
+}
+
+fn vectors(args: &Args, format: Format, ui: &Ui) -> Result<(), Failure> {
+    if args.what.is_dir() {
+        return Err(Failure::misuse(format!(
+            "{} is a folder, and --format is for vectors: leave it out to export a model, or embed with it first",
+            args.what.display()
+        )));
+    }
+    let is_index = args.what.extension().is_some_and(|extension| extension == "index");
     let (table, metric) = if is_index {
-        let snapshot = Snapshot::open(&args.vectors)?;
+        let snapshot = Snapshot::open(&args.what)?;
         if snapshot.is_empty() {
-            return Err(Failure::misuse(format!("every row of {} is deleted", args.vectors.display())));
+            return Err(Failure::misuse(format!("every row of {} is deleted", args.what.display())));
         }
         (snapshot.to_embeddings(), snapshot.metric())
     } else {
-        let table = Embeddings::read(&args.vectors)?;
+        let table = Embeddings::read(&args.what)?;
         let metric = table.origin.as_ref().map(|origin| origin.metric).unwrap_or_default();
         (table, metric)
     };
-    if table.dim > PGVECTOR_MOST && args.format == Format::Pgvector {
+    if table.dim > PGVECTOR_MOST && format == Format::Pgvector {
         return Err(Failure::misuse(format!(
             "pgvector stores up to {PGVECTOR_MOST} values a vector, and these have {}",
             table.dim
         )));
     }
-    let write = |out: &mut dyn Write| match args.format {
+    let write = |out: &mut dyn Write| match format {
         Format::Pgvector => pgvector(&table, metric, &args.name, out),
         Format::Qdrant => qdrant(&table, metric, out),
     };

@@ -2,6 +2,7 @@
 
 mod bad_input;
 mod common;
+mod exporting;
 mod growing;
 mod protocols;
 mod reproduce;
