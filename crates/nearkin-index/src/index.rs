@@ -173,7 +173,7 @@ impl Index {
         self.header.storage
     }
 
-    /// The beam of a search through the graph where none is given: that with which 99% of the ten nearest were found when the graph was
+    /// The beam of a search through the graph where none is given: that with which 99.5% of the ten nearest were found when the graph was
     /// built, for rows that it had not seen, and [`DEFAULT_EF`] at least. It is all rows where comparing with them is faster than such a walk,
     /// as it is for vectors without structure; searches are exact then. An index without a graph has no use for it.
     pub fn ef(&self) -> usize {
