@@ -44,11 +44,13 @@ fn network(encoder: EncoderConfig, embedding: Option<usize>, signal: bool) -> Ne
     network.valid()
 }
 
-/// The largest difference between two sets of vectors, whose values are of the size of one.
+/// The largest difference between two sets of vectors; where values are beyond one, in parts of the largest: weights at random make them
+/// grow from layer to layer, and a value near zero is then what is left of large ones.
 fn difference(a: &[f32], b: &[f32]) -> f32 {
     assert_eq!(a.len(), b.len());
     assert!(a.iter().all(|value| value.is_finite()), "{a:?}");
-    a.iter().zip(b).map(|(a, b)| (a - b).abs() / b.abs().max(1.0)).fold(0.0, f32::max)
+    let largest = b.iter().fold(1.0, |largest: f32, b| largest.max(b.abs()));
+    a.iter().zip(b).map(|(a, b)| (a - b).abs() / largest).fold(0.0, f32::max)
 }
 
 fn run<T>(bytes: &[u8], input: &str, shape: &[usize], data: Vec<T>) -> Vec<f32>
