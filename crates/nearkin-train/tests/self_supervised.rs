@@ -15,17 +15,23 @@ fn garments() -> Dataset {
     Dataset::open(Path::new(path)).unwrap()
 }
 
-fn begin(method: &str, encoder: &str, more: &str, out: &Path) -> Result<Training, TrainError> {
+fn begin(method: &str, encoder: &str, more: &str, out: &Path) -> Result<Training, Box<TrainError>> {
     begin_at(2e-3, method, encoder, more, out)
 }
 
-fn begin_at(rate: f64, method: &str, encoder: &str, more: &str, out: &Path) -> Result<Training, TrainError> {
+fn begin_at(
+    rate: f64,
+    method: &str,
+    encoder: &str,
+    more: &str,
+    out: &Path,
+) -> Result<Training, Box<TrainError>> {
     let text = format!(
         "seed = 3\nepochs = 8\nsize = 16\n{more}\n[method]\n{method}\n[encoder]\n{encoder}\n\
          [optimizer]\nkind = \"adam-w\"\nlr = {rate:e}\n"
     );
     let recipe = Recipe::parse(&text, Path::new("test.toml"))?;
-    Training::begin_on(recipe, &garments(), out, &Device::flex(), &mut |_| {})
+    Ok(Training::begin_on(recipe, &garments(), out, &Device::flex(), &mut |_| {})?)
 }
 
 /// What a training came to.
