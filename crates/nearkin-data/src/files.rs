@@ -1,20 +1,32 @@
 //! Files that are there whole or not at all.
 
 use std::fs::{self, File};
-use std::io::{self, Write};
+use std::io::{self, BufWriter, Write};
 use std::path::Path;
+
+/// Bytes that are gathered before they go to the disk.
+const BUFFER: usize = 1 << 20;
 
 /// Writes `bytes` beside `path`, flushes them to the disk and renames: a reader sees the old file or the new one.
 ///
 /// # Errors
 /// Those of the file system; nothing is left behind then.
 pub fn write_whole(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    write_whole_by(path, |out| out.write_all(bytes))
+}
+
+/// The same of what comes piece by piece.
+///
+/// # Errors
+/// Those of the file system and of `write`; nothing is left behind then.
+pub fn write_whole_by(path: &Path, write: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> io::Result<()> {
     let mut name = path.file_name().unwrap_or_default().to_owned();
     name.push(".partial");
     let beside = path.with_file_name(name);
-    let written = File::create(&beside).and_then(|mut file| {
-        file.write_all(bytes)?;
-        file.sync_all()
+    let written = File::create(&beside).and_then(|file| {
+        let mut out = BufWriter::with_capacity(BUFFER, file);
+        write(&mut out)?;
+        out.into_inner().map_err(io::IntoInnerError::into_error)?.sync_all()
     });
     written.and_then(|()| fs::rename(&beside, path)).inspect_err(|_| {
         // That it may fail too changes nothing for the user.

@@ -62,7 +62,7 @@ pub use attributes::Attributes;
 pub use dataset::{Dataset, Kind, Media, Sample};
 pub use decode::{DecodeError, Limits, decode, read_image};
 pub use error::DataError;
-pub use files::write_whole;
+pub use files::{write_whole, write_whole_by};
 pub use image::Image;
 pub use kin::KinGraph;
 pub use loader::{Batch, Crops, Loader, draw_batch, labels};

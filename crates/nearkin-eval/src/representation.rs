@@ -25,10 +25,11 @@ const WITHIN: f64 = 1e-4;
 /// Fewer than two views, a count that is no multiple of them, no vectors, and a value that is not finite.
 pub fn alignment(vectors: Vectors<'_>, views: usize) -> Result<f64, EvalError> {
     let samples = samples(vectors, views)?;
-    let unit = Unit::of(vectors);
+    let unit = vectors.to_unit_length();
+    let unit = Vectors::new(&unit, vectors.dim())?;
     let of_sample = |i: usize| -> f64 {
         let pairs = (0..views).flat_map(|a| (a + 1..views).map(move |b| (a, b)));
-        pairs.map(|(a, b)| unit.squared_distance(a * samples + i, b * samples + i)).sum()
+        pairs.map(|(a, b)| squared_distance(&unit, a * samples + i, b * samples + i)).sum()
     };
     let all: Vec<f64> = (0..samples).into_par_iter().map(of_sample).collect();
     Ok(all.iter().sum::<f64>() / (samples * views * (views - 1) / 2) as f64)
@@ -50,8 +51,9 @@ pub fn uniformity(vectors: Vectors<'_>) -> Result<f64, EvalError> {
             reason: "it is of pairs: give two vectors".into(),
         });
     }
-    let unit = Unit::of(vectors);
-    let of_row = |i: usize| (0..i).map(|j| (-2.0 * unit.squared_distance(i, j)).exp()).sum::<f64>();
+    let unit = vectors.to_unit_length();
+    let unit = Vectors::new(&unit, vectors.dim())?;
+    let of_row = |i: usize| (0..i).map(|j| (-2.0 * squared_distance(&unit, i, j)).exp()).sum::<f64>();
     let rows: Vec<f64> = (1..n).into_par_iter().map(of_row).collect();
     Ok((rows.iter().sum::<f64>() / (n * (n - 1) / 2) as f64).ln())
 }
@@ -144,28 +146,8 @@ fn samples(vectors: Vectors<'_>, views: usize) -> Result<usize, EvalError> {
     Ok(vectors.len() / views)
 }
 
-/// Vectors of unit length; zeros stay.
-struct Unit {
-    dim: usize,
-    values: Vec<f32>,
-}
-
-impl Unit {
-    fn of(vectors: Vectors<'_>) -> Self {
-        let mut values = vectors.data().to_vec();
-        for row in values.chunks_exact_mut(vectors.dim()) {
-            let length = row.iter().map(|x| f64::from(*x) * f64::from(*x)).sum::<f64>().sqrt();
-            if length > 0.0 {
-                row.iter_mut().for_each(|x| *x = (f64::from(*x) / length) as f32);
-            }
-        }
-        Self { dim: vectors.dim(), values }
-    }
-
-    fn squared_distance(&self, i: usize, j: usize) -> f64 {
-        let row = |i: usize| &self.values[i * self.dim..(i + 1) * self.dim];
-        row(i).iter().zip(row(j)).map(|(a, b)| f64::from((a - b) * (a - b))).sum()
-    }
+fn squared_distance(unit: &Vectors<'_>, i: usize, j: usize) -> f64 {
+    unit.row(i).iter().zip(unit.row(j)).map(|(a, b)| f64::from((a - b) * (a - b))).sum()
 }
 
 /// How an embedding has collapsed (L. Jing, P. Vincent, Y. LeCun, Y. Tian, *Understanding Dimensional Collapse in Contrastive

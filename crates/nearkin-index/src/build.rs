@@ -6,7 +6,6 @@ use std::io::{self, BufWriter, Seek, SeekFrom, Write};
 use std::path::Path;
 
 use nearkin_sweep::{Metric, Vectors};
-use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
 use crate::atomic::{Staged, folder, prefix};
@@ -147,7 +146,7 @@ pub(crate) fn stored(vectors: Vectors<'_>, metric: Metric) -> Result<Cow<'_, [f3
         return Err(IndexError::TooLong { what: "row", which: row, metric });
     }
     Ok(if metric == Metric::Cosine {
-        Cow::Owned(unit_length(vectors))
+        Cow::Owned(vectors.to_unit_length())
     } else {
         Cow::Borrowed(vectors.data())
     })
@@ -195,18 +194,6 @@ pub(crate) fn find_too_long(vectors: Vectors<'_>, metric: Metric) -> Option<usiz
     } else {
         vectors.data().chunks_exact(vectors.dim()).position(too_long)
     }
-}
-
-/// The vectors scaled to unit length; zero vectors stay zero.
-pub(crate) fn unit_length(vectors: Vectors<'_>) -> Vec<f32> {
-    let mut unit = vectors.data().to_vec();
-    unit.par_chunks_exact_mut(vectors.dim()).for_each(|row| {
-        let length = row.iter().map(|&x| f64::from(x) * f64::from(x)).sum::<f64>().sqrt();
-        if length > 0.0 {
-            row.iter_mut().for_each(|x| *x = (f64::from(*x) / length) as f32);
-        }
-    });
-    unit
 }
 
 fn write(
@@ -291,16 +278,6 @@ impl Body<'_, '_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn unit_lengths_survive_values_whose_squares_overflow_or_vanish() {
-        let data = [3e38, 1e38, 3e-42, 4e-42, 0.0, 0.0];
-        let unit = unit_length(Vectors::new(&data, 2).unwrap());
-        for row in unit.chunks(2).take(2) {
-            assert!(((row[0] * row[0] + row[1] * row[1]) - 1.0).abs() < 1e-6, "{row:?}");
-        }
-        assert_eq!(unit[4..], [0.0, 0.0]);
-    }
 
     #[test]
     fn the_kind_follows_the_number_of_rows() {

@@ -365,7 +365,6 @@ impl Graph {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::build::unit_length;
 
     /// `rows` points around `centres` centres, from a fixed generator.
     fn clusters(rows: usize, dim: usize, centres: usize) -> Vec<f32> {
@@ -398,7 +397,7 @@ mod tests {
             let copy = data[..dim].to_vec();
             data[row * dim..(row + 1) * dim].copy_from_slice(&copy);
         }
-        let unit = unit_length(Vectors::new(&data, dim).unwrap());
+        let unit = Vectors::new(&data, dim).unwrap().to_unit_length();
         for (metric, data) in [(Metric::Euclidean, &data), (Metric::Cosine, &unit)] {
             let graph = load(&part(data, dim, metric, 8, 60), data, dim, metric).unwrap();
             let missed = (0..rows).filter(|&row| {

@@ -1,5 +1,7 @@
 //! Borrowed row-major vectors, checked once at the door.
 
+use rayon::prelude::*;
+
 use crate::accelerator::Accelerator;
 
 /// What can be wrong with the input of a sweep.
@@ -139,6 +141,20 @@ impl<'a> Vectors<'a> {
         self.data
     }
 
+    /// All values, each vector scaled to length 1; vectors of zeros stay. Lengths are taken in f64, where no square of an f32 overflows
+    /// or vanishes.
+    #[must_use]
+    pub fn to_unit_length(&self) -> Vec<f32> {
+        let mut unit = self.data.to_vec();
+        unit.par_chunks_exact_mut(self.dim).for_each(|row| {
+            let length = row.iter().map(|&x| f64::from(x) * f64::from(x)).sum::<f64>().sqrt();
+            if length > 0.0 {
+                row.iter_mut().for_each(|x| *x = (f64::from(*x) / length) as f32);
+            }
+        });
+        unit
+    }
+
     /// Vectors `first..first + count`, fewer at the end.
     pub(crate) fn block(&self, first: usize, count: usize) -> Vectors<'a> {
         let end = (first + count).min(self.len());
@@ -151,5 +167,20 @@ impl<'a> Vectors<'a> {
         } else {
             Err(SweepError::DimensionMismatch { queries: self.dim, references: references.dim })
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn unit_lengths_survive_values_whose_squares_overflow_or_vanish() {
+        let data = [3e38, 1e38, 3e-42, 4e-42, 0.0, 0.0];
+        let unit = Vectors::new(&data, 2).unwrap().to_unit_length();
+        for row in unit.chunks(2).take(2) {
+            assert!(((row[0] * row[0] + row[1] * row[1]) - 1.0).abs() < 1e-6, "{row:?}");
+        }
+        assert_eq!(unit[4..], [0.0, 0.0]);
     }
 }

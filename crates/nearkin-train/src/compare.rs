@@ -113,7 +113,9 @@ pub fn compare(
             Some(test) => test.clone(),
             None => of_seed.test_part(&whole)?,
         };
-        let data_of = [of_seed.training_part(&whole)?.fingerprint(), test.fingerprint()];
+        let train = of_seed.training_part(&whole)?;
+        let data_of = [train.fingerprint(), test.fingerprint()];
+        let classes = shared_classes(&train, &test);
         for Contender { name, recipe } in contenders {
             let recipe = resolve(Recipe { seed, ..recipe.clone() }, &summary)?;
             let folder = out.join(name).join(format!("seed-{seed}"));
@@ -135,11 +137,11 @@ pub fn compare(
             let vectors = model.embed(&asked, &mut |_, _| {})?;
             let [precision_at_1, r_precision, mean_average_precision_at_r] =
                 measure(&model, &asked, &vectors)?;
-            let known_classes = match shared_classes(&of_seed.training_part(&whole)?, &test) {
+            let known_classes = match &classes {
                 None => None,
                 Some([fit, labels]) => {
-                    let searched = model.read_samples(&of_seed.training_part(&whole)?, &mut |_, _| {})?;
-                    Some(known_classes(&model, (&searched, &fit), (&asked, &vectors, &labels))?)
+                    let searched = model.read_samples(&train, &mut |_, _| {})?;
+                    Some(known_classes(&model, (&searched, fit), (&asked, &vectors, labels))?)
                 }
             };
             let score = Score {

@@ -8,7 +8,7 @@ use nearkin_net::masked::{MaskedDecoder, PatchPredictor};
 use nearkin_net::momentum::{Statistics, follow_with, twin};
 use nearkin_net::{ConfigError, Mlp, Network, NetworkConfig};
 
-use crate::methods::{Method, Objective};
+use crate::methods::{HeadSite, Method, Objective};
 use crate::step::Pulls;
 
 /// The network, and what a method has beside it. Only a network goes into the model.
@@ -97,7 +97,7 @@ impl Learner {
             return Ok(Self { network, proxies, head: None, twin: None });
         };
         let network = config.init_split(device, seed, method.batch_norm_groups())?;
-        let head = method.head(config, samples, device, seed)?;
+        let head = method.head(HeadSite { network: config, samples, device, seed })?;
         let twin = method.follows_head().map(|with_head| Twin {
             network: twin(&network),
             head: head.as_ref().filter(|_| with_head).map(twin),

@@ -33,7 +33,6 @@ pub(super) fn draw(affine: &Affine, size: usize, rng: &mut impl Rng) -> Option<W
 
 /// Writes the planes, warped, to `out`: bilinear, with edges reflected.
 pub(super) fn apply(planes: &[u8], size: usize, warp: &Warp, out: &mut Vec<u8>) {
-    out.clear();
     out.resize(planes.len(), 0);
     let middle = (size as f32 - 1.0) / 2.0;
     let Warp { matrix: [[xx, xy], [yx, yy]], shift } = warp;

@@ -21,7 +21,6 @@ pub(super) fn apply(planes: &mut [f32], size: usize, sigma: f32, scratch: &mut V
     if weights.len() < 2 {
         return;
     }
-    scratch.clear();
     scratch.resize(size * size + size + 2 * (weights.len() - 1), 0.0);
     let (blurred, extended) = scratch.split_at_mut(size * size);
     for plane in planes.chunks_exact_mut(size * size) {

@@ -224,7 +224,6 @@ impl Views {
 
 /// Pixels, their channels side by side, as one plane for each channel.
 fn into_planes(pixels: &[u8], channels: usize, planes: &mut Vec<u8>) {
-    planes.clear();
     planes.resize(pixels.len(), 0);
     match channels {
         3 => {

@@ -7,7 +7,7 @@ use fixedbitset::FixedBitSet;
 use nearkin_sweep::{Metric, Vectors};
 
 use super::{Hit, exact};
-use crate::build::{find_too_long, unit_length};
+use crate::build::find_too_long;
 use crate::error::IndexError;
 use crate::storage::Stored;
 
@@ -53,7 +53,7 @@ impl<'a> Asked<'a> {
         }
         // Squares of a long query would overflow, and for cosine its length does not matter.
         let prepared = match metric {
-            Metric::Cosine => Cow::Owned(unit_length(queries)),
+            Metric::Cosine => Cow::Owned(queries.to_unit_length()),
             _ => Cow::Borrowed(queries.data()),
         };
         Ok(Self { queries, prepared, metric, k })

@@ -2,17 +2,17 @@
 //!
 //! J.-B. Grill et al., "Bootstrap Your Own Latent: A New Approach to Self-Supervised Learning", 2020.
 
-use burn::tensor::{Device, Tensor};
+use burn::tensor::Tensor;
 use nearkin_data::ViewConfig;
 use nearkin_loss::joint::Regression;
 use nearkin_loss::{Evaluated, LossError};
 use nearkin_net::momentum::{Statistics, cosine_momentum};
-use nearkin_net::{ConfigError, MlpConfig, NetworkConfig};
+use nearkin_net::{ConfigError, MlpConfig};
 use serde::{Deserialize, Serialize};
 
 use super::parts::predictor;
 use super::unlabelled::{Unlabelled, share};
-use super::{Batch, Clock, Configured, Method, MethodCard, Stateful, Stepped};
+use super::{Batch, Clock, Configured, HeadSite, Method, MethodCard, Stateful, Stepped};
 use crate::error::TrainError;
 use crate::kept::Kept;
 use crate::learner::{Following, Head, Learner};
@@ -62,14 +62,8 @@ impl Configured for Byol {
 struct Ready(Byol);
 
 impl Stateful for Ready {
-    fn head(
-        &self,
-        network: &NetworkConfig,
-        _samples: usize,
-        device: &Device,
-        seed: u64,
-    ) -> Result<Option<Head>, ConfigError> {
-        predictor(&MlpConfig::byol(self.0.hidden, self.0.projection), network, device, seed)
+    fn head(&self, site: HeadSite<'_>) -> Result<Option<Head>, ConfigError> {
+        predictor(&MlpConfig::byol(self.0.hidden, self.0.projection), site)
     }
 
     fn follows_head(&self) -> Option<bool> {

@@ -4,18 +4,18 @@
 //! Transformers", 2021.
 
 use burn::module::Module;
-use burn::tensor::{Device, Tensor};
+use burn::tensor::Tensor;
 use nearkin_data::{Crop, ViewConfig};
 use nearkin_loss::joint::Distillation;
 use nearkin_loss::{Evaluated, LossError};
 use nearkin_net::heads::DinoHead;
 use nearkin_net::momentum::{Statistics, cosine_momentum};
-use nearkin_net::{ConfigError, DinoHeadConfig, Network, NetworkConfig};
+use nearkin_net::{ConfigError, DinoHeadConfig, Network};
 use serde::{Deserialize, Serialize};
 
 use super::parts::{held, values};
 use super::unlabelled::{SmallCrops, Unlabelled, share};
-use super::{Batch, Clock, Configured, Method, MethodCard, Stateful, Stepped, TrainSet};
+use super::{Batch, Clock, Configured, HeadSite, Method, MethodCard, Stateful, Stepped, TrainSet};
 use crate::error::TrainError;
 use crate::kept::Kept;
 use crate::learner::{Following, Head, Learner};
@@ -122,14 +122,8 @@ impl Ready {
 }
 
 impl Stateful for Ready {
-    fn head(
-        &self,
-        network: &NetworkConfig,
-        _samples: usize,
-        device: &Device,
-        seed: u64,
-    ) -> Result<Option<Head>, ConfigError> {
-        Ok(Some(Head::Dino(self.config.head.init(network.embedding_dim(), device, seed)?)))
+    fn head(&self, site: HeadSite<'_>) -> Result<Option<Head>, ConfigError> {
+        Ok(Some(Head::Dino(self.config.head.init(site.network.embedding_dim(), site.device, site.seed)?)))
     }
 
     fn follows_head(&self) -> Option<bool> {

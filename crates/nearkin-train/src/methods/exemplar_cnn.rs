@@ -4,15 +4,16 @@
 //! Neural Networks", 2014. The paper's classifier is a softmax with a weight vector a class; with many classes, class vectors of unit
 //! length, which are compared by cosine, learn faster (A. Dosovitskiy et al. 2016 name the number of classes as the limit).
 
-use burn::tensor::Device;
 use nearkin_data::{Crop, Jitter, Sampler, Shuffled, ViewConfig};
 use nearkin_loss::losses::NormalizedSoftmax;
 use nearkin_loss::{Evaluated, LossError, evaluate};
-use nearkin_net::{ConfigError, MlpConfig, NetworkConfig, PrototypesConfig};
+use nearkin_net::{ConfigError, MlpConfig, PrototypesConfig};
 use nearkin_sweep::{Metric, SameLabel};
 use serde::{Deserialize, Serialize};
 
-use super::{Batch, Configured, Method, MethodCard, Objective, Selection, Stateful, Stepped, TrainSet};
+use super::{
+    Batch, Configured, HeadSite, Method, MethodCard, Objective, Selection, Stateful, Stepped, TrainSet,
+};
 use crate::error::TrainError;
 use crate::kept::Kept;
 use crate::learner::{Head, Learner};
@@ -171,21 +172,15 @@ impl Method for Ready {
 }
 
 impl Stateful for Ready {
-    fn head(
-        &self,
-        network: &NetworkConfig,
-        samples: usize,
-        device: &Device,
-        seed: u64,
-    ) -> Result<Option<Head>, ConfigError> {
-        let (classes, inputs) = (self.config.surrogates.min(samples), network.embedding_dim());
+    fn head(&self, site: HeadSite<'_>) -> Result<Option<Head>, ConfigError> {
+        let (classes, inputs) = (self.config.surrogates.min(site.samples), site.network.embedding_dim());
         Ok(Some(match self.config.classifier {
             Classifier::Linear => {
                 let one = MlpConfig { layers: 1, ..MlpConfig::new(1, classes) };
-                Head::Mlp(one.predictor(inputs, device, seed)?)
+                Head::Mlp(one.predictor(inputs, site.device, site.seed)?)
             }
             Classifier::Cosine => {
-                Head::Directions(PrototypesConfig { count: classes }.init(inputs, device, seed)?)
+                Head::Directions(PrototypesConfig { count: classes }.init(inputs, site.device, site.seed)?)
             }
         }))
     }

@@ -3,19 +3,19 @@
 //! M. Assran, Q. Duval, I. Misra, P. Bojanowski, P. Vincent, M. Rabbat, Y. LeCun, N. Ballas, "Self-Supervised Learning from Images
 //! with a Joint-Embedding Predictive Architecture", 2023.
 
-use burn::tensor::{Device, Tensor};
+use burn::tensor::Tensor;
 use nearkin_data::ViewConfig;
 use nearkin_data::random::{below, uniform_between};
 use nearkin_loss::joint::smooth_l1;
 use nearkin_loss::{Evaluated, LossError};
 use nearkin_net::momentum::Statistics;
-use nearkin_net::{ConfigError, DecoderConfig, EncoderConfig, Network, NetworkConfig, Patches, VitConfig};
+use nearkin_net::{ConfigError, DecoderConfig, EncoderConfig, Network, Patches, VitConfig};
 use rand::Rng;
 use serde::{Deserialize, Serialize};
 
 use super::parts::{standardised, vit, vit_config};
 use super::unlabelled::{Unlabelled, share};
-use super::{Batch, Clock, Configured, Method, MethodCard, Stateful, Stepped};
+use super::{Batch, Clock, Configured, HeadSite, Method, MethodCard, Stateful, Stepped};
 use crate::error::TrainError;
 use crate::kept::Kept;
 use crate::learner::{Following, Head, Learner};
@@ -149,15 +149,9 @@ impl Ready {
 }
 
 impl Stateful for Ready {
-    fn head(
-        &self,
-        network: &NetworkConfig,
-        _samples: usize,
-        device: &Device,
-        seed: u64,
-    ) -> Result<Option<Head>, ConfigError> {
-        let encoder = vit_config("i-jepa", network)?;
-        Ok(Some(Head::Patches(self.0.predictor.patch_predictor(&encoder, device, seed)?)))
+    fn head(&self, site: HeadSite<'_>) -> Result<Option<Head>, ConfigError> {
+        let encoder = vit_config("i-jepa", site.network)?;
+        Ok(Some(Head::Patches(self.0.predictor.patch_predictor(&encoder, site.device, site.seed)?)))
     }
 
     fn follows_head(&self) -> Option<bool> {

@@ -2,17 +2,17 @@
 //!
 //! K. He, X. Chen, S. Xie, Y. Li, P. Dollár, R. Girshick, "Masked Autoencoders Are Scalable Vision Learners", 2022.
 
-use burn::tensor::{Device, Tensor};
+use burn::tensor::Tensor;
 use nearkin_data::random::shuffle;
 use nearkin_data::{Crop, ViewConfig};
 use nearkin_loss::{Evaluated, LossError};
 use nearkin_net::patches::patchify;
-use nearkin_net::{ConfigError, DecoderConfig, EncoderConfig, NetworkConfig, Patches, VitConfig};
+use nearkin_net::{ConfigError, DecoderConfig, EncoderConfig, Patches, VitConfig};
 use serde::{Deserialize, Serialize};
 
 use super::parts::{standardised, vit, vit_config};
 use super::unlabelled::Unlabelled;
-use super::{Batch, Configured, Method, MethodCard, Stateful, Stepped};
+use super::{Batch, Configured, HeadSite, Method, MethodCard, Stateful, Stepped};
 use crate::error::TrainError;
 use crate::kept::Kept;
 use crate::learner::{Head, Learner};
@@ -71,15 +71,10 @@ impl Configured for Mae {
 struct Ready(Mae);
 
 impl Stateful for Ready {
-    fn head(
-        &self,
-        network: &NetworkConfig,
-        _samples: usize,
-        device: &Device,
-        seed: u64,
-    ) -> Result<Option<Head>, ConfigError> {
-        let encoder = vit_config("mae", network)?;
-        let decoder = self.0.decoder.masked_decoder(&encoder, network.channels, device, seed)?;
+    fn head(&self, site: HeadSite<'_>) -> Result<Option<Head>, ConfigError> {
+        let encoder = vit_config("mae", site.network)?;
+        let decoder =
+            self.0.decoder.masked_decoder(&encoder, site.network.channels, site.device, site.seed)?;
         Ok(Some(Head::Decoder(decoder)))
     }
 

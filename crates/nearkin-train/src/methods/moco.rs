@@ -10,13 +10,13 @@ use nearkin_loss::losses::{InfoNce, NtXent};
 use nearkin_loss::memory::Queue;
 use nearkin_loss::{Evaluated, LossError, evaluate_with};
 use nearkin_net::momentum::{Statistics, cosine_momentum};
-use nearkin_net::{ConfigError, MlpConfig, NetworkConfig};
+use nearkin_net::{ConfigError, MlpConfig};
 use nearkin_sweep::Metric;
 use serde::{Deserialize, Serialize};
 
 use super::parts::{by_sample, predictor, values};
 use super::unlabelled::{Unlabelled, share};
-use super::{Batch, Clock, Configured, Method, MethodCard, Stateful, Stepped, TrainSet};
+use super::{Batch, Clock, Configured, HeadSite, Method, MethodCard, Stateful, Stepped, TrainSet};
 use crate::error::TrainError;
 use crate::kept::Kept;
 use crate::learner::{Following, Head, Learner};
@@ -214,16 +214,10 @@ struct OfBatchKeys {
 }
 
 impl Stateful for OfBatchKeys {
-    fn head(
-        &self,
-        network: &NetworkConfig,
-        _samples: usize,
-        device: &Device,
-        seed: u64,
-    ) -> Result<Option<Head>, ConfigError> {
+    fn head(&self, site: HeadSite<'_>) -> Result<Option<Head>, ConfigError> {
         let config =
             MlpConfig { output_norm: true, ..MlpConfig::byol(self.config.hidden, self.config.projection) };
-        predictor(&config, network, device, seed)
+        predictor(&config, site)
     }
 
     fn follows_head(&self) -> Option<bool> {

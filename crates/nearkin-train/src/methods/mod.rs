@@ -64,7 +64,7 @@ pub use nt_xent::NtXentMethod;
 pub use proxy_anchor::ProxyAnchorMethod;
 pub use simclr::SimClr;
 pub use simsiam::SimSiam;
-pub use stateful::{Batch, Clock, Objective, OfBatch, Stateful, Stepped};
+pub use stateful::{Batch, Clock, HeadSite, Objective, OfBatch, Stateful, Stepped};
 pub use supcon::SupConMethod;
 pub use swav::SwAv;
 pub use vicreg::Vicreg;

@@ -3,18 +3,18 @@
 //! D. Dwibedi, Y. Aytar, J. Tompson, P. Sermanet, A. Zisserman, "With a Little Help from My Friends: Nearest-Neighbor Contrastive
 //! Learning of Visual Representations", 2021.
 
-use burn::tensor::{Device, Tensor};
+use burn::tensor::Tensor;
 use nearkin_data::ViewConfig;
 use nearkin_loss::losses::InfoNce;
 use nearkin_loss::memory::Queue;
 use nearkin_loss::{Evaluated, LossError};
-use nearkin_net::{ConfigError, MlpConfig, NetworkConfig};
+use nearkin_net::{ConfigError, MlpConfig};
 use nearkin_sweep::{Metric, top_k};
 use serde::{Deserialize, Serialize};
 
 use super::parts::{by_sample, held, predictor, values};
 use super::unlabelled::Unlabelled;
-use super::{Batch, Configured, Method, MethodCard, Stateful, Stepped, TrainSet};
+use super::{Batch, Configured, HeadSite, Method, MethodCard, Stateful, Stepped, TrainSet};
 use crate::error::TrainError;
 use crate::kept::Kept;
 use crate::learner::{Head, Learner};
@@ -73,14 +73,8 @@ struct Ready {
 }
 
 impl Stateful for Ready {
-    fn head(
-        &self,
-        network: &NetworkConfig,
-        _samples: usize,
-        device: &Device,
-        seed: u64,
-    ) -> Result<Option<Head>, ConfigError> {
-        predictor(&MlpConfig::byol(self.config.hidden, self.config.projection), network, device, seed)
+    fn head(&self, site: HeadSite<'_>) -> Result<Option<Head>, ConfigError> {
+        predictor(&MlpConfig::byol(self.config.hidden, self.config.projection), site)
     }
 
     fn remember(&self, _set: TrainSet<'_>, dim: usize, seed: u64) -> Result<Kept, LossError> {

@@ -1,11 +1,12 @@
 //! Small things that several self-supervised methods do.
 
-use burn::tensor::{Device, Tensor, TensorData};
+use burn::tensor::{Tensor, TensorData};
 use nearkin_loss::{Evaluated, Loss, LossError, evaluate};
 use nearkin_net::encoders::Vit;
 use nearkin_net::{ConfigError, Encoder, EncoderConfig, MlpConfig, Network, NetworkConfig, VitConfig};
 use nearkin_sweep::{SameLabel, SweepError, Vectors};
 
+use super::HeadSite;
 use crate::learner::Head;
 
 /// Vectors on the host.
@@ -72,9 +73,7 @@ pub(super) fn by_sample(
 /// When a size is out of range.
 pub(super) fn predictor(
     config: &MlpConfig,
-    network: &NetworkConfig,
-    device: &Device,
-    seed: u64,
+    HeadSite { network, device, seed, .. }: HeadSite<'_>,
 ) -> Result<Option<Head>, ConfigError> {
     let inputs = network.projector.as_ref().map_or(network.embedding_dim(), |projector| projector.out);
     Ok(Some(Head::Mlp(config.predictor(inputs, device, seed)?)))

@@ -3,16 +3,16 @@
 //! X. Chen, K. He, "Exploring Simple Siamese Representation Learning", 2021. BYOL without the twin: the stopped gradient alone keeps
 //! it from collapse.
 
-use burn::tensor::{Device, Tensor};
+use burn::tensor::Tensor;
 use nearkin_data::ViewConfig;
 use nearkin_loss::joint::Regression;
 use nearkin_loss::{Evaluated, LossError};
-use nearkin_net::{ConfigError, MlpConfig, NetworkConfig};
+use nearkin_net::{ConfigError, MlpConfig};
 use serde::{Deserialize, Serialize};
 
 use super::parts::predictor;
 use super::unlabelled::Unlabelled;
-use super::{Batch, Configured, Method, MethodCard, Stateful, Stepped};
+use super::{Batch, Configured, HeadSite, Method, MethodCard, Stateful, Stepped};
 use crate::error::TrainError;
 use crate::kept::Kept;
 use crate::learner::{Head, Learner};
@@ -61,14 +61,8 @@ impl Configured for SimSiam {
 struct Ready(SimSiam);
 
 impl Stateful for Ready {
-    fn head(
-        &self,
-        network: &NetworkConfig,
-        _samples: usize,
-        device: &Device,
-        seed: u64,
-    ) -> Result<Option<Head>, ConfigError> {
-        predictor(&MlpConfig::simsiam_predictor(self.0.projection), network, device, seed)
+    fn head(&self, site: HeadSite<'_>) -> Result<Option<Head>, ConfigError> {
+        predictor(&MlpConfig::simsiam_predictor(self.0.projection), site)
     }
 
     fn head_rate(&self, factor: f64) -> f64 {

@@ -40,17 +40,11 @@ pub trait OfBatch: Send + Sync {
 /// A method that keeps something beside the network: a head that learns with it, a momentum twin that follows it, a memory. The
 /// loop makes them, updates head and twin after a step, and saves all of it; the method says what a step does with them.
 pub trait Stateful: Send + Sync {
-    /// What learns beside the network, for a training set of so many samples.
+    /// What learns beside the network.
     ///
     /// # Errors
     /// When a size is out of range, or the method needs another encoder.
-    fn head(
-        &self,
-        _network: &NetworkConfig,
-        _samples: usize,
-        _device: &Device,
-        _seed: u64,
-    ) -> Result<Option<Head>, ConfigError> {
+    fn head(&self, _site: HeadSite<'_>) -> Result<Option<Head>, ConfigError> {
         Ok(None)
     }
 
@@ -92,6 +86,19 @@ pub trait Stateful: Send + Sync {
     fn model<'a>(&self, learner: &'a Learner) -> &'a Network {
         &learner.network
     }
+}
+
+/// What a head is made for.
+#[derive(Debug, Clone, Copy)]
+pub struct HeadSite<'a> {
+    /// The network beside which it learns.
+    pub network: &'a NetworkConfig,
+    /// Samples of the training set.
+    pub samples: usize,
+    /// Where it lies.
+    pub device: &'a Device,
+    /// Of its initial weights.
+    pub seed: u64,
 }
 
 /// A batch, and when it comes.

@@ -4,17 +4,17 @@
 //! Cluster Assignments", 2020.
 
 use burn::module::Module;
-use burn::tensor::{Device, Tensor};
+use burn::tensor::Tensor;
 use nearkin_data::{Crop, ViewConfig};
 use nearkin_loss::joint::{Swapped, sinkhorn};
 use nearkin_loss::memory::Queue;
 use nearkin_loss::{Evaluated, LossError};
-use nearkin_net::{ConfigError, MlpConfig, NetworkConfig, PrototypesConfig};
+use nearkin_net::{ConfigError, MlpConfig, PrototypesConfig};
 use serde::{Deserialize, Serialize};
 
 use super::parts::{held, values};
 use super::unlabelled::{SmallCrops, Unlabelled};
-use super::{Batch, Configured, Method, MethodCard, Stateful, Stepped, TrainSet};
+use super::{Batch, Configured, HeadSite, Method, MethodCard, Stateful, Stepped, TrainSet};
 use crate::error::TrainError;
 use crate::kept::Kept;
 use crate::learner::{Head, Learner};
@@ -115,15 +115,9 @@ struct Ready {
 }
 
 impl Stateful for Ready {
-    fn head(
-        &self,
-        _network: &NetworkConfig,
-        _samples: usize,
-        device: &Device,
-        seed: u64,
-    ) -> Result<Option<Head>, ConfigError> {
+    fn head(&self, site: HeadSite<'_>) -> Result<Option<Head>, ConfigError> {
         let prototypes = PrototypesConfig { count: self.config.prototypes };
-        Ok(Some(Head::Directions(prototypes.init(self.config.projection, device, seed)?)))
+        Ok(Some(Head::Directions(prototypes.init(self.config.projection, site.device, site.seed)?)))
     }
 
     fn remember(&self, _set: TrainSet<'_>, dim: usize, _seed: u64) -> Result<Kept, LossError> {

@@ -1,9 +1,11 @@
 //! Batches without labels: what the self-supervised methods share.
 
+use burn::tensor::Tensor;
 use nearkin_data::{Crop, Sampler, Shuffled, ViewConfig};
+use nearkin_loss::{Evaluated, LossError};
 use nearkin_sweep::Metric;
 
-use super::{Method, Objective, OfBatch, Selection, Stateful, TrainSet};
+use super::{BatchKin, Method, Objective, OfBatch, Selection, Stateful, TrainSet};
 use crate::error::TrainError;
 
 /// Samples in random order, some views of each, and the latest epoch; embeddings are compared by cosine.
@@ -44,6 +46,16 @@ impl Unlabelled {
         Self::new(name, batch, views, Of::Batch(Box::new(objective)))
     }
 
+    /// The same for a loss of all first views with all second ones.
+    pub(super) fn of_two_views(
+        name: &'static str,
+        batch: usize,
+        views: ViewConfig,
+        loss: impl Fn(Tensor<2>, Tensor<2>) -> Tensor<1> + Send + Sync + 'static,
+    ) -> Self {
+        Self::of_batch(name, batch, (2, views), OfTwoViews(loss))
+    }
+
     /// The same for a method that keeps something.
     pub(super) fn stateful(
         name: &'static str,
@@ -78,6 +90,21 @@ impl Unlabelled {
     /// With no loss of smaller batches than this.
     pub(super) fn with_fewest(self, fewest: usize, why: &'static str) -> Self {
         Self { fewest, why, ..self }
+    }
+}
+
+struct OfTwoViews<F>(F);
+
+impl<F: Fn(Tensor<2>, Tensor<2>) -> Tensor<1> + Send + Sync> OfBatch for OfTwoViews<F> {
+    fn loss(
+        &self,
+        encoded: Tensor<2>,
+        _proxies: Option<Tensor<2>>,
+        batch: BatchKin<'_>,
+    ) -> Result<Evaluated, LossError> {
+        let n = batch.samples.len();
+        let [a, b] = [0, n].map(|first| encoded.clone().narrow(0, first, n));
+        Ok(Evaluated::of_tensor(self.0(a, b)))
     }
 }
 

@@ -2,15 +2,13 @@
 //!
 //! A. Bardes, J. Ponce, Y. LeCun, "VICReg: Variance-Invariance-Covariance Regularization for Self-Supervised Learning", 2022.
 
-use burn::tensor::Tensor;
 use nearkin_data::ViewConfig;
 use nearkin_loss::joint::Vicreg as VicregLoss;
-use nearkin_loss::{Evaluated, LossError};
 use nearkin_net::MlpConfig;
 use serde::{Deserialize, Serialize};
 
 use super::unlabelled::Unlabelled;
-use super::{BatchKin, Configured, Method, MethodCard, OfBatch};
+use super::{Configured, Method, MethodCard};
 use crate::error::TrainError;
 
 /// The hyper-parameters of VICReg.
@@ -51,23 +49,9 @@ impl Configured for Vicreg {
     }
 
     fn build(&self) -> Result<Box<dyn Method>, TrainError> {
-        let views = (2, ViewConfig::simclr(self.colour));
         let loss = VicregLoss::new(self.invariance, self.variance, self.covariance)?;
-        Ok(Box::new(Unlabelled::of_batch(Self::CARD.name, self.batch, views, Ready(loss))))
-    }
-}
-
-struct Ready(VicregLoss);
-
-impl OfBatch for Ready {
-    fn loss(
-        &self,
-        encoded: Tensor<2>,
-        _proxies: Option<Tensor<2>>,
-        batch: BatchKin<'_>,
-    ) -> Result<Evaluated, LossError> {
-        let n = batch.samples.len();
-        let [a, b] = [0, n].map(|first| encoded.clone().narrow(0, first, n));
-        Ok(Evaluated::of_tensor(self.0.loss(a, b)))
+        let views = ViewConfig::simclr(self.colour);
+        let loss = move |a, b| loss.loss(a, b);
+        Ok(Box::new(Unlabelled::of_two_views(Self::CARD.name, self.batch, views, loss)))
     }
 }

@@ -1,10 +1,10 @@
 //! `nearkin export`
 
-use std::fs::File;
-use std::io::{self, BufWriter, Write};
-use std::path::{Path, PathBuf};
+use std::io::{self, Write};
+use std::path::PathBuf;
 
 use clap::ValueEnum;
+use nearkin_data::write_whole_by;
 use nearkin_index::{Embeddings, Snapshot};
 use nearkin_sweep::Metric;
 use nearkin_train::{ExportFormat, Model};
@@ -105,7 +105,7 @@ fn vectors(args: &Args, format: Format, ui: &Ui) -> Result<(), Failure> {
         Format::Pgvector => pgvector(&table, metric, &args.name, out),
         Format::Qdrant => qdrant(&table, metric, out),
     };
-    whole(&args.out, write)
+    write_whole_by(&args.out, write)
         .map_err(|e| Failure::failed(format!("cannot write {}: {e}", args.out.display())))?;
     ui.print_json(
         &json!({ "event": "exported", "rows": table.len(), "dimension": table.dim, "out": args.out }),
@@ -117,24 +117,6 @@ fn vectors(args: &Args, format: Format, ui: &Ui) -> Result<(), Failure> {
         args.out.display()
     ));
     Ok(())
-}
-
-/// Writes a file beside its place and renames it when it is complete.
-fn whole(path: &Path, write: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> io::Result<()> {
-    let mut beside = path.file_name().unwrap_or_default().to_owned();
-    beside.push(".partial");
-    let beside = path.with_file_name(beside);
-    let attempt = || {
-        let mut out = BufWriter::with_capacity(1 << 20, File::create(&beside)?);
-        write(&mut out)?;
-        out.into_inner().map_err(io::IntoInnerError::into_error)?.sync_all()?;
-        std::fs::rename(&beside, path)
-    };
-    let written = attempt();
-    if written.is_err() {
-        let _ = std::fs::remove_file(&beside);
-    }
-    written
 }
 
 /// The columns of text, by name: id, and what else there is.

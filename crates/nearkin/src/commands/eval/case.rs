@@ -115,21 +115,11 @@ fn averaged(model: &Model, one: &[f32], other: &[f32]) -> Result<Vec<f32>, Failu
     let dim = model.dimension();
     let mut both = [one, other].concat();
     if model.metric() == Metric::Cosine {
-        unit_length(&mut both, dim);
+        both = Vectors::new(&both, dim)?.to_unit_length();
     }
     let samples = one.len() as u64 / dim as u64;
     let groups: Vec<u64> = (0..samples).chain(0..samples).collect();
     Ok(pool(Vectors::new(&both, dim)?, &groups, Pooling::Mean)?.vectors)
-}
-
-/// Scales every row to length 1, but for rows of zeros.
-pub fn unit_length(values: &mut [f32], dim: usize) {
-    for row in values.chunks_exact_mut(dim) {
-        let norm = row.iter().map(|x| f64::from(*x) * f64::from(*x)).sum::<f64>().sqrt();
-        if norm > 0.0 {
-            row.iter_mut().for_each(|x| *x = (f64::from(*x) / norm) as f32);
-        }
-    }
 }
 
 /// Class numbers shared by queries and references.

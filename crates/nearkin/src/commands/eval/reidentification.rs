@@ -8,7 +8,7 @@ use nearkin_eval::{
 };
 use nearkin_sweep::{Metric, Vectors};
 
-use super::case::{Case, Set, unit_length};
+use super::case::{Case, Set};
 use super::{Args, Found, json};
 use crate::failure::Failure;
 
@@ -120,11 +120,11 @@ fn rank(
         let query = Sightings { embeddings: query, cameras: cameras.query.as_deref() };
         return Ok(reidentification(query, gallery, options)?);
     }
-    let mut values = query.vectors.data().to_vec();
     let dim = query.vectors.dim();
-    if options.metric == Metric::Cosine {
-        unit_length(&mut values, dim);
-    }
+    let values = match options.metric {
+        Metric::Cosine => query.vectors.to_unit_length(),
+        _ => query.vectors.data().to_vec(),
+    };
     let camera = |i: usize| cameras.query.as_ref().map_or(0, |cameras| cameras[i]);
     let groups: Vec<u64> = query
         .labels
