@@ -15,6 +15,7 @@ mod facenet;
 mod n_pair;
 mod nca;
 mod page;
+mod simclr_views;
 mod ucr;
 
 use std::path::{Path, PathBuf};
@@ -37,7 +38,7 @@ use crate::springs::film;
 use crate::ui::{Ui, duration, table};
 
 /// Every experiment that can be repeated.
-const EXPERIMENTS: [&Experiment; 10] = [
+const EXPERIMENTS: [&Experiment; 11] = [
     &drlim_4v9::EXPERIMENT,
     &drlim_shift::EXPERIMENT,
     &drlim_pose::EXPERIMENT,
@@ -46,6 +47,7 @@ const EXPERIMENTS: [&Experiment; 10] = [
     &n_pair::EXPERIMENT,
     &nca::EXPERIMENT,
     &calibration::EXPERIMENT,
+    &simclr_views::EXPERIMENT,
     &cpc::EXPERIMENT,
     &ucr::EXPERIMENT,
 ];
