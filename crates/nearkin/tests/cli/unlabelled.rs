@@ -38,7 +38,8 @@ fn a_network_is_fine_tuned_on_few_labels_beside_a_probe_and_a_net_from_scratch()
     write_classes(&scratch.path().join("train"), &["a", "b", "c"], 20);
     write_classes(&scratch.path().join("test"), &["a", "b", "c"], 8);
     write_classes(&scratch.path().join("more"), &["a", "b", "c", "d"], 8);
-    write_classes(&scratch.path().join("flat"), &["."], 8);
+    // Images that lie beside each other have no labels.
+    write_classes(scratch.path(), &["flat"], 8);
     let recipe = write_recipe(scratch.path(), "simclr").display().to_string();
     run(["train", "--data", &at("train"), "--recipe", &recipe, "--epochs", "2", "--out", &at("run")]).well();
     let eval = |data: &str, reference: &str, more: &[&str]| {
