@@ -3,7 +3,7 @@
 use nearkin_eval::{Labeled, LinearProbeOptions, MetricRow, linear_probe};
 use nearkin_sweep::Vectors;
 use nearkin_train::{
-    Encoder, FewLabels, FineTuneOptions, LabeledSamples, Samples, TrainError, balanced_share, fine_tune,
+    Encoder, FewLabels, FineTuneOptions, LabeledSamples, Samples, balanced_share, fine_tune,
 };
 use serde_json::json;
 
@@ -83,9 +83,12 @@ pub fn measure(case: &Case<'_>, args: &Args, ui: &Ui) -> Result<Found, Failure> 
 
 /// The shares that were asked for, or those of the paper that leave a sample for each class; and a note on the others.
 fn shares(asked: &[f64], labels: &[u32]) -> Result<(Vec<f64>, Vec<String>), Failure> {
-    let of = |share: f64| balanced_share(labels, share, 0).map(|_| share);
+    let of = |share: f64| -> Result<f64, Failure> {
+        balanced_share(labels, share, 0)?;
+        Ok(share)
+    };
     if !asked.is_empty() {
-        return Ok((asked.iter().map(|&share| of(share)).collect::<Result<_, TrainError>>()?, Vec::new()));
+        return Ok((asked.iter().map(|&share| of(share)).collect::<Result<_, Failure>>()?, Vec::new()));
     }
     let (mut shares, mut errors) = (Vec::new(), Vec::new());
     for found in SHARES.map(of) {
@@ -95,8 +98,8 @@ fn shares(asked: &[f64], labels: &[u32]) -> Result<(Vec<f64>, Vec<String>), Fail
         }
     }
     match errors.pop() {
-        Some(error) if shares.is_empty() => Err(error.into()),
-        Some(error) => Ok((shares, vec![format!("left out: {error}")])),
+        Some(error) if shares.is_empty() => Err(error),
+        Some(error) => Ok((shares, vec![format!("left out: {}", error.message)])),
         None => Ok((shares, Vec::new())),
     }
 }

@@ -105,14 +105,12 @@ fn run(setting: &Setting<'_>) -> Result<Outcome, Failure> {
     // At a rate of 0 nothing is learned.
     let untrained = probed("run-untrained", views([CROP, CROP]), 1, 0.0)?;
     let mut grid = Grid::default();
-    for row in 0..OPERATIONS.len() {
-        for column in row..OPERATIONS.len() {
-            let names = [row, column].map(|at| OPERATIONS[at].0);
-            let name =
-                if row == column { format!("run-{}", names[0]) } else { format!("run-{}", names.join("-")) };
-            let found = probed(&name, views([row, column]), epochs, RATE)?;
-            (grid[row][column], grid[column][row]) = (found, found);
-        }
+    let all_of = |row: usize| (row..OPERATIONS.len()).map(move |column| [row, column]);
+    for [row, column] in (0..OPERATIONS.len()).flat_map(all_of) {
+        let names = [row, column].map(|at| OPERATIONS[at].0);
+        let name = if row == column { names[0].to_owned() } else { names.join("-") };
+        let found = probed(&format!("run-{name}"), views([row, column]), epochs, RATE)?;
+        (grid[row][column], grid[column][row]) = (found, found);
     }
     let both = grid[CROP][COLOUR];
     let header = std::iter::once(String::new()).chain(OPERATIONS.map(|(name, _)| name.to_owned()));
