@@ -58,7 +58,7 @@ impl SmallConv {
     }
 
     /// Features per image: channels of the last stage.
-    pub(super) fn feature_dim(&self) -> usize {
+    pub(crate) fn feature_dim(&self) -> usize {
         self.stages.last().map_or(0, |stage| stage.bn.gamma.dims()[0])
     }
 

@@ -38,7 +38,7 @@ mod w_mse;
 use burn::tensor::Tensor;
 use nearkin_data::{Crop, DataError, Jitter, KinGraph, Media, Sampler, SignalViewConfig, ViewConfig};
 use nearkin_loss::ProxyInit;
-use nearkin_net::{EncoderConfig, MlpConfig};
+use nearkin_net::{EncoderConfig, MlpConfig, Network};
 use nearkin_sweep::{Graph, Kin, Metric, SameLabel, SweepError};
 use serde::{Deserialize, Serialize};
 
@@ -155,7 +155,7 @@ pub trait Method: Send + Sync {
     fn objective(&self) -> Objective<'_>;
 
     /// Of what a batch of so many samples was encoded to, the part whose spread and rank are reported.
-    fn shown(&self, encoded: Tensor<2>, _samples: usize) -> Tensor<2> {
+    fn shown(&self, _network: &Network, encoded: Tensor<2>, _samples: usize) -> Tensor<2> {
         encoded
     }
 

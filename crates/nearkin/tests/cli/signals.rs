@@ -148,7 +148,11 @@ fn media_and_settings_that_do_not_fit_are_refused_by_name() {
     };
     let images = "data/fashion-mnist#0..50";
     let cpc = "[method]\nkind = \"cpc\"\n";
-    with(cpc, images).with(2, &["method = cpc", "the data holds images"]);
+    with(&format!("{cpc}[encoder]\nkind = \"resnet18\"\n"), images)
+        .with(2, &["encoder = resnet18", "cpc-patches"]);
+    with(&format!("{cpc}ahead = 7\n"), images).with(2, &["method.ahead = 7", "7 rows"]);
+    with(&format!("{cpc}[encoder]\nkind = \"cpc-patches\"\ngrid = 40\n"), images)
+        .with(2, &["encoder.grid is 40", "28 pixels"]);
     with("[method]\nkind = \"simclr\"\n[encoder]\nkind = \"series\"\n", images)
         .with(2, &["encoder = series", "images"]);
     with("[method]\nkind = \"simclr\"\n[signal]\nrate = 8000\n", images).with(2, &["signal", "images"]);

@@ -132,9 +132,6 @@ fn every_method_trains_from_its_name_alone() {
     write_classes(at("named").as_ref(), &["a", "b", "c"], 8);
     for method in run(["--json", "methods"]).well().json() {
         let (name, out) = (method["name"].as_str().unwrap(), at(method["name"].as_str().unwrap()));
-        if name == "cpc" {
-            continue; // Takes sounds and series: see `signals`.
-        }
         let train = ["train", "--data", &at("named"), "--method", name, "--epochs", "1", "--out", &out];
         let trained = run(train).well();
         assert!(trained.stderr.contains("epoch 1/1  loss"), "{name}: {trained:#?}");

@@ -149,7 +149,7 @@ impl Features {
 }
 
 fn recipe(negatives: Negatives, epochs: usize, lr: f64, seed: u64) -> Recipe {
-    let method = CpcMethod { batch: BATCH, ahead: AHEAD, negatives };
+    let method = CpcMethod { batch: BATCH, ahead: Some(AHEAD), negatives };
     let context = Some(ContextConfig::Gru { width: CONTEXT });
     Recipe {
         seed,

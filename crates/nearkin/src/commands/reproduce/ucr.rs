@@ -97,7 +97,7 @@ fn run(setting: &Setting<'_>) -> Result<Outcome, Failure> {
         };
         // A frame is 8 steps; half of them are predicted, 6 at most.
         let ahead = (steps / 16).clamp(1, 6);
-        let cpc = MethodConfig::Cpc(CpcMethod { batch: BATCH, ahead, ..CpcMethod::default() });
+        let cpc = MethodConfig::Cpc(CpcMethod { batch: BATCH, ahead: Some(ahead), ..CpcMethod::default() });
         let [learned, raw] = measure("simclr", simclr(), epochs, RATE)?;
         let [predicted, _] = measure("cpc", cpc, epochs, RATE)?;
         // At a rate of 0 nothing is learned.
