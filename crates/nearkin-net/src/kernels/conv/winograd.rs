@@ -58,7 +58,7 @@ pub(super) fn applies(shape: &ConvShape) -> bool {
 
 /// Whether it pays for the weight gradient too: the sums at a kernel's points have to be worth their tiles.
 pub(super) fn applies_to_weights(shape: &ConvShape) -> bool {
-    applies(shape) && shape.images * tiles_of_image(shape, 2) >= shape.in_channels.max(shape.out_channels)
+    applies(shape) && 4 * shape.images * tiles_of_image(shape, 2) >= shape.in_channels.max(shape.out_channels)
 }
 
 fn tiles_of_image(shape: &ConvShape, out: usize) -> usize {
@@ -202,6 +202,12 @@ trait Scheme<const SIDE: usize, const OUT: usize>: Sized + Sync {
     }
 }
 
+/// `a x`
+#[inline(always)]
+fn scaled<S: Simd>(simd: S, a: f32, x: S::f32s) -> S::f32s {
+    simd.mul_f32s(simd.splat_f32s(a), x)
+}
+
 /// F(2, 3): four products for two outputs of three taps.
 struct Stride1;
 
@@ -231,16 +237,14 @@ impl Scheme<4, 2> for Stride1 {
 
     #[inline(always)]
     fn kernel<S: Simd>(simd: S, [a, b, c]: [S::f32s; 3]) -> [S::f32s; 4] {
-        let half = |x| simd.mul_f32s(simd.splat_f32s(0.5), x);
         let [sum, difference] = [simd.add_f32s(a, b), simd.sub_f32s(a, b)];
-        [a, half(simd.add_f32s(sum, c)), half(simd.add_f32s(difference, c)), c]
+        [a, scaled(simd, 0.5, simd.add_f32s(sum, c)), scaled(simd, 0.5, simd.add_f32s(difference, c)), c]
     }
 
     #[inline(always)]
     fn kernel_gradient<S: Simd>(simd: S, [p, q, r, s]: [S::f32s; 4]) -> [S::f32s; 3] {
-        let half = |x| simd.mul_f32s(simd.splat_f32s(0.5), x);
-        let both = half(simd.add_f32s(q, r));
-        [simd.add_f32s(p, both), half(simd.sub_f32s(q, r)), simd.add_f32s(both, s)]
+        let both = scaled(simd, 0.5, simd.add_f32s(q, r));
+        [simd.add_f32s(p, both), scaled(simd, 0.5, simd.sub_f32s(q, r)), simd.add_f32s(both, s)]
     }
 }
 
@@ -346,11 +350,9 @@ impl Scheme<9, 4> for Stride2Wide {
 
     #[inline(always)]
     fn output<S: Simd>(simd: S, [p, q, r, s, t, odd @ ..]: [S::f32s; 9]) -> [S::f32s; 4] {
-        let even = five::output(simd, [p, q, r, s, t]);
-        std::array::from_fn(
-            #[inline(always)]
-            |at| simd.add_f32s(even[at], odd[at]),
-        )
+        let [a, b, c, d] = five::output(simd, [p, q, r, s, t]);
+        let [e, f, g, h] = odd;
+        [simd.add_f32s(a, e), simd.add_f32s(b, f), simd.add_f32s(c, g), simd.add_f32s(d, h)]
     }
 
     #[inline(always)]
@@ -379,6 +381,8 @@ impl Scheme<9, 4> for Stride2Wide {
 mod five {
     use pulp::Simd;
 
+    use super::scaled;
+
     const A: f32 = 0.75;
     const B: f32 = 1.5;
     const A2: f32 = A * A;
@@ -389,12 +393,6 @@ mod five {
     const AT_A: f32 = 0.5 / (A2 * (A2 - B2));
     /// `1 / m′(± B)`
     const AT_B: f32 = 0.5 / (B2 * (B2 - A2));
-
-    /// `a x`
-    #[inline(always)]
-    fn scaled<S: Simd>(simd: S, a: f32, x: S::f32s) -> S::f32s {
-        simd.mul_f32s(simd.splat_f32s(a), x)
-    }
 
     /// `a x + y`
     #[inline(always)]
@@ -459,14 +457,10 @@ mod five {
 
     #[inline(always)]
     pub fn kernel<S: Simd>(simd: S, [a, b, c]: [S::f32s; 3]) -> [S::f32s; 5] {
-        let at_a = pair(simd, plus(simd, A2, c, a), scaled(simd, A, b)).map(
-            #[inline(always)]
-            |x| scaled(simd, AT_A, x),
-        );
-        let at_b = pair(simd, plus(simd, B2, c, a), scaled(simd, B, b)).map(
-            #[inline(always)]
-            |x| scaled(simd, AT_B, x),
-        );
+        let even_a = scaled(simd, AT_A, plus(simd, A2, c, a));
+        let even_b = scaled(simd, AT_B, plus(simd, B2, c, a));
+        let at_a = pair(simd, even_a, scaled(simd, A * AT_A, b));
+        let at_b = pair(simd, even_b, scaled(simd, B * AT_B, b));
         [scaled(simd, AT_ZERO, a), at_a[0], at_a[1], at_b[0], at_b[1]]
     }
 
@@ -644,7 +638,8 @@ impl<K: Scheme<SIDE, OUT>, const SIDE: usize, const OUT: usize> WithSimd for Ker
         for v in 0..vectors {
             both_ways(
                 simd,
-                K::kernel::<S>,
+                #[inline(always)]
+                |simd, along| K::kernel::<S>(simd, along),
                 #[inline(always)]
                 |y, x| taps[(y * 3 + x) * vectors + v],
                 #[inline(always)]
@@ -703,7 +698,8 @@ impl<K: Scheme<SIDE, OUT>, const SIDE: usize, const OUT: usize> WithSimd
         for v in 0..vectors {
             both_ways(
                 simd,
-                K::kernel_gradient::<S>,
+                #[inline(always)]
+                |simd, along| K::kernel_gradient::<S>(simd, along),
                 #[inline(always)]
                 |y, x| sums[(y * SIDE + x) * self.next / S::F32_LANES + v],
                 #[inline(always)]
@@ -988,7 +984,8 @@ impl<K: Scheme<SIDE, OUT>, const SIDE: usize, const OUT: usize> WithSimd for Inp
             |grid, values, pixels, points| {
                 both_ways(
                     simd,
-                    K::input::<S>,
+                    #[inline(always)]
+                    |simd, along| K::input::<S>(simd, along),
                     #[inline(always)]
                     |y, x| grid[pixels.at(y, x)],
                     #[inline(always)]
@@ -1013,7 +1010,8 @@ impl<K: Scheme<SIDE, OUT>, const SIDE: usize, const OUT: usize> WithSimd
             |grid, values, pixels, points| {
                 both_ways(
                     simd,
-                    K::output_gradient::<S>,
+                    #[inline(always)]
+                    |simd, along| K::output_gradient::<S>(simd, along),
                     #[inline(always)]
                     |y, x| grid[pixels.at(y, x)],
                     #[inline(always)]
@@ -1036,7 +1034,8 @@ impl<K: Scheme<SIDE, OUT>, const SIDE: usize, const OUT: usize> WithSimd for Out
             |grid, values, pixels, points| {
                 both_ways(
                     simd,
-                    K::output::<S>,
+                    #[inline(always)]
+                    |simd, along| K::output::<S>(simd, along),
                     #[inline(always)]
                     |y, x| values[points.at(y * SIDE + x)],
                     #[inline(always)]
@@ -1061,7 +1060,8 @@ impl<K: Scheme<SIDE, OUT>, const SIDE: usize, const OUT: usize> WithSimd
             |grid, values, pixels, points| {
                 both_ways(
                     simd,
-                    K::input_gradient::<S>,
+                    #[inline(always)]
+                    |simd, along| K::input_gradient::<S>(simd, along),
                     #[inline(always)]
                     |y, x| values[points.at(y * SIDE + x)],
                     #[inline(always)]
