@@ -6,6 +6,7 @@
 mod batch_hard;
 mod calibration;
 mod characters;
+mod cifar10;
 mod cpc;
 mod drlim;
 mod drlim_4v9;
@@ -37,7 +38,7 @@ use crate::springs::film;
 use crate::ui::{Ui, duration, table};
 
 /// Every experiment that can be repeated.
-const EXPERIMENTS: [&Experiment; 10] = [
+const EXPERIMENTS: [&Experiment; 11] = [
     &drlim_4v9::EXPERIMENT,
     &drlim_shift::EXPERIMENT,
     &drlim_pose::EXPERIMENT,
@@ -48,6 +49,7 @@ const EXPERIMENTS: [&Experiment; 10] = [
     &calibration::EXPERIMENT,
     &cpc::EXPERIMENT,
     &ucr::EXPERIMENT,
+    &cifar10::EXPERIMENT,
 ];
 
 #[derive(Debug, clap::Args)]
