@@ -8,11 +8,11 @@
 //! ```
 //!
 //! Without a stride, F(2 × 2, 3 × 3), that takes 16 products in place of 36, of 4 × 4 input pixels. With a stride of 2 the even
-//! and the odd pixels are convolutions of their own, with two taps and with one, which takes 25, of 5 × 5 pixels. Of 4 × 4 outputs at
-//! once they take 36 and 81 products in place of 144, where the map is large enough for such tiles.
+//! and the odd pixels are convolutions of their own, with two taps and with one, which takes 25, of 5 × 5 pixels. F(4 × 4, 3 × 3), where
+//! the map is large enough for it, takes 36 in place of 144.
 //!
-//! The points of the larger transforms are 0, ± ¾, ± 1½ (and infinity). All that is made of them but the kernels' factors is exact in f32, and
-//! results are as near as those of the small transforms; with 0, ± 1, ± 2 they are five times as far off (B. Barabasz, A. Anderson, K. M.
+//! The points of the larger transform are 0, ± ¾, ± 1½ and infinity. All that is made of them but the kernels' factors is exact in f32, and
+//! results are as near as those of the small transform; with 0, ± 1, ± 2 they are five times as far off (B. Barabasz, A. Anderson, K. M.
 //! Soodhalter, D. Gregg, "Error Analysis and Improving the Accuracy of Winograd Convolution for Deep Neural Networks", 2020).
 //!
 //! With the sum over channels this is one matrix product for each point of the transform. The gradients are the same chain in
@@ -65,20 +65,18 @@ fn tiles_of_image(shape: &ConvShape, out: usize) -> usize {
     shape.out_height.div_ceil(out) * shape.out_width.div_ceil(out)
 }
 
-/// Whether tiles of 4 × 4 outputs cost less than those of 2 × 2: products at each point of each tile, and for each point a transform of the
-/// kernel.
+/// Whether, without a stride, tiles of 4 × 4 outputs cost less than those of 2 × 2: products at each point of each tile, and for each point a
+/// transform of the kernel. With a stride of 2 there are 81 points to 25, and what they save the transforms cost.
 fn wide(shape: &ConvShape) -> bool {
     let cost = |out: usize, side: usize| (shape.images * tiles_of_image(shape, out) + KERNEL) * side * side;
-    let [narrow, wide] = if shape.stride == 1 { [4, 6] } else { [5, 9] };
-    cost(4, wide) < cost(2, narrow)
+    cost(4, 6) < cost(2, 4)
 }
 
 pub(super) fn forward(x: &[f32], weight: &[f32], shape: &ConvShape) -> Vec<f32> {
     match (shape.stride, wide(shape)) {
         (1, false) => Stride1::forward(x, weight, shape),
         (1, true) => Stride1Wide::forward(x, weight, shape),
-        (_, false) => Stride2::forward(x, weight, shape),
-        (_, true) => Stride2Wide::forward(x, weight, shape),
+        _ => Stride2::forward(x, weight, shape),
     }
 }
 
@@ -86,8 +84,7 @@ pub(super) fn data_gradient(dy: &[f32], weight: &[f32], shape: &ConvShape) -> Ve
     match (shape.stride, wide(shape)) {
         (1, false) => Stride1::data_gradient(dy, weight, shape),
         (1, true) => Stride1Wide::data_gradient(dy, weight, shape),
-        (_, false) => Stride2::data_gradient(dy, weight, shape),
-        (_, true) => Stride2Wide::data_gradient(dy, weight, shape),
+        _ => Stride2::data_gradient(dy, weight, shape),
     }
 }
 
@@ -95,8 +92,7 @@ pub(super) fn weight_gradient(x: &[f32], dy: &[f32], shape: &ConvShape) -> Vec<f
     match (shape.stride, wide(shape)) {
         (1, false) => Stride1::weight_gradient(x, dy, shape),
         (1, true) => Stride1Wide::weight_gradient(x, dy, shape),
-        (_, false) => Stride2::weight_gradient(x, dy, shape),
-        (_, true) => Stride2Wide::weight_gradient(x, dy, shape),
+        _ => Stride2::weight_gradient(x, dy, shape),
     }
 }
 
@@ -202,12 +198,6 @@ trait Scheme<const SIDE: usize, const OUT: usize>: Sized + Sync {
     }
 }
 
-/// `a x`
-#[inline(always)]
-fn scaled<S: Simd>(simd: S, a: f32, x: S::f32s) -> S::f32s {
-    simd.mul_f32s(simd.splat_f32s(a), x)
-}
-
 /// F(2, 3): four products for two outputs of three taps.
 struct Stride1;
 
@@ -286,192 +276,104 @@ impl Scheme<5, 2> for Stride2 {
     }
 }
 
-/// F(4, 3): six products for four outputs of three taps.
+/// F(4, 3): six products for four outputs of three taps, at the points 0, ± A, ± B and infinity.
+///
+/// Pixels are coefficients of a polynomial. With `m(x) = x (x² − A²) (x² − B²)` the transform of the point `p` has the coefficients of
+/// `m(x) / (x − p)`, that of outputs the powers of `p`, and that of a kernel these divided by `m′(p)`; infinity has the coefficients of
+/// `m(x)`, the last output and the last tap.
 struct Stride1Wide;
+
+const A: f32 = 0.75;
+const B: f32 = 1.5;
+const A2: f32 = A * A;
+const B2: f32 = B * B;
+/// `1 / m′(0)`
+const AT_ZERO: f32 = 1.0 / (A2 * B2);
+/// `1 / m′(± A)`
+const AT_A: f32 = 0.5 / (A2 * (A2 - B2));
+/// `1 / m′(± B)`
+const AT_B: f32 = 0.5 / (B2 * (B2 - A2));
+
+/// `a x`
+#[inline(always)]
+fn scaled<S: Simd>(simd: S, a: f32, x: S::f32s) -> S::f32s {
+    simd.mul_f32s(simd.splat_f32s(a), x)
+}
+
+/// `a x + y`
+#[inline(always)]
+fn plus<S: Simd>(simd: S, a: f32, x: S::f32s, y: S::f32s) -> S::f32s {
+    simd.mul_add_e_f32s(simd.splat_f32s(a), x, y)
+}
+
+/// What even and odd powers come to at a point and at its negative.
+#[inline(always)]
+fn pair<S: Simd>(simd: S, even: S::f32s, odd: S::f32s) -> [S::f32s; 2] {
+    [simd.add_f32s(even, odd), simd.sub_f32s(even, odd)]
+}
 
 impl Scheme<6, 4> for Stride1Wide {
     const STEP: usize = 4;
 
     #[inline(always)]
     fn input<S: Simd>(simd: S, [a, b, c, d, e, f]: [S::f32s; 6]) -> [S::f32s; 6] {
-        let [p, q, r, s, t] = five::input(simd, [a, b, c, d, e]);
-        [p, q, r, s, t, five::at_zero(simd, [b, d, f])]
+        let [q, r] = pair(simd, plus(simd, -B2, c, e), scaled(simd, A, plus(simd, -B2, b, d)));
+        let [s, t] = pair(simd, plus(simd, -A2, c, e), scaled(simd, B, plus(simd, -A2, b, d)));
+        let p = plus(simd, A2 * B2, a, plus(simd, -(A2 + B2), c, e));
+        let u = plus(simd, A2 * B2, b, plus(simd, -(A2 + B2), d, f));
+        [p, q, r, s, t, u]
     }
 
     #[inline(always)]
     fn input_gradient<S: Simd>(simd: S, [p, q, r, s, t, u]: [S::f32s; 6]) -> [S::f32s; 6] {
-        let [a, b, c, d, e] = five::input_gradient(simd, [p, q, r, s, t]);
-        let [of_b, of_d, f] = five::at_zero_gradient(simd, u);
-        [a, simd.add_f32s(b, of_b), c, simd.add_f32s(d, of_d), e, f]
-    }
-
-    #[inline(always)]
-    fn output<S: Simd>(simd: S, [p, q, r, s, t, u]: [S::f32s; 6]) -> [S::f32s; 4] {
-        let [a, b, c, d] = five::output(simd, [p, q, r, s, t]);
-        [a, b, c, simd.add_f32s(d, u)]
-    }
-
-    #[inline(always)]
-    fn output_gradient<S: Simd>(simd: S, outputs: [S::f32s; 4]) -> [S::f32s; 6] {
-        let [p, q, r, s, t] = five::output_gradient(simd, outputs);
-        [p, q, r, s, t, outputs[3]]
-    }
-
-    #[inline(always)]
-    fn kernel<S: Simd>(simd: S, [a, b, c]: [S::f32s; 3]) -> [S::f32s; 6] {
-        let [p, q, r, s, t] = five::kernel(simd, [a, b, c]);
-        [p, q, r, s, t, c]
-    }
-
-    #[inline(always)]
-    fn kernel_gradient<S: Simd>(simd: S, [p, q, r, s, t, u]: [S::f32s; 6]) -> [S::f32s; 3] {
-        let [a, b, c] = five::kernel_gradient(simd, [p, q, r, s, t]);
-        [a, b, simd.add_f32s(c, u)]
-    }
-}
-
-/// Nine products for four outputs of three taps, two pixels apart: five for the two taps on even pixels, one each for the tap on odd ones.
-struct Stride2Wide;
-
-impl Scheme<9, 4> for Stride2Wide {
-    const STEP: usize = 8;
-
-    #[inline(always)]
-    fn input<S: Simd>(simd: S, [a, b, c, d, e, f, g, h, i]: [S::f32s; 9]) -> [S::f32s; 9] {
-        let [p, q, r, s, t] = five::input(simd, [a, c, e, g, i]);
-        [p, q, r, s, t, b, d, f, h]
-    }
-
-    #[inline(always)]
-    fn input_gradient<S: Simd>(simd: S, [p, q, r, s, t, b, d, f, h]: [S::f32s; 9]) -> [S::f32s; 9] {
-        let [a, c, e, g, i] = five::input_gradient(simd, [p, q, r, s, t]);
-        [a, b, c, d, e, f, g, h, i]
-    }
-
-    #[inline(always)]
-    fn output<S: Simd>(simd: S, [p, q, r, s, t, odd @ ..]: [S::f32s; 9]) -> [S::f32s; 4] {
-        let [a, b, c, d] = five::output(simd, [p, q, r, s, t]);
-        let [e, f, g, h] = odd;
-        [simd.add_f32s(a, e), simd.add_f32s(b, f), simd.add_f32s(c, g), simd.add_f32s(d, h)]
-    }
-
-    #[inline(always)]
-    fn output_gradient<S: Simd>(simd: S, [a, b, c, d]: [S::f32s; 4]) -> [S::f32s; 9] {
-        let [p, q, r, s, t] = five::output_gradient(simd, [a, b, c, d]);
-        [p, q, r, s, t, a, b, c, d]
-    }
-
-    #[inline(always)]
-    fn kernel<S: Simd>(simd: S, [a, b, c]: [S::f32s; 3]) -> [S::f32s; 9] {
-        let [p, q, r, s, t] = five::kernel(simd, [a, c, simd.splat_f32s(0.0)]);
-        [p, q, r, s, t, b, b, b, b]
-    }
-
-    #[inline(always)]
-    fn kernel_gradient<S: Simd>(simd: S, [p, q, r, s, t, odd @ ..]: [S::f32s; 9]) -> [S::f32s; 3] {
-        let [a, c, _] = five::kernel_gradient(simd, [p, q, r, s, t]);
-        let [d, e, f, g] = odd;
-        [a, simd.add_f32s(simd.add_f32s(d, e), simd.add_f32s(f, g)), c]
-    }
-}
-
-/// The five finite points 0, ± A, ± B of the larger transforms: pixels are coefficients of a polynomial, and with `m(x) = x (x² − A²) (x² − B²)`
-/// the transform of the point `p` has the coefficients of `m(x) / (x − p)`, that of outputs the powers of `p`, and that of a kernel these
-/// divided by `m′(p)`.
-mod five {
-    use pulp::Simd;
-
-    use super::scaled;
-
-    const A: f32 = 0.75;
-    const B: f32 = 1.5;
-    const A2: f32 = A * A;
-    const B2: f32 = B * B;
-    /// `1 / m′(0)`
-    const AT_ZERO: f32 = 1.0 / (A2 * B2);
-    /// `1 / m′(± A)`
-    const AT_A: f32 = 0.5 / (A2 * (A2 - B2));
-    /// `1 / m′(± B)`
-    const AT_B: f32 = 0.5 / (B2 * (B2 - A2));
-
-    /// `a x + y`
-    #[inline(always)]
-    fn plus<S: Simd>(simd: S, a: f32, x: S::f32s, y: S::f32s) -> S::f32s {
-        simd.mul_add_e_f32s(simd.splat_f32s(a), x, y)
-    }
-
-    /// What even and odd powers come to at a point and at its negative.
-    #[inline(always)]
-    fn pair<S: Simd>(simd: S, even: S::f32s, odd: S::f32s) -> [S::f32s; 2] {
-        [simd.add_f32s(even, odd), simd.sub_f32s(even, odd)]
-    }
-
-    /// Of three pixels, two apart: `m(x) / x`.
-    #[inline(always)]
-    pub fn at_zero<S: Simd>(simd: S, [a, c, e]: [S::f32s; 3]) -> S::f32s {
-        plus(simd, A2 * B2, a, plus(simd, -(A2 + B2), c, e))
-    }
-
-    #[inline(always)]
-    pub fn at_zero_gradient<S: Simd>(simd: S, p: S::f32s) -> [S::f32s; 3] {
-        [scaled(simd, A2 * B2, p), scaled(simd, -(A2 + B2), p), p]
-    }
-
-    #[inline(always)]
-    pub fn input<S: Simd>(simd: S, [a, b, c, d, e]: [S::f32s; 5]) -> [S::f32s; 5] {
-        let at_a = pair(simd, plus(simd, -B2, c, e), scaled(simd, A, plus(simd, -B2, b, d)));
-        let at_b = pair(simd, plus(simd, -A2, c, e), scaled(simd, B, plus(simd, -A2, b, d)));
-        [at_zero(simd, [a, c, e]), at_a[0], at_a[1], at_b[0], at_b[1]]
-    }
-
-    #[inline(always)]
-    pub fn input_gradient<S: Simd>(simd: S, [p, q, r, s, t]: [S::f32s; 5]) -> [S::f32s; 5] {
         let ([even_a, odd_a], [even_b, odd_b]) = (pair(simd, q, r), pair(simd, s, t));
-        let [a, c, e] = at_zero_gradient(simd, p);
+        let b = plus(simd, -A * B2, odd_a, scaled(simd, -A2 * B, odd_b));
+        let c = plus(simd, -B2, even_a, plus(simd, -A2, even_b, scaled(simd, -(A2 + B2), p)));
+        let d = plus(simd, A, odd_a, scaled(simd, B, odd_b));
         [
-            a,
-            plus(simd, -A * B2, odd_a, scaled(simd, -A2 * B, odd_b)),
-            plus(simd, -B2, even_a, plus(simd, -A2, even_b, c)),
-            plus(simd, A, odd_a, scaled(simd, B, odd_b)),
-            simd.add_f32s(e, simd.add_f32s(even_a, even_b)),
+            scaled(simd, A2 * B2, p),
+            simd.add_f32s(b, scaled(simd, A2 * B2, u)),
+            c,
+            simd.add_f32s(d, scaled(simd, -(A2 + B2), u)),
+            simd.add_f32s(p, simd.add_f32s(even_a, even_b)),
+            u,
         ]
     }
 
     #[inline(always)]
-    pub fn output<S: Simd>(simd: S, [p, q, r, s, t]: [S::f32s; 5]) -> [S::f32s; 4] {
+    fn output<S: Simd>(simd: S, [p, q, r, s, t, u]: [S::f32s; 6]) -> [S::f32s; 4] {
         let ([even_a, odd_a], [even_b, odd_b]) = (pair(simd, q, r), pair(simd, s, t));
         [
             simd.add_f32s(p, simd.add_f32s(even_a, even_b)),
             plus(simd, A, odd_a, scaled(simd, B, odd_b)),
             plus(simd, A2, even_a, scaled(simd, B2, even_b)),
-            plus(simd, A * A2, odd_a, scaled(simd, B * B2, odd_b)),
+            simd.add_f32s(u, plus(simd, A * A2, odd_a, scaled(simd, B * B2, odd_b))),
         ]
     }
 
     #[inline(always)]
-    pub fn output_gradient<S: Simd>(simd: S, [a, b, c, d]: [S::f32s; 4]) -> [S::f32s; 5] {
-        let at_a = pair(simd, plus(simd, A2, c, a), scaled(simd, A, plus(simd, A2, d, b)));
-        let at_b = pair(simd, plus(simd, B2, c, a), scaled(simd, B, plus(simd, B2, d, b)));
-        [a, at_a[0], at_a[1], at_b[0], at_b[1]]
+    fn output_gradient<S: Simd>(simd: S, [a, b, c, d]: [S::f32s; 4]) -> [S::f32s; 6] {
+        let [q, r] = pair(simd, plus(simd, A2, c, a), scaled(simd, A, plus(simd, A2, d, b)));
+        let [s, t] = pair(simd, plus(simd, B2, c, a), scaled(simd, B, plus(simd, B2, d, b)));
+        [a, q, r, s, t, d]
     }
 
     #[inline(always)]
-    pub fn kernel<S: Simd>(simd: S, [a, b, c]: [S::f32s; 3]) -> [S::f32s; 5] {
-        let even_a = scaled(simd, AT_A, plus(simd, A2, c, a));
-        let even_b = scaled(simd, AT_B, plus(simd, B2, c, a));
-        let at_a = pair(simd, even_a, scaled(simd, A * AT_A, b));
-        let at_b = pair(simd, even_b, scaled(simd, B * AT_B, b));
-        [scaled(simd, AT_ZERO, a), at_a[0], at_a[1], at_b[0], at_b[1]]
+    fn kernel<S: Simd>(simd: S, [a, b, c]: [S::f32s; 3]) -> [S::f32s; 6] {
+        let [even_a, even_b] = [plus(simd, A2, c, a), plus(simd, B2, c, a)];
+        let [q, r] = pair(simd, scaled(simd, AT_A, even_a), scaled(simd, A * AT_A, b));
+        let [s, t] = pair(simd, scaled(simd, AT_B, even_b), scaled(simd, B * AT_B, b));
+        [scaled(simd, AT_ZERO, a), q, r, s, t, c]
     }
 
     #[inline(always)]
-    pub fn kernel_gradient<S: Simd>(simd: S, [p, q, r, s, t]: [S::f32s; 5]) -> [S::f32s; 3] {
+    fn kernel_gradient<S: Simd>(simd: S, [p, q, r, s, t, u]: [S::f32s; 6]) -> [S::f32s; 3] {
         let ([even_a, odd_a], [even_b, odd_b]) = (pair(simd, q, r), pair(simd, s, t));
-        let (even_a, even_b) = (scaled(simd, AT_A, even_a), scaled(simd, AT_B, even_b));
+        let [even_a, even_b] = [scaled(simd, AT_A, even_a), scaled(simd, AT_B, even_b)];
         [
             plus(simd, AT_ZERO, p, simd.add_f32s(even_a, even_b)),
             plus(simd, A * AT_A, odd_a, scaled(simd, B * AT_B, odd_b)),
-            plus(simd, A2, even_a, scaled(simd, B2, even_b)),
+            simd.add_f32s(u, plus(simd, A2, even_a, scaled(simd, B2, even_b))),
         ]
     }
 }
