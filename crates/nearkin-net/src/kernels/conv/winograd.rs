@@ -29,11 +29,10 @@ use std::ops::Range;
 use pulp::{Simd, WithSimd};
 use rayon::prelude::*;
 
+use super::pixels::{LANES, Place, gather, scatter};
 use super::{ConvShape, resized};
 use crate::kernels::widest;
 
-/// Channels of a block.
-const LANES: usize = 16;
 /// Pixels of a forward task's tiles, about.
 const TASK: usize = 512;
 /// With how many tiles' products the transform of a kernel is as costly.
@@ -42,8 +41,6 @@ const KERNEL: usize = 32;
 const CHUNK: usize = 1 << 20;
 /// Tiles whose sums a weight gradient keeps in registers: both operands then stay in the nearest cache.
 const STRETCH: usize = 192;
-
-type Lanes = [f32; LANES];
 
 /// Whether the transform pays: a 3 × 3 kernel, a stride of 1 or 2, channels to fill a block, and at least one whole tile.
 pub(super) fn applies(shape: &ConvShape) -> bool {
@@ -522,7 +519,7 @@ fn transform_kernels<K: Scheme<SIDE, OUT>, const SIDE: usize, const OUT: usize>(
 
 /// The transform of a kernel each from one input to 16 outputs.
 struct Kernels<'a, K, const SIDE: usize, const OUT: usize> {
-    taps: [Lanes; 9],
+    taps: [[f32; LANES]; 9],
     /// From this input's on; those of the next point begin `depth · 16` values later.
     points: &'a mut [f32],
     depth: usize,
@@ -583,7 +580,7 @@ struct KernelGradients<'a, K, const SIDE: usize, const OUT: usize> {
     /// From the first point's on; those of the next begin `next` values later.
     sums: &'a [f32],
     next: usize,
-    taps: &'a mut [Lanes; 9],
+    taps: &'a mut [[f32; LANES]; 9],
     scheme: PhantomData<K>,
 }
 
@@ -611,75 +608,6 @@ impl<K: Scheme<SIDE, OUT>, const SIDE: usize, const OUT: usize> WithSimd
     }
 }
 
-/// Lays a block of channels of one image's plane rows out as pixels of 16 channels: `grid` has `columns` a row, and its pixel
-/// `(i, j)` is the image's `(i + top, j + left)`, or zero outside of it.
-fn gather(
-    image: &[f32],
-    (height, width): (usize, usize),
-    block: usize,
-    (top, left): (isize, isize),
-    columns: usize,
-    grid: &mut [Lanes],
-) {
-    let plane = height * width;
-    let image = &image[block * LANES * plane..];
-    let lanes = (image.len() / plane).min(LANES);
-    let (skipped, left) = ((-left).max(0) as usize, left.max(0) as usize);
-    // Row by row, of which all lanes stay in the nearest cache.
-    for (i, pixels) in grid.chunks_exact_mut(columns).enumerate() {
-        let Some(row) = usize::try_from(i as isize + top).ok().filter(|row| *row < height) else {
-            pixels.fill([0.0; LANES]);
-            continue;
-        };
-        let inside = skipped..(skipped + width - left).min(columns);
-        if lanes < LANES {
-            pixels.fill([0.0; LANES]);
-        } else {
-            pixels[..inside.start].fill([0.0; LANES]);
-            pixels[inside.end..].fill([0.0; LANES]);
-        }
-        let pixels = &mut pixels[inside];
-        for lane in 0..lanes {
-            let row = &image[lane * plane + row * width + left..][..pixels.len()];
-            for (pixel, value) in pixels.iter_mut().zip(row) {
-                pixel[lane] = *value;
-            }
-        }
-    }
-}
-
-/// The counterpart of [`gather`]: puts the pixels of a grid where they belong in a block of channels of one image, over what is
-/// there or, with `ADD`, on top of it.
-fn scatter<const ADD: bool>(
-    grid: &[Lanes],
-    columns: usize,
-    image: &mut [f32],
-    (height, width): (usize, usize),
-    block: usize,
-    (top, left): (isize, isize),
-) {
-    let plane = height * width;
-    let image = &mut image[block * LANES * plane..];
-    let lanes = (image.len() / plane).min(LANES);
-    let (skipped, left) = ((-left).max(0) as usize, left.max(0) as usize);
-    for (i, pixels) in grid.chunks_exact(columns).enumerate() {
-        let Some(row) = usize::try_from(i as isize + top).ok().filter(|row| *row < height) else {
-            continue;
-        };
-        let pixels = &pixels[skipped..(skipped + width - left).min(columns)];
-        for lane in 0..lanes {
-            let row = &mut image[lane * plane + row * width + left..][..pixels.len()];
-            for (value, pixel) in row.iter_mut().zip(pixels) {
-                if ADD {
-                    *value += pixel[lane];
-                } else {
-                    *value = pixel[lane];
-                }
-            }
-        }
-    }
-}
-
 /// Where a part's first tile begins in the input.
 fn input_corner(part: &Part, step: usize, shape: &ConvShape) -> (isize, isize) {
     let padding = shape.padding[0] as isize;
@@ -700,7 +628,8 @@ fn transform_inputs<K: Scheme<SIDE, OUT>, const SIDE: usize, const OUT: usize>(
     let grid = resized(grid, height * width * LANES);
     for (image, x) in x.chunks_exact(shape.input_image()).enumerate() {
         let corner = input_corner(part, K::STEP, shape);
-        gather(x, (shape.height, shape.width), block, corner, width, grid.as_chunks_mut().0);
+        let place = Place { size: (shape.height, shape.width), block, corner };
+        gather(x, place, width, grid.as_chunks_mut().0);
         let tiles = Tiles::new(part, image, K::STEP, width, grid, values, SIDE * SIDE);
         widest().dispatch(Inputs::<K, SIDE, OUT>(tiles, PhantomData));
     }
@@ -719,7 +648,8 @@ fn transform_output_gradients<K: Scheme<SIDE, OUT>, const SIDE: usize, const OUT
     let grid = resized(grid, height * width * LANES);
     for (image, dy) in dy.chunks_exact(shape.output_image()).enumerate() {
         let corner = ((OUT * part.rows.start) as isize, 0);
-        gather(dy, (shape.out_height, shape.out_width), block, corner, width, grid.as_chunks_mut().0);
+        let place = Place { size: (shape.out_height, shape.out_width), block, corner };
+        gather(dy, place, width, grid.as_chunks_mut().0);
         let tiles = Tiles::new(part, image, OUT, width, grid, values, SIDE * SIDE);
         widest().dispatch(OutputGradients::<K, SIDE, OUT>(tiles, PhantomData));
     }
@@ -740,8 +670,8 @@ fn transform_outputs<K: Scheme<SIDE, OUT>, const SIDE: usize, const OUT: usize>(
         let tiles = Tiles::new(part, image, OUT, width, grid, values, SIDE * SIDE);
         widest().dispatch(Outputs::<K, SIDE, OUT>(tiles, PhantomData));
         let corner = ((OUT * part.rows.start) as isize, 0);
-        let size = (shape.out_height, shape.out_width);
-        scatter::<false>(grid.as_chunks().0, width, y, size, block, corner);
+        let place = Place { size: (shape.out_height, shape.out_width), block, corner };
+        scatter::<false>(grid.as_chunks().0, width, y, place);
     }
 }
 
@@ -761,7 +691,8 @@ fn transform_input_gradients<K: Scheme<SIDE, OUT>, const SIDE: usize, const OUT:
         let tiles = Tiles::new(part, image, K::STEP, width, grid, values, SIDE * SIDE);
         widest().dispatch(InputGradients::<K, SIDE, OUT>(tiles, PhantomData));
         let corner = input_corner(part, K::STEP, shape);
-        scatter::<true>(grid.as_chunks().0, width, dx, (shape.height, shape.width), block, corner);
+        let place = Place { size: (shape.height, shape.width), block, corner };
+        scatter::<true>(grid.as_chunks().0, width, dx, place);
     }
 }
 
