@@ -31,10 +31,6 @@ const RECIPES: [(&str, &str); 19] = recipes![
     "simclr-crop-only",
     "simclr-colour-only",
     "moco",
-    "nnclr",
-    "npid",
-    "exemplar-cnn",
-    "cpc",
     "byol",
     "simsiam",
     "barlow-twins",
@@ -44,8 +40,12 @@ const RECIPES: [(&str, &str); 19] = recipes![
     "dino",
     "mae",
     "i-jepa",
+    "nnclr",
     "supervised",
     "untrained",
+    "npid",
+    "cpc",
+    "exemplar-cnn",
 ];
 
 /// The methods that the project is about, with more seeds than one.
