@@ -83,6 +83,6 @@ pub use splits::{AttributeValues, ClassList, ClassRanges, Divided, SplitRule};
 pub use summary::{ChannelCount, ClassCount, RateCount, SizeCount, SplitCount, Summary};
 pub use table::{FeatureOptions, Features, Table, TableKind, TableOptions};
 pub use views::{
-    Affine, Blur, Colour, Crop, Cutout, Draw, Jitter, Normalize, PRESETS, Posterize, Solarize, ViewConfig,
-    Views,
+    Affine, Blur, Colour, Crop, Cutout, Draw, Hsv, Jitter, Normalize, PRESETS, PcaContrast, Posterize,
+    Solarize, ViewConfig, Views,
 };
