@@ -225,6 +225,11 @@ impl Training {
                 return Err(TrainError::setting("precision", "bf16", format!("f32 for {name}")));
             }
         }
+        let network_config = network_config(recipe);
+        let data = match method.patches() {
+            Some(patches) => data.patches(patches, &network_config, recipe.seed)?,
+            None => data,
+        };
         let labels = data.dataset().labels();
         let (train, held_out) = match &labels {
             // The kin of a held-out sample would be without it.
@@ -237,7 +242,6 @@ impl Training {
             labels.as_ref().map(|labels| train.iter().map(|&i| labels[i]).collect());
         let set = TrainSet { len: train.len(), labels: train_labels.as_deref(), graph: graph.as_ref() };
         let sampler = method.sampler(set)?;
-        let network_config = network_config(recipe);
         let pipeline = Pipeline::new(&data, recipe, method.as_ref(), &network_config)?;
         // On the CPU, the loader makes views ahead of the step.
         let device_views = match &pipeline {

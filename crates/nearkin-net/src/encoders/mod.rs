@@ -168,6 +168,11 @@ impl EncoderConfig {
         }
     }
 
+    /// Whether its features are the mean of a map of them over the image: see [`Encoder::feature_map`].
+    pub fn has_feature_map(&self) -> bool {
+        matches!(self, Self::SmallConv { .. } | Self::Resnet18(_) | Self::Resnet34(_) | Self::Resnet50(_))
+    }
+
     /// Multiplications and additions of its convolutions and other matrix products for one image of `size` × `size` pixels, or for the
     /// convolutions of a series of `size` steps, by their definition.
     pub fn multiply_adds(&self, channels: usize, size: usize) -> usize {
@@ -280,6 +285,24 @@ impl Encoder {
         }
     }
 
+    /// The map of features over the image, before its mean is taken: of [`SmallConv`] and [`ResNet`].
+    ///
+    /// # Shapes
+    ///
+    /// - input: `[n, channels, h, w]`
+    /// - output: `[n, feature_dim, h', w']`
+    ///
+    /// # Panics
+    ///
+    /// As [`forward`](Self::forward).
+    pub fn feature_map(&self, input: Tensor<4>) -> Option<Tensor<4>> {
+        match self {
+            Self::SmallConv(encoder) => Some(encoder.feature_map(input)),
+            Self::ResNet(encoder) => Some(encoder.feature_map(input)),
+            _ => None,
+        }
+    }
+
     /// Features per image.
     pub fn feature_dim(&self) -> usize {
         match self {
@@ -381,6 +404,24 @@ fn pooled(features: Tensor<4>) -> Tensor<2> {
     features.reshape([n, c, h * w]).mean_dim(2).reshape([n, c])
 }
 
+/// The largest value of each channel in each quarter of a map: upper left, upper right, lower left, lower right. A middle row or column
+/// belongs to both sides.
+///
+/// # Shapes
+///
+/// - input: `[n, c, h, w]`
+/// - output: `[n, 4 · c]`
+pub fn quadrants(map: Tensor<4>) -> Tensor<2> {
+    let [n, c, h, w] = map.dims();
+    let (rows, columns) = (h.div_ceil(2), w.div_ceil(2));
+    let quarter = |(top, left)| {
+        let part = map.clone().narrow(2, top, rows).narrow(3, left, columns);
+        part.reshape([n, c, rows * columns]).max_dim(2).reshape([n, c])
+    };
+    let corners = [(0, 0), (0, w - columns), (h - rows, 0), (h - rows, w - columns)];
+    Tensor::cat(corners.map(quarter).to_vec(), 1)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -414,6 +455,48 @@ mod tests {
             assert_eq!(encoder.param_count(), count, "{config:?}");
             assert_eq!(encoder.feature_dim(), features);
             assert_eq!(config.feature_dim(224), features);
+        }
+    }
+
+    #[test]
+    fn quadrants_are_the_largest_values_of_the_quarters() {
+        let of = |map: Vec<f32>, shape: [usize; 4]| {
+            values(quadrants(Tensor::from_data(TensorData::new(map, shape), &Device::flex())))
+        };
+        let map: Vec<f32> = (0..32u8).map(f32::from).collect();
+        let negative = map.iter().map(|v| -v).collect();
+        assert_eq!(of(map, [1, 2, 4, 4]), [5.0, 21.0, 7.0, 23.0, 13.0, 29.0, 15.0, 31.0]);
+        assert_eq!(of(negative, [2, 1, 4, 4]), [0.0, -2.0, -8.0, -10.0, -16.0, -18.0, -24.0, -26.0]);
+        // The middle row and column of three belong to both sides; one value to all.
+        let three = vec![1.0, 2.0, 3.0, 4.0, 9.0, 5.0, 6.0, 7.0, 8.0];
+        assert_eq!(of(three, [1, 1, 3, 3]), [9.0; 4]);
+        assert_eq!(of(vec![1.0, 2.0], [1, 1, 1, 2]), [1.0, 2.0, 1.0, 2.0]);
+        assert_eq!(of(vec![7.0], [1, 1, 1, 1]), [7.0; 4]);
+    }
+
+    #[test]
+    fn the_mean_of_a_map_is_what_the_encoder_gives() {
+        for config in [
+            EncoderConfig::SmallConv { width: 4 },
+            EncoderConfig::Resnet18(resnet(Stem::Small)),
+            EncoderConfig::Resnet50(resnet(Stem::Large)),
+        ] {
+            let encoder = encoder(&config, 3, 40);
+            let map = encoder.feature_map(images([2, 3, 40, 40])).unwrap();
+            let [n, c, h, w] = map.dims();
+            assert!(
+                config.has_feature_map() && c == encoder.feature_dim() && h > 1 && w > 1,
+                "{config}: {h} {w}"
+            );
+            let means = map.reshape([n, c, h * w]).mean_dim(2).reshape([n, c]);
+            assert_eq!(values(means), values(encoder.forward(images([2, 3, 40, 40]))));
+        }
+        for config in [
+            EncoderConfig::LeNet {},
+            EncoderConfig::Vit(VitConfig { patch: 8, depth: 1, width: 16, heads: 2 }),
+        ] {
+            assert!(!config.has_feature_map());
+            assert!(encoder(&config, 3, 32).feature_map(images([1, 3, 32, 32])).is_none());
         }
     }
 

@@ -36,7 +36,9 @@ mod vicreg;
 mod w_mse;
 
 use burn::tensor::Tensor;
-use nearkin_data::{Crop, DataError, Jitter, KinGraph, Media, Sampler, SignalViewConfig, ViewConfig};
+use nearkin_data::{
+    Crop, DataError, Jitter, KinGraph, Media, Patches, Sampler, SignalViewConfig, ViewConfig,
+};
 use nearkin_loss::ProxyInit;
 use nearkin_net::{EncoderConfig, MlpConfig, Network};
 use nearkin_sweep::{Graph, Kin, Metric, SameLabel, SweepError};
@@ -144,6 +146,11 @@ pub trait Method: Send + Sync {
     /// has small crops beside large ones.
     fn pipelines(&self, views: &ViewConfig, size: usize) -> Vec<(ViewConfig, usize)> {
         vec![(views.clone(), size); self.views()]
+    }
+
+    /// The parts of images that are the samples, for methods that do not train on whole images.
+    fn patches(&self) -> Option<Patches> {
+        None
     }
 
     /// After how many epochs random views come again; `None`: never.
@@ -379,6 +386,10 @@ mod tests {
             ("kind = \"swav\"\nsmall-scale = [0.5, 0.1]", "method.small-scale"),
             ("kind = \"dino\"\ntwin-temperature = 0.0", "method.twin-temperature"),
             ("kind = \"exemplar-cnn\"\nsurrogates = 1", "method.surrogates"),
+            ("kind = \"exemplar-cnn\"\ncopies = 0", "method.copies"),
+            ("kind = \"exemplar-cnn\"\ncolour = 5.5", "method.colour"),
+            ("kind = \"exemplar-cnn\"\npatch = [0.8, 0.4]", "method.patch"),
+            ("kind = \"exemplar-cnn\"\npatch = [0.0, 0.4]", "method.patch"),
             ("kind = \"mae\"\nmask-ratio = 1.0", "method.mask-ratio"),
             ("kind = \"i-jepa\"\ntarget-scale = [0.2, 0.9]", "method.target-scale"),
         ] {

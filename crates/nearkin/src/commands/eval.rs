@@ -4,6 +4,7 @@ mod case;
 mod clustering;
 mod few_shot;
 mod page;
+mod quadrants;
 mod reidentification;
 mod retrieval;
 mod verification;
@@ -33,6 +34,7 @@ Protocols:
   reid          CMC at 1, 5 and 10 and mAP of a gallery (--reference, or the others of --data); see --camera
   few-shot      5-way and 20-way episodes of unseen classes, with one example of each or five
   clustering    agglomeration into as many clusters as classes: AMI, NMI, ARI, pairwise and B-cubed F1
+  quadrants     linear SVMs, fitted to --reference, on the encoder's features, each the largest of a quadrant of the image
 
 Examples:
   nearkin eval runs/a --data test/
@@ -101,6 +103,7 @@ pub enum Protocol {
     Reid,
     FewShot,
     Clustering,
+    Quadrants,
 }
 
 /// All that an evaluation found, whatever the protocol.
@@ -165,6 +168,11 @@ impl Args {
                 return Err(Failure::misuse(format!("{name} is a setting of --protocol {protocol}")));
             }
         }
+        if self.flip && self.protocol == Protocol::Quadrants {
+            return Err(Failure::misuse(
+                "--flip averages embeddings, and --protocol quadrants measures none",
+            ));
+        }
         Ok(())
     }
 }
@@ -190,6 +198,7 @@ pub fn run(args: Args, ui: &Ui) -> Result<(), Failure> {
         Protocol::Reid => reidentification::measure(&case, &args)?,
         Protocol::FewShot => few_shot::measure(&case)?,
         Protocol::Clustering => clustering::measure(&case)?,
+        Protocol::Quadrants => quadrants::measure(&case, ui)?,
     };
     if let Some(file) = trained.filter(|file| args.part.is_none() && file.recipe.split.is_some())
         && std::path::absolute(&args.data).is_ok_and(|data| data == file.data)

@@ -165,6 +165,8 @@ fn media_and_settings_that_do_not_fit_are_refused_by_name() {
     with(&format!("names = \"{NAMES}\"\nkin = {{ same = \"speaker\" }}\n{cpc}"), text(&sounds))
         .with(2, &["kin"]);
     with(&format!("{cpc}ahead = 0\n"), text(&sounds)).with(2, &["method.ahead = 0"]);
+    with("[method]\nkind = \"exemplar-cnn\"\npatch = [0.5, 1.0]\n", text(&sounds))
+        .with(2, &["method.patch", "sounds have no patches"]);
     let nearest = "kin = { neighbours = 2 }\n[method]\nkind = \"drlim\"\nclasses = 4\n";
     with(nearest, text(&sounds)).with(1, &["holds sounds, wanted images"]);
     run(["data", text(&sounds), "--names", "{label}-{x}"]).with(1, &["{label}-{x}", "18 of 18"]);

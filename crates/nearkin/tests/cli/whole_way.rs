@@ -235,6 +235,8 @@ fn views_of_a_picture_are_drawn_on_a_sheet() {
     fs::write(&recipe, format!("[method]\nkind = \"simclr\"\n{part}")).unwrap();
     run(with(&["--recipe", &recipe, "--out", &two])).well();
     assert_eq!(drawn, image::open(&two).unwrap().to_rgb8());
+    let said = run(with(&["--preset", "exemplar-cnn", "--out", &two])).well().stdout;
+    assert!(said.contains("[views.pca-contrast]") && said.contains("[views.hsv]"), "{said}");
     run(with(&["--preset", "byol-second", "--seed", "2", "--out", &two])).well();
     assert_ne!(drawn, image::open(&two).unwrap().to_rgb8());
 
