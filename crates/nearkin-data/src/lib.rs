@@ -80,7 +80,7 @@ pub use samplers::{
 pub use shifted::{DRLIM_SHIFTS, DRLIM_SIDE, shifted};
 pub use signal::Signal;
 pub use signal_loader::{SignalBatch, SignalLoader};
-pub use signal_views::{SignalCrop, SignalViewConfig, SignalViews, Standardize};
+pub use signal_views::{SignalCrop, SignalViewConfig, SignalViews, SpecAugment, Standardize};
 pub use splits::{AttributeValues, ClassList, ClassRanges, Divided, SplitRule};
 pub use summary::{ChannelCount, ClassCount, RateCount, SizeCount, SplitCount, Summary};
 pub use table::{FeatureOptions, Features, Table, TableKind, TableOptions};

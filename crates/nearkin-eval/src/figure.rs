@@ -33,7 +33,7 @@ pub struct Panel {
 /// Points drawn alike. Points that are not finite are not drawn.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Layer {
-    /// Its name in the legend; empty for none.
+    /// Its name in the legend, empty for none; of [`Shape::Words`] what is written.
     pub name: String,
     /// Where the points are, y upwards.
     pub points: Vec<[f32; 2]>,
@@ -52,6 +52,10 @@ pub enum Shape {
     Line,
     /// Each two joined by a line of their own, of this width in pixels.
     Segments(f32),
+    /// A square of one unit about a point, for grids on a map.
+    Cells,
+    /// The layer's name, its middle at each point.
+    Words,
 }
 
 /// Colours that can be told apart, for classes and methods in their order.
@@ -114,6 +118,11 @@ enum Mark {
         colour: [u8; 3],
         width: f32,
     },
+    /// Between two corners: left and top, right and bottom.
+    Cell {
+        corners: [[f32; 2]; 2],
+        colour: [u8; 3],
+    },
     /// From its left end, or about its middle, on its base line.
     Text {
         at: [f32; 2],
@@ -162,6 +171,12 @@ impl Figure {
                         hex(*colour)
                     ));
                 }
+                Mark::Cell { corners: [[left, top], [right, bottom]], colour } => svg.push_str(&format!(
+                    "<rect x=\"{left:.1}\" y=\"{top:.1}\" width=\"{:.1}\" height=\"{:.1}\" fill=\"{}\"/>",
+                    right - left,
+                    bottom - top,
+                    hex(*colour)
+                )),
                 Mark::Text { at, text, colour, middle } => svg.push_str(&format!(
                     "<text x=\"{:.1}\" y=\"{:.1}\" fill=\"{}\"{}>{}</text>",
                     at[0],
@@ -235,8 +250,14 @@ impl Figure {
 }
 
 impl Panel {
+    /// All points that are to be seen; of cells, two of their corners.
     fn points(&self) -> impl Iterator<Item = [f32; 2]> + '_ {
-        self.layers.iter().flat_map(|layer| &layer.points).copied().filter(is_finite)
+        let reach = |layer: &Layer| if layer.shape == Shape::Cells { 0.5 } else { 0.0 };
+        let corners = self.layers.iter().flat_map(move |layer| {
+            let reach = reach(layer);
+            layer.points.iter().flat_map(move |point| [point.map(|x| x - reach), point.map(|x| x + reach)])
+        });
+        corners.filter(is_finite)
     }
 
     fn marks(&self, [left, top]: [f32; 2], marks: &mut Vec<Mark>) {
@@ -266,6 +287,19 @@ impl Panel {
                 Shape::Line => {
                     marks.push(Mark::Line { points: points.collect(), colour: layer.colour, width: 1.8 });
                 }
+                Shape::Cells => {
+                    marks.extend(layer.points.iter().filter(|point| is_finite(point)).map(|[x, y]| {
+                        // A little is left between neighbours.
+                        let corners = [place([x - 0.48, y + 0.48]), place([x + 0.48, y - 0.48])];
+                        Mark::Cell { corners, colour: layer.colour }
+                    }))
+                }
+                Shape::Words => marks.extend(points.map(|[x, y]| Mark::Text {
+                    at: [x, y + 4.0],
+                    text: layer.name.clone(),
+                    colour: layer.colour,
+                    middle: true,
+                })),
                 Shape::Segments(width) => {
                     // A segment with an end that is not finite is left out whole.
                     let drawn = layer.points.chunks_exact(2).filter(|ends| ends.iter().all(is_finite));
@@ -332,7 +366,8 @@ impl Panel {
     fn legend(&self, [left, top]: [f32; 2]) -> Vec<Mark> {
         let mut marks = Vec::new();
         let (mut x, mut y) = (left, top);
-        for layer in self.layers.iter().filter(|layer| !layer.name.is_empty()) {
+        let named = |layer: &&Layer| !layer.name.is_empty() && layer.shape != Shape::Words;
+        for layer in self.layers.iter().filter(named) {
             let wide = 14.0 + (layer.name.chars().count() as f32 + 2.0) * LETTER[0];
             if x > left && x + wide > left + WIDTH + 2.0 * LETTER[0] {
                 (x, y) = (left, y + LINE);
@@ -363,6 +398,7 @@ impl Mark {
         match self {
             Self::Dot { at, radius, .. } => at[1] + radius,
             Self::Line { points, .. } => points.iter().map(|p| p[1]).fold(0.0, f32::max),
+            Self::Cell { corners: [_, end], .. } => end[1],
             Self::Text { at, .. } => at[1],
         }
     }
@@ -380,6 +416,15 @@ fn draw(picture: &mut RgbImage, mark: &Mark) {
                     let share = step as f32 / steps;
                     let at = [0, 1].map(|d| from[d] + (to[d] - from[d]) * share);
                     disc(picture, at, width * fine / 2.0, *colour);
+                }
+            }
+        }
+        Mark::Cell { corners, colour } => {
+            let [[left, top], [right, bottom]] =
+                corners.map(|at| at.map(|x| (x * fine).round().max(0.0) as u32));
+            for y in top..bottom.min(picture.height()) {
+                for x in left..right.min(picture.width()) {
+                    picture.put_pixel(x, y, Rgb(*colour));
                 }
             }
         }
@@ -470,6 +515,35 @@ mod tests {
         assert_eq!(dots[0][1] - dots[1][1], PLOT - 20.0);
         assert_eq!(dots[1][0] - dots[0][0], (PLOT - 20.0) / 2.0);
         assert_eq!(*png.get_pixel(dots[0][0] as u32, dots[0][1] as u32), orange);
+    }
+
+    #[test]
+    fn a_grid_of_cells_fills_the_map_and_words_stand_in_their_middles() {
+        let cells = |points, colour| Layer { name: String::new(), points, colour, shape: Shape::Cells };
+        let word =
+            Layer { name: ".52".to_owned(), points: vec![[1.0, 0.0]], colour: INK, shape: Shape::Words };
+        let layers = vec![cells(vec![[0.0, 0.0]], PALETTE[0]), cells(vec![[1.0, 0.0]], PALETTE[1]), word];
+        let panel = Panel { title: String::new(), axes: None, layers };
+        let figure = Figure { panels: vec![panel], columns: 1 };
+        let svg = figure.svg().unwrap();
+        assert_eq!(svg.matches("fill=\"#3b6fd4\"").count() + svg.matches("fill=\"#e07b28\"").count(), 2);
+        assert!(svg.contains("text-anchor=\"middle\">.52<"));
+        let (_, marks) = figure.marks().unwrap();
+        let corners: Vec<[[f32; 2]; 2]> = marks
+            .iter()
+            .filter_map(|mark| match mark {
+                Mark::Cell { corners, .. } => Some(*corners),
+                _ => None,
+            })
+            .collect();
+        // Two cells of one unit between margins of ten pixels.
+        let unit = (WIDTH - 20.0) / 2.0;
+        assert!((corners[1][0][0] - corners[0][0][0] - unit).abs() < 1e-3, "{corners:?}");
+        let png = image::load_from_memory(&figure.png().unwrap()).unwrap().to_rgb8();
+        for ([[left, top], _], colour) in corners.iter().zip([PALETTE[0], PALETTE[1]]) {
+            let wanted = Rgb(colour.map(|value| (value >> 4) * 17));
+            assert_eq!(*png.get_pixel(*left as u32 + 5, *top as u32 + 5), wanted);
+        }
     }
 
     #[test]

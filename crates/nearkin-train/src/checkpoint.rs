@@ -35,6 +35,11 @@ pub(crate) struct State {
     pub loss_sum: f64,
     /// Sum of the shares of active terms of the epoch so far.
     pub active_sum: f64,
+    /// Samples of the epoch so far that the online probe classified, and those of them that it classified rightly.
+    #[serde(default)]
+    pub probed: usize,
+    #[serde(default)]
+    pub known: usize,
     /// The best validation so far, and its epoch.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub best: Option<f64>,
@@ -43,6 +48,13 @@ pub(crate) struct State {
     /// Seconds beside these that training waited for data.
     #[serde(default)]
     pub waited: f64,
+}
+
+impl State {
+    /// The online probe's accuracy over the epoch so far; `None` without a probe.
+    pub(crate) fn probe_accuracy(&self) -> Option<f64> {
+        (self.probed > 0).then(|| self.known as f64 / self.probed as f64)
+    }
 }
 
 #[derive(Serialize, Deserialize)]

@@ -9,6 +9,7 @@ use nearkin_net::momentum::{Statistics, follow_with, twin};
 use nearkin_net::{ConfigError, Mlp, Network, NetworkConfig};
 
 use crate::methods::{HeadSite, Method, Objective};
+use crate::online_probe::OnlineProbe;
 use crate::step::Pulls;
 
 /// The network, and what a method has beside it. Only a network goes into the model.
@@ -22,6 +23,8 @@ pub struct Learner {
     pub head: Option<Head>,
     /// What follows and does not learn.
     pub twin: Option<Twin>,
+    /// What judges the features and pulls at nothing.
+    pub probe: Option<OnlineProbe>,
 }
 
 /// Class vectors, `[classes · per class, d]`.
@@ -94,7 +97,7 @@ impl Learner {
                 let values = TensorData::new(init.draw(classes, dim, seed), [classes * init.per_class, dim]);
                 Proxies { vectors: Param::from_tensor(Tensor::from_data(values, device)) }
             });
-            return Ok(Self { network, proxies, head: None, twin: None });
+            return Ok(Self { network, proxies, head: None, twin: None, probe: None });
         };
         let network = config.init_split(device, seed, method.batch_norm_groups())?;
         let head = method.head(HeadSite { network: config, samples, device, seed })?;
@@ -102,7 +105,7 @@ impl Learner {
             network: twin(&network),
             head: head.as_ref().filter(|_| with_head).map(twin),
         });
-        Ok(Self { network, proxies: None, head, twin })
+        Ok(Self { network, proxies: None, head, twin, probe: None })
     }
 
     /// After a step.
@@ -129,7 +132,7 @@ impl Learner {
             }),
             (twin, _) => twin,
         };
-        Self { network, proxies, head, twin }
+        Self { network, proxies, head, twin, probe: self.probe }
     }
 
     /// The class vectors, on the tape.

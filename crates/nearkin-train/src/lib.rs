@@ -18,6 +18,7 @@ mod error;
 mod export;
 mod feed;
 mod files;
+mod fine_tune;
 mod hold_out;
 mod inputs;
 mod judge;
@@ -28,6 +29,7 @@ mod ledger;
 mod memory;
 mod methods;
 mod model;
+mod online_probe;
 mod optimizers;
 mod precision;
 mod progress;
@@ -47,6 +49,7 @@ pub use compare::{Contender, KnownClasses, Score, compare, contender, raw_pixels
 pub use devices::{DeviceError, DeviceInfo, device, devices};
 pub use error::TrainError;
 pub use export::ExportFormat;
+pub use fine_tune::{FewLabels, FineTuneOptions, LabeledSamples, balanced_share, fine_tune, usual_epochs};
 pub use hold_out::split;
 pub use inputs::{Inputs, Labels};
 pub use judge::{BehindHead, Judgement, LabeledImages, judge};
@@ -63,6 +66,7 @@ pub use methods::{
 pub use model::{
     Encoder, LinearCard, LinearModel, Model, ModelCard, NetworkCard, NetworkModel, pixels, prepared_side,
 };
+pub use online_probe::OnlineProbe;
 pub use optimizers::{Lars, LarsState, OptimizerConfig};
 pub use precision::{ParsePrecisionError, Precision};
 pub use progress::{EpochReport, Event, Plan, StepReport, Validation};

@@ -53,6 +53,8 @@ pub struct Plan {
     pub samples: usize,
     /// Classes among them; 0 without labels.
     pub classes: usize,
+    /// Whether a linear probe learns from the labels beside a method that does not.
+    pub probe: bool,
     /// Samples held out to choose the best epoch.
     pub held_out: usize,
     /// Samples that could not be read.
@@ -122,6 +124,9 @@ pub struct StepReport {
     /// How the encoded batch has collapsed, if it has, for methods without labels.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub collapse: Option<Collapse>,
+    /// Share of the epoch's samples so far that the online probe classified rightly, each before it learned from it; with `probe`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub online_probe_accuracy: Option<f64>,
     /// The triplets of the batch by difficulty, for methods of triplets.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub triplets: Option<Census>,
@@ -150,6 +155,9 @@ pub struct EpochReport {
     /// The validation, in epochs that have one.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub validation: Option<Validation>,
+    /// Share of its samples that the online probe classified rightly, each before it learned from it; with `probe`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub online_probe_accuracy: Option<f64>,
     /// Whether its weights are the best so far and became the model.
     pub kept: bool,
     /// Seconds of training so far.

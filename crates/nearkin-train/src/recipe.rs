@@ -48,6 +48,11 @@ pub struct Recipe {
     /// Epochs between checkpoints and validations.
     #[serde(default = "one")]
     pub validate_every: usize,
+    /// Whether a linear classifier on the detached features learns from the labels beside a method that does without: an online probe
+    /// ([`OnlineProbe`](crate::OnlineProbe)). Labels then judge, and still train nothing of the network; the run's bits stay the same. It
+    /// costs one more forward pass of one view.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub probe: bool,
     /// How the data is divided into a part to train on, the first side, and a part to be measured on. Left out: all is trained on.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub split: Option<SplitRule>,
@@ -111,6 +116,7 @@ impl Recipe {
             precision: Precision::default(),
             hold_out: hold_out(),
             validate_every: one(),
+            probe: false,
             split: None,
             names: None,
             attributes: None,
@@ -240,6 +246,11 @@ impl Recipe {
                 return Err(TrainError::setting("schedule.final-fraction", 0, wanted));
             }
         }
+        let card = self.method.card();
+        if self.probe && card.needs_labels {
+            let wanted = format!("left out: {} learns from the labels itself", card.name);
+            return Err(TrainError::setting("probe", true, wanted));
+        }
         self.method.build()?;
         self.optimizer.build()?;
         Ok(())
@@ -282,7 +293,8 @@ mod tests {
     fn every_recipe_of_the_repository_parses_and_is_short() {
         let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../recipes");
         let mut seen = 0;
-        for folder in ["", "compare", "cifar10", "exemplar-cnn", "gpu"].map(|name| root.join(name)) {
+        for folder in ["", "compare", "cifar10", "exemplar-cnn", "simclr", "gpu"].map(|name| root.join(name))
+        {
             for entry in std::fs::read_dir(&folder).unwrap() {
                 let path = entry.unwrap().path();
                 if path.extension().is_some_and(|extension| extension == "toml") {
@@ -293,7 +305,7 @@ mod tests {
                 }
             }
         }
-        assert!(seen > 30, "{seen}");
+        assert!(seen > 46, "{seen}");
     }
 
     #[test]
@@ -314,6 +326,8 @@ mod tests {
             let message = parse(&format!("{line}\n[method]\nkind = \"simclr\"\n")).unwrap_err().to_string();
             assert!(message.starts_with(field), "{message}");
         }
+        let message = parse("probe = true\n[method]\nkind = \"batch-hard\"\n").unwrap_err().to_string();
+        assert!(message.starts_with("probe = true") && message.contains("batch-hard"), "{message}");
         let decay = |text: &str| {
             parse(&format!("[method]\nkind = \"simclr\"\n[schedule]\n{text}")).unwrap_err().to_string()
         };

@@ -8,6 +8,7 @@ use nearkin_data::{
 use nearkin_net::{EncoderConfig, NetworkConfig};
 
 use crate::error::TrainError;
+use crate::inputs::Inputs;
 use crate::methods::Method;
 use crate::model::prepared_side;
 use crate::recipe::Recipe;
@@ -56,6 +57,15 @@ impl Samples {
         };
         let options = PrepareOptions::new(config.channels, prepared_side(config.size));
         Ok(Self::Images(Arc::new(data.patches(patches, &options, seed)?)))
+    }
+
+    /// What a model has read, unless these are rows of a table.
+    pub fn of(inputs: &Inputs) -> Option<Self> {
+        match inputs {
+            Inputs::Images { prepared, .. } => Some(Self::Images(Arc::clone(prepared))),
+            Inputs::Signals { prepared, .. } => Some(Self::Signals(Arc::clone(prepared))),
+            Inputs::Table(_) => None,
+        }
     }
 
     /// The good samples.

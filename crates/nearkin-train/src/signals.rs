@@ -191,6 +191,10 @@ pub(crate) fn views(recipe: &Recipe, input: &SignalInput) -> Result<SignalViews,
         let wanted = "left out for series, which have no pitch: time-warp and crop change their speed";
         return Err(TrainError::setting("signal.views.stretch", "set", wanted));
     }
+    if let (Some(_), Media::Series) = (config.spec_augment, input.media) {
+        let wanted = "left out for series, which are not heard: crop and permutation leave parts of them out";
+        return Err(TrainError::setting("signal.views.spec-augment", "set", wanted));
+    }
     Ok(SignalViews::new(&config, channels, length, input.standardize.clone())?)
 }
 

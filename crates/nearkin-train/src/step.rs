@@ -26,7 +26,8 @@ pub(crate) struct Pulls {
 }
 
 impl Pulls {
-    fn of(mut gradients: Gradients, learner: &Learner) -> Self {
+    /// The gradient of each part of a learner that learns.
+    pub(crate) fn of(mut gradients: Gradients, learner: &Learner) -> Self {
         let proxies = learner.proxies.as_ref().map(|p| GradientsParams::from_module(&mut gradients, p));
         let head = learner.head.as_ref().map(|head| GradientsParams::from_module(&mut gradients, head));
         Self { network: GradientsParams::from_grads(gradients, &learner.network), proxies, head }

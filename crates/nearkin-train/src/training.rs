@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use burn::module::Module;
 use burn::optim::ModuleOptimizer;
-use burn::tensor::Device;
+use burn::tensor::{Device, Tensor};
 use nearkin_data::{Dataset, KinGraph, Loader, Media, Normalize, Sampler, SignalLoader, Skipped, Summary};
 use nearkin_eval::{Collapse, Labeled, RetrievalOptions, retrieval, spectrum};
 use nearkin_loss::memory::MemoryError;
@@ -30,6 +30,7 @@ use crate::ledger::{Ledger, Settled};
 use crate::memory;
 use crate::methods::{Batch, BatchKin, Clock, Method, MethodConfig, Objective, Selection, TrainSet};
 use crate::model::{NetworkCard, NetworkModel, embed};
+use crate::online_probe::OnlineProbe;
 use crate::progress::{EpochReport, Event, Plan, StepReport, Validation};
 use crate::recipe::Recipe;
 use crate::run::{Logged, Run, RunFile};
@@ -231,6 +232,11 @@ impl Training {
             None => data,
         };
         let labels = data.dataset().labels();
+        if recipe.probe && labels.is_none() {
+            let wanted =
+                "left out: the probe learns from labels, and this data does not have one for every sample";
+            return Err(TrainError::setting("probe", true, wanted));
+        }
         let (train, held_out) = match &labels {
             // The kin of a held-out sample would be without it.
             Some(labels) if method.selection() == Selection::HeldOut && graph.is_none() => {
@@ -254,14 +260,13 @@ impl Training {
             _ => None,
         };
         let device = device.clone().autodiff();
-        let (classes, seed) = (class_count(&labels), recipe.seed);
-        let learner = Learner::new(&network_config, method.as_ref(), classes, train.len(), seed, &device)?;
-        let kept = remembered(method.as_ref(), set, &learner, seed)?;
+        let learner = learner(recipe, method.as_ref(), class_count(&labels), train.len(), &device)?;
+        let kept = remembered(method.as_ref(), set, &learner, recipe.seed)?;
         let optimizer = recipe.optimizer.build()?;
         let run = run(&file)?;
         let on_a_plane = method.force(0.0, true).is_some() && network_config.embedding_dim() == 2;
         let recorder = on_a_plane.then(|| {
-            let first = sampler.batches(seed, 0).into_iter().next().unwrap_or_default();
+            let first = sampler.batches(recipe.seed, 0).into_iter().next().unwrap_or_default();
             let first: Vec<usize> = first.into_iter().map(|i| train[i]).collect();
             Recorder::new(run.folder(), &first, sampler.batches_per_epoch() * file.recipe.epochs)
         });
@@ -326,8 +331,7 @@ impl Training {
         let recipe = &self.file.recipe;
         let config = network_config(recipe);
         let (method, classes) = (self.method.as_ref(), class_count(&self.labels));
-        let samples = self.train.len();
-        let mut learner = Learner::new(&config, method, classes, samples, recipe.seed, &self.device)?;
+        let mut learner = learner(recipe, method, classes, self.train.len(), &self.device)?;
         let mut kept = self.kept.clone();
         let mut optimizer = recipe.optimizer.build()?;
         let first = self.batches(0).into_iter().next().unwrap_or_default();
@@ -338,8 +342,10 @@ impl Training {
         for _ in 0..2 {
             let start = Instant::now();
             if let Some(batch) = feed.next() {
-                let found = self.gradient_of(&learner, &mut kept, &batch?, self.clock())?;
+                let batch = batch?;
+                let found = self.gradient_of(&learner, &mut kept, &batch, self.clock())?;
                 let (rates, following) = (self.rates(1.0), self.following());
+                learner.probe = self.probed(&learner, &batch).map(|(probe, _)| probe);
                 learner = learner.updated(&mut optimizer, rates, found.gradients, following);
                 let done = self.device.clone().inner().sync();
                 done.map_err(|e| LossError::Read(format!("{e:?}")))?;
@@ -351,9 +357,10 @@ impl Training {
             data: self.file.data.clone(),
             method: recipe.method.card().name.to_owned(),
             encoder: recipe.encoder.to_string(),
-            parameters: self.learner.num_params(),
+            parameters: self.learner.num_params() - self.learner.probe.as_ref().map_or(0, Module::num_params),
             samples: self.train.len(),
             classes: if self.labels.is_some() { self.file.classes.len() } else { 0 },
+            probe: recipe.probe,
             held_out: self.held_out.len(),
             skipped: self.skipped().len(),
             media: self.data.dataset().media(),
@@ -473,6 +480,20 @@ impl Training {
         gradient(method, learner, kept, batch, recipe.accumulate, recipe.precision)
     }
 
+    /// The online probe, if there is one, classifies the first view of each sample by the features that the model would have now, and
+    /// learns from it: the probe then, and how many were right. Nothing else of the learner changes.
+    fn probed(
+        &self,
+        learner: &Learner,
+        Fed { samples, labels, crops }: &Fed,
+    ) -> Option<(OnlineProbe, Tensor<1>)> {
+        let probe = learner.probe.as_ref()?;
+        let views = crops[0].clone().narrow(0, 0, samples.len()).without_autodiff();
+        let network = self.network(learner).valid();
+        let parts = views.chunk(self.file.recipe.accumulate, 0).into_iter().map(|part| network.embed(part));
+        Some(probe.step(Tensor::cat(parts.collect(), 0), labels, self.state.step + 1))
+    }
+
     /// Where the run stands.
     fn clock(&self) -> Clock {
         let per_epoch = self.sampler.batches_per_epoch();
@@ -501,10 +522,10 @@ impl Training {
     }
 
     /// What becomes the model.
-    fn network(&self) -> &Network {
+    fn network<'a>(&self, learner: &'a Learner) -> &'a Network {
         match self.method.objective() {
-            Objective::OfBatch(_) => &self.learner.network,
-            Objective::Stateful(method) => method.model(&self.learner),
+            Objective::OfBatch(_) => &learner.network,
+            Objective::Stateful(method) => method.model(learner),
         }
     }
 
@@ -520,15 +541,17 @@ impl Training {
         let mut kept = std::mem::take(&mut self.kept);
         let found = self.gradient_of(&self.learner, &mut kept, &fed, self.clock());
         self.kept = kept;
-        let Fed { samples, labels, .. } = fed;
         let found = match found {
             // What a memory refuses are vectors of a network whose loss is no number either.
             Err(TrainError::Loss(LossError::Memory(MemoryError::NotFinite { .. }))) => {
-                return Err(self.not_finite(f64::NAN, self.state.step + 1, &samples));
+                return Err(self.not_finite(f64::NAN, self.state.step + 1, &fed.samples));
             }
             found => found?,
         };
-        self.ledger.enter(self.state.step + 1, &samples, found.loss);
+        let (probe, right) = self.probed(&self.learner, &fed).unzip();
+        self.learner.probe = probe;
+        let Fed { samples, labels, .. } = fed;
+        self.ledger.enter(self.state.step + 1, &samples, found.loss, right);
         let interval = per_epoch.div_ceil(REPORTS_PER_EPOCH);
         let done = self.state.batch + 1;
         let report = done.is_multiple_of(interval) || done == per_epoch;
@@ -575,6 +598,7 @@ impl Training {
                 spread: spectrum.spread,
                 effective_rank: spectrum.effective_rank,
                 collapse,
+                online_probe_accuracy: self.state.probe_accuracy(),
                 triplets,
                 forces,
                 images_per_second: rate,
@@ -619,12 +643,16 @@ impl Training {
     /// Reads the losses of all steps so far into the epoch's sums; the latest, if there was any to read.
     fn settle(&mut self) -> Result<Option<Figures>, TrainError> {
         let mut latest = None;
-        for Settled { step, samples, figures } in self.ledger.settle()? {
+        for Settled { step, samples, figures, right } in self.ledger.settle()? {
             if !figures.value.is_finite() {
                 return Err(self.not_finite(figures.value, step, &samples));
             }
             self.state.loss_sum += figures.value;
             self.state.active_sum += part_active(figures);
+            if let Some(right) = right {
+                self.state.known += right;
+                self.state.probed += samples.len();
+            }
             latest = Some(figures);
         }
         Ok(latest)
@@ -650,7 +678,7 @@ impl Training {
         let kept = due && score.is_none_or(|score| self.state.best.is_none_or(|best| score > best));
         if kept {
             self.state.best = score;
-            NetworkModel::save(&self.run.model(), &self.card(done), &self.network().valid())?;
+            NetworkModel::save(&self.run.model(), &self.card(done), &self.network(&self.learner).valid())?;
         }
         let report = EpochReport {
             epoch: done,
@@ -659,13 +687,15 @@ impl Training {
             loss: self.state.loss_sum / per_epoch as f64,
             active: self.state.active_sum / per_epoch as f64,
             validation,
+            online_probe_accuracy: self.state.probe_accuracy(),
             kept,
             seconds: self.state.seconds,
             waited: self.state.waited,
         };
         observer(Event::EpochDone(&report));
         self.run.log(&Logged::Epoch(report))?;
-        self.state = State { epoch: done, batch: 0, loss_sum: 0.0, active_sum: 0.0, ..self.state.clone() };
+        let of_epoch = State { probed: 0, known: 0, loss_sum: 0.0, active_sum: 0.0, ..self.state.clone() };
+        self.state = State { epoch: done, batch: 0, ..of_epoch };
         Ok(())
     }
 
@@ -676,7 +706,7 @@ impl Training {
         let labels: Vec<u32> = self.held_out.iter().map(|&i| labels[i]).collect();
         let card = self.card(0);
         let mut progress = |done, total| observer(Event::Validating { done, total });
-        let network = self.network().valid();
+        let network = self.network(&self.learner).valid();
         let vectors = embed(&network, &card, &self.device, &self.data, &self.held_out, &mut progress)?;
         let vectors = Vectors::new(&vectors, card.dimension)?;
         let options = RetrievalOptions { metric: card.metric, ..RetrievalOptions::default() };
@@ -709,6 +739,20 @@ impl Training {
             },
         }
     }
+}
+
+/// What a recipe trains, as it begins.
+fn learner(
+    recipe: &Recipe,
+    method: &dyn Method,
+    classes: usize,
+    samples: usize,
+    device: &Device,
+) -> Result<Learner, TrainError> {
+    let config = network_config(recipe);
+    let learner = Learner::new(&config, method, classes, samples, recipe.seed, device)?;
+    let probe = recipe.probe.then(|| OnlineProbe::new(config.embedding_dim(), classes, device));
+    Ok(Learner { probe, ..learner })
 }
 
 /// The method's memory as it begins.

@@ -34,6 +34,46 @@ fn begin_at(
     Ok(Training::begin_on(recipe, &garments(), out, &Device::flex(), &mut |_| {})?)
 }
 
+/// Losses of the steps of a run, and the online probe's accuracy in its epochs.
+fn with_probe(probe: bool, method: &str, encoder: &str) -> (Vec<f64>, Vec<Option<f64>>) {
+    let folder = tempfile::tempdir().unwrap();
+    let training = begin(method, encoder, &format!("probe = {probe}"), &folder.path().join("run")).unwrap();
+    assert_eq!(training.plan().unwrap().probe, probe);
+    let (mut losses, mut known) = (Vec::new(), Vec::new());
+    let mut observer = |event: Event<'_>| match event {
+        Event::Stepped(report) => losses.push(report.loss),
+        Event::EpochDone(report) => known.push(report.online_probe_accuracy),
+        _ => {}
+    };
+    training.run(&mut observer, &AtomicBool::new(false)).unwrap();
+    (losses, known)
+}
+
+#[test]
+fn an_online_probe_learns_the_classes_beside_any_method_and_changes_no_bit_of_its_losses() {
+    let crops = "small-crops = 2\nsmall-size = 8\nhead = { hidden = 16, bottleneck = 32, out = 24 }";
+    let of = |method: &str, encoder: &str| {
+        let ((alone, none), (beside, known)) =
+            (with_probe(false, method, encoder), with_probe(true, method, encoder));
+        assert_eq!(alone, beside, "{method}");
+        assert_eq!(none, [None; 8]);
+        let known: Vec<f64> = known.into_iter().flatten().collect();
+        // Ten classes: chance is a tenth.
+        assert!(known.len() == 8 && known[7] > 0.15, "{method}: {known:?}");
+        known
+    };
+    for method in [
+        "kind = \"simclr\"\nbatch = 40",
+        &format!("kind = \"dino\"\nbatch = 40\n{crops}"),
+        "kind = \"exemplar-cnn\"\nbatch = 40",
+    ] {
+        let known = of(method, CONV);
+        assert!(known[7] > known[0] && known[7] > 0.2, "{method}: {known:?}");
+    }
+    // So few steps teach a transformer little.
+    of("kind = \"mae\"\nbatch = 40\ndecoder = { width = 8, depth = 1, heads = 2 }", VIT);
+}
+
 /// What a training came to.
 struct Trained {
     /// The mean loss of each epoch.
@@ -195,6 +235,24 @@ fn a_network_that_gives_one_answer_to_all_raises_the_alarm() {
 }
 
 #[test]
+fn an_online_probe_is_refused_where_there_are_no_labels() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut bytes = vec![0, 0, 8, 3];
+    for size in [8u32, 8, 8] {
+        bytes.extend(size.to_be_bytes());
+    }
+    bytes.extend(vec![100; 8 * 8 * 8]);
+    let file = folder.path().join("train-images-idx3-ubyte");
+    std::fs::write(&file, bytes).unwrap();
+    let recipe =
+        Recipe::parse("probe = true\n[method]\nkind = \"simclr\"\n", Path::new("test.toml")).unwrap();
+    let out = folder.path().join("run");
+    let error = Training::begin(recipe, &file, &out, &Device::flex(), &mut |_| {}).err().unwrap().to_string();
+    assert!(error.starts_with("probe = true") && error.contains("labels"), "{error}");
+    assert!(!out.exists());
+}
+
+#[test]
 fn what_does_not_go_together_is_refused_in_words_that_help() {
     let folder = tempfile::tempdir().unwrap();
     let refused = |method: &str, encoder: &str, more: &str| {
@@ -217,6 +275,12 @@ fn what_does_not_go_together_is_refused_in_words_that_help() {
             &["kin", "copies of one sample"],
         ),
         ("kind = \"byol\"\nbatch = 1", CONV, "", &["1 usable samples", "at least 2"]),
+        (
+            "kind = \"supcon\"",
+            CONV,
+            "probe = true",
+            &["probe = true", "supcon learns from the labels itself"],
+        ),
     ] {
         let error = refused(method, encoder, more);
         for word in words {

@@ -2,12 +2,15 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::SpecAugment;
 use crate::error::DataError;
 
 /// The most steps of a view: minutes of sound.
 const MOST_LENGTH: usize = 1 << 24;
 /// The most segments of a permutation.
 const MOST_SEGMENTS: usize = 1 << 10;
+/// The most masks of either kind.
+const MOST_MASKS: usize = 16;
 
 /// How a view of a sound or a series is made. Fields that a recipe leaves out take the value of [`SignalViewConfig::default`], in which
 /// nothing is random but the place of the window.
@@ -32,6 +35,9 @@ pub struct SignalViewConfig {
     pub gain: Option<[f32; 2]>,
     /// Largest standard deviation of Gaussian noise, in units of the scale of the view; for series also called jitter.
     pub noise: f32,
+    /// Bands and stretches of a sound that are left out.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub spec_augment: Option<SpecAugment>,
     /// Probability of rounding to the 256 levels of μ-law, as a telephone does (ITU-T G.711).
     pub mu_law: f32,
 }
@@ -63,6 +69,7 @@ impl Default for SignalViewConfig {
             scaling: 0.0,
             gain: None,
             noise: 0.0,
+            spec_augment: None,
             mu_law: 0.0,
         }
     }
@@ -119,6 +126,18 @@ impl SignalViewConfig {
             true => Ok(()),
             false => Err(DataError::setting(field, found, format!("0 to {most}"))),
         };
+        if let Some(masks) = &self.spec_augment {
+            for (field, found) in [
+                ("views.spec-augment.frequency-masks", masks.frequency_masks),
+                ("views.spec-augment.time-masks", masks.time_masks),
+            ] {
+                if found > MOST_MASKS {
+                    return Err(DataError::setting(field, found, format!("0 to {MOST_MASKS}")));
+                }
+            }
+            up_to("views.spec-augment.frequency-width", masks.frequency_width, 1.0)?;
+            up_to("views.spec-augment.time-width", masks.time_width, 1.0)?;
+        }
         up_to("views.time-warp", self.time_warp, 1.0)?;
         up_to("views.magnitude-warp", self.magnitude_warp, 1.0)?;
         up_to("views.scaling", self.scaling, 1.0)?;

@@ -1,7 +1,7 @@
 //! Views of sounds and series: augmented copies of one length, on one scale.
 //!
 //! One file an operation. In order: the scale, a part of the signal ([`SignalCrop`]), stretching, warping in time, permutation,
-//! warping of magnitude, factors, noise, μ-law. Those of series follow Um et al., "Data augmentation of wearable sensor data for
+//! warping of magnitude, factors, noise, masks, μ-law. Those of series follow Um et al., "Data augmentation of wearable sensor data for
 //! Parkinson's disease monitoring using convolutional neural networks", 2017; those of sound are the usual ones of speech.
 
 mod config;
@@ -9,12 +9,14 @@ mod crop;
 mod curve;
 mod mu_law;
 mod permutation;
+mod spec_augment;
 mod stretch;
 
 use rand::Rng;
 use serde::{Deserialize, Serialize};
 
 pub use config::{SignalCrop, SignalViewConfig};
+pub use spec_augment::SpecAugment;
 
 use crate::error::DataError;
 use crate::random::{bernoulli, normal, uniform_between};
@@ -171,6 +173,9 @@ impl SignalViews {
             let std = uniform_between(rng, 0.0, config.noise);
             view.values.iter_mut().for_each(|x| *x += std * normal(rng));
         }
+        if let Some(masks) = &config.spec_augment {
+            spec_augment::apply(&mut view, masks, rng);
+        }
         if bernoulli(rng, config.mu_law) {
             mu_law::apply(&mut view.values);
         }
@@ -211,6 +216,12 @@ mod tests {
             scaling: 0.1,
             gain: Some([-6.0, 6.0]),
             noise: 0.05,
+            spec_augment: Some(SpecAugment {
+                frequency_masks: 2,
+                frequency_width: 0.3,
+                time_masks: 2,
+                time_width: 0.2,
+            }),
             mu_law: 0.5,
         }
     }
@@ -286,6 +297,15 @@ mod tests {
         refused(SignalViewConfig { gain: Some([3.0, 1.0]), ..usual() }, "views.gain");
         refused(SignalViewConfig { mu_law: 1.5, ..usual() }, "views.mu-law");
         refused(SignalViewConfig { time_warp: f32::NAN, ..usual() }, "views.time-warp");
+        let masks = |change: fn(&mut SpecAugment)| {
+            let mut masks = SpecAugment::default();
+            change(&mut masks);
+            SignalViewConfig { spec_augment: Some(masks), ..SignalViewConfig::default() }
+        };
+        refused(masks(|m| m.frequency_masks = 17), "views.spec-augment.frequency-masks");
+        refused(masks(|m| m.frequency_width = 1.5), "views.spec-augment.frequency-width");
+        refused(masks(|m| m.time_masks = 17), "views.spec-augment.time-masks");
+        refused(masks(|m| m.time_width = f32::NAN), "views.spec-augment.time-width");
         let crop = SignalCrop::Resized { scale: [0.5, 1.5] };
         refused(SignalViewConfig { crop, ..usual() }, "views.crop.scale");
         let scale = Standardize::Set { mean: vec![0.0], std: vec![0.0] };

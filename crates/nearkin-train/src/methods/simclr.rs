@@ -22,9 +22,9 @@ pub struct SimClr {
     pub batch: usize,
     /// τ of NT-Xent.
     pub temperature: f32,
-    /// Hidden units of the projection head.
+    /// Hidden units of the projection head; 0: a linear head.
     pub hidden: usize,
-    /// Dimensions of the projection, which only the loss sees.
+    /// Dimensions of the projection, which only the loss sees; 0: no head, and the loss compares the embeddings themselves.
     pub projection: usize,
     /// Strength of the colour distortion: 1 for large photos, ½ for CIFAR-10.
     pub colour: f32,
@@ -46,7 +46,14 @@ impl Configured for SimClr {
     };
 
     fn projector(&self) -> Option<MlpConfig> {
-        Some(MlpConfig::new(self.hidden, self.projection))
+        let layers = if self.hidden == 0 { 1 } else { 2 };
+        let head = MlpConfig { layers, ..MlpConfig::new(self.hidden.max(1), self.projection) };
+        (self.projection > 0).then_some(head)
+    }
+
+    /// The encoder's features, with a head or without.
+    fn embedding(&self) -> usize {
+        0
     }
 
     fn build(&self) -> Result<Box<dyn Method>, TrainError> {
@@ -109,5 +116,19 @@ impl OfBatch for Ready {
         let n = batch.samples.len() as u32;
         let samples: Vec<u32> = (0..n).chain(0..n).collect();
         evaluate(&self.loss, encoded, None, &SameLabel::within(&samples))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_head_is_nonlinear_linear_or_none_as_in_the_paper() {
+        let head = |hidden, projection| SimClr { hidden, projection, ..SimClr::default() }.projector();
+        assert_eq!(head(256, 128), Some(MlpConfig::new(256, 128)));
+        assert_eq!(head(0, 128).map(|head| (head.layers, head.out)), Some((1, 128)));
+        assert_eq!(head(256, 0), None);
+        assert_eq!(SimClr { projection: 0, ..SimClr::default() }.embedding(), 0);
     }
 }

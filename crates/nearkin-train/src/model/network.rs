@@ -93,6 +93,18 @@ impl NetworkModel {
         &self.network
     }
 
+    /// A copy of its encoder and embedding layer that can be trained on; its device is the model's with a tape.
+    pub(crate) fn to_train(&self) -> Result<Network, TrainError> {
+        let config = NetworkConfig { projector: None, ..self.card.network.clone() };
+        let weights = self.network.clone().without_projector().into_record();
+        Ok(config.init(&self.device.clone().autodiff(), 0)?.load_record(weights))
+    }
+
+    /// Where it runs.
+    pub(crate) fn device(&self) -> &Device {
+        &self.device
+    }
+
     /// What it embeds.
     pub fn media(&self) -> Media {
         self.card.signal.as_ref().map_or(Media::Images, |input| input.media)
@@ -136,7 +148,7 @@ impl NetworkModel {
         signals::prediction_accuracy(&self.network, self.input(data)?, &self.device, data, windows)
     }
 
-    fn input(&self, data: &PreparedSignals) -> Result<&SignalInput, TrainError> {
+    pub(crate) fn input(&self, data: &PreparedSignals) -> Result<&SignalInput, TrainError> {
         self.card.signal.as_ref().ok_or_else(|| TrainError::OtherKind {
             path: data.dataset.path().to_owned(),
             takes: "a network and takes images".into(),

@@ -3,6 +3,7 @@
 mod case;
 mod clustering;
 mod few_shot;
+mod fine_tune;
 mod page;
 mod quadrants;
 mod reidentification;
@@ -35,11 +36,14 @@ Protocols:
   few-shot      5-way and 20-way episodes of unseen classes, with one example of each or five
   clustering    agglomeration into as many clusters as classes: AMI, NMI, ARI, pairwise and B-cubed F1
   quadrants     linear SVMs, fitted to --reference, on the encoder's features, each the largest of a quadrant of the image
+  fine-tune     the whole network trained on a share of --reference with a linear classifier on top, beside a linear probe on
+                the same samples and the same net from random weights; see --share
 
 Examples:
   nearkin eval runs/a --data test/
   nearkin eval runs/a --data photos/ --part test --protocol verification
   nearkin eval runs/a --data queries/ --reference gallery/ --protocol reid --rerank
+  nearkin eval runs/a --data test/ --reference train/ --protocol fine-tune --share 0.01
   nearkin eval runs/a --data photos/ --attributes cameras.csv --protocol reid --camera camera --flip";
 
 #[derive(Debug, clap::Args)]
@@ -79,6 +83,15 @@ pub struct Args {
     /// retrieval: neighbours that vote on a class [default: 200 for a network, 3 for a linear map]
     #[arg(long, value_name = "N", value_parser = at_least_one)]
     knn: Option<usize>,
+    /// fine-tune: the share of --reference whose labels are used; may be given again [default: 0.01 and 0.1]
+    #[arg(long, value_name = "SHARE")]
+    share: Vec<f64>,
+    /// fine-tune: passes over that share [default: 60 at 0.01, 30 at 0.1, more where that is less than 600 steps]
+    #[arg(long, value_name = "N", value_parser = at_least_one)]
+    epochs: Option<usize>,
+    /// fine-tune: the seed of the choice of samples and of all else that is random [default: 0]
+    #[arg(long, value_name = "N")]
+    seed: Option<u64>,
     /// Where the report goes [default: report.html in the run]
     #[arg(long, value_name = "FILE")]
     report: Option<PathBuf>,
@@ -104,6 +117,7 @@ pub enum Protocol {
     FewShot,
     Clustering,
     Quadrants,
+    FineTune,
 }
 
 /// All that an evaluation found, whatever the protocol.
@@ -145,6 +159,9 @@ impl Args {
             rerank: false,
             flip: false,
             knn: None,
+            share: Vec::new(),
+            epochs: None,
+            seed: None,
             report: None,
             device: OnDevice::cpu(),
         }
@@ -162,6 +179,9 @@ impl Args {
             ("--multi-query", self.multi_query, Protocol::Reid),
             ("--rerank", self.rerank, Protocol::Reid),
             ("--knn", self.knn.is_some(), Protocol::Retrieval),
+            ("--share", !self.share.is_empty(), Protocol::FineTune),
+            ("--epochs", self.epochs.is_some(), Protocol::FineTune),
+            ("--seed", self.seed.is_some(), Protocol::FineTune),
         ];
         for (name, given, protocol) in settings {
             if given && self.protocol != protocol {
@@ -199,6 +219,7 @@ pub fn run(args: Args, ui: &Ui) -> Result<(), Failure> {
         Protocol::FewShot => few_shot::measure(&case)?,
         Protocol::Clustering => clustering::measure(&case)?,
         Protocol::Quadrants => quadrants::measure(&case, ui)?,
+        Protocol::FineTune => fine_tune::measure(&case, &args, ui)?,
     };
     if let Some(file) = trained.filter(|file| args.part.is_none() && file.recipe.split.is_some())
         && std::path::absolute(&args.data).is_ok_and(|data| data == file.data)

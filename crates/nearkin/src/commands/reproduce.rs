@@ -16,6 +16,7 @@ mod facenet;
 mod n_pair;
 mod nca;
 mod page;
+mod simclr_views;
 mod ucr;
 
 use std::path::{Path, PathBuf};
@@ -47,6 +48,7 @@ const EXPERIMENTS: [&Experiment; 11] = [
     &n_pair::EXPERIMENT,
     &nca::EXPERIMENT,
     &calibration::EXPERIMENT,
+    &simclr_views::EXPERIMENT,
     &cpc::EXPERIMENT,
     &ucr::EXPERIMENT,
     &cifar10::EXPERIMENT,

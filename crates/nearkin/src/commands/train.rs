@@ -125,6 +125,11 @@ pub fn run(args: Args, ui: &Ui) -> Result<(), Failure> {
     screen.finish(&outcome)
 }
 
+/// What the online probe knows, if there is one.
+fn probed(accuracy: Option<f64>) -> String {
+    accuracy.map_or(String::new(), |share| format!("  probe {share:.3}"))
+}
+
 /// A flag that Ctrl-C sets; a second Ctrl-C does not wait.
 pub fn interruptible() -> Result<Arc<AtomicBool>, Failure> {
     let stop = Arc::new(AtomicBool::new(false));
@@ -192,8 +197,12 @@ impl Screen<'_> {
             (_, None) => format!("{} steps, {} channels", count(plan.size), plan.channels),
         };
         let memory = plan.memory.map_or("unknown".into(), |m| format!("about {}", bytes(m)));
+        let beside = match plan.probe {
+            true => "; a linear probe beside it learns from the labels, the network does not",
+            false => "",
+        };
         let rows = [
-            ["method", &plan.method],
+            ["method", &format!("{}{beside}", plan.method)],
             ["data", &format!("{} {media}{classes}{held_out}{skipped}", count(plan.samples))],
             ["network", &format!("{}, {} parameters, {input}", plan.encoder, count(plan.parameters),)],
             ["batch", &format!("{} {media}{views}, {} steps an epoch", plan.batch, plan.steps_per_epoch)],
@@ -238,7 +247,7 @@ impl Screen<'_> {
                 share(census.easy)
             )
         });
-        self.bar.set_message(figures + &triplets);
+        self.bar.set_message(figures + &probed(r.online_probe_accuracy) + &triplets);
         self.bar.set_position(r.step as u64);
     }
 
@@ -260,11 +269,12 @@ impl Screen<'_> {
             _ => String::new(),
         };
         let line = format!(
-            "epoch {}/{}  loss {:.4}  active {:.0} %{validation}  {}{slow}{kept}",
+            "epoch {}/{}  loss {:.4}  active {:.0} %{validation}{}  {}{slow}{kept}",
             r.epoch,
             r.epochs,
             r.loss,
             100.0 * r.active,
+            probed(r.online_probe_accuracy),
             duration(r.seconds)
         );
         self.bar.suspend(|| self.ui.note(line));

@@ -86,6 +86,44 @@ fn a_supervised_experiment_runs_on_a_folder_of_characters() {
 }
 
 #[test]
+fn the_grid_of_simclrs_views_is_trained_measured_and_drawn() {
+    let dir = tempfile::tempdir().unwrap();
+    let (photos, out) = (dir.path().join("photos"), dir.path().join("grid"));
+    let classes = ["a", "b", "c"];
+    write_classes(&photos, &classes, 12);
+    let of = |class: &str| {
+        let line =
+            |i: u32| format!("photos/{class}/{i:03}.png,{class},{}\n", if i < 8 { "train" } else { "test" });
+        (0..12).map(line).collect::<String>()
+    };
+    let list = dir.path().join("photos.csv");
+    fs::write(&list, format!("path,label,split\n{}", classes.map(of).concat())).unwrap();
+    run(["reproduce", "simclr-views"]).with(2, &["--data", "CIFAR-10"]);
+    let arguments =
+        ["reproduce", "simclr-views", "--data", text(&list), "--epochs", "1", "--out", text(&out), "--json"];
+    // Whatever it finds on made-up images, it measures it and writes its page.
+    let ended = run(arguments);
+    let lines = ended.json();
+    let table = lines.iter().find(|line| line["event"] == "table").unwrap();
+    let rows = table["table"]["rows"].as_array().unwrap();
+    assert_eq!(rows.len(), 6, "{ended:#?}");
+    for (at, row) in rows.iter().enumerate() {
+        let values = row[1].as_array().unwrap();
+        assert!(
+            values.len() == 6 && values.iter().all(|v| (0.0..=1.0).contains(&v.as_f64().unwrap())),
+            "{row}"
+        );
+        assert_eq!(values[0], rows[0][1][at], "a pair has one value: {row}");
+    }
+    let findings: Vec<_> = lines.iter().filter(|line| line["event"] == "finding").collect();
+    assert_eq!(findings.len(), 2);
+    let both = rows[0][1][1].as_f64().unwrap();
+    assert_eq!(findings[0]["value"].as_f64().unwrap(), both - rows[0][1][0].as_f64().unwrap());
+    assert!(image::open(out.join("simclr-views.png")).unwrap().width() > 300);
+    assert!(out.join("run-crop-colour/model/model.toml").exists() && out.join("run-turn/model").exists());
+}
+
+#[test]
 fn the_airplane_is_drawn_into_a_folder_that_opens_as_data() {
     let dir = tempfile::tempdir().unwrap();
     let out = dir.path().join("poses");

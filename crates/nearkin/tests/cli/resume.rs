@@ -17,6 +17,11 @@ fn outcome(run: &Path) -> (Vec<u8>, Vec<(u64, f64)>) {
     (weights, losses)
 }
 
+/// The online probe's accuracy as each step told it.
+fn probed(run: &Path) -> Vec<Option<f64>> {
+    steps(run).iter().map(|s| s["online_probe_accuracy"].as_f64()).collect()
+}
+
 /// The steps logged so far; a line under way is left out.
 fn steps(run: &Path) -> Vec<serde_json::Value> {
     let text = fs::read_to_string(run.join("metrics.jsonl")).unwrap_or_default();
@@ -50,25 +55,44 @@ fn resume(out: &Path, threads: usize) {
 fn killed_runs_end_with_the_same_bits(method: &str) {
     let scratch = tempfile::tempdir().unwrap();
     let recipe = write_recipe(scratch.path(), method);
-    let whole = scratch.path().join("whole");
-    assert!(train(&recipe, 1, &whole).output().unwrap().status.success());
-    let wanted = outcome(&whole);
+    killed_runs_end_alike(method, &recipe, scratch.path());
+}
+
+fn killed_runs_end_alike(method: &str, recipe: &Path, scratch: &Path) {
+    let whole = scratch.join("whole");
+    assert!(train(recipe, 1, &whole).output().unwrap().status.success());
+    let (wanted, known) = (outcome(&whole), probed(&whole));
     let per_epoch = wanted.1.len() / 4;
     assert!(per_epoch > 4, "every step is logged: {:?}", wanted.1);
 
-    let other = scratch.path().join("two-threads");
-    assert!(train(&recipe, 2, &other).output().unwrap().status.success());
-    assert!(outcome(&other) == wanted, "two threads differ from one");
+    let other = scratch.join("two-threads");
+    assert!(train(recipe, 2, &other).output().unwrap().status.success());
+    assert!(outcome(&other) == wanted && probed(&other) == known, "two threads differ from one");
 
     for (threads, step) in [(1, per_epoch + 3), (2, per_epoch + 3), (2, 2)] {
-        let out = scratch.path().join(format!("killed-{threads}-{step}"));
-        let mut child = train_until(&recipe, threads, &out, step);
+        let out = scratch.join(format!("killed-{threads}-{step}"));
+        let mut child = train_until(recipe, threads, &out, step);
         child.kill().unwrap(); // SIGKILL
         child.wait().unwrap();
         assert!(steps(&out).len() < wanted.1.len(), "killed in the middle");
         resume(&out, threads);
         assert!(outcome(&out) == wanted, "{method}, {threads} threads, killed after step {step}");
+        assert!(probed(&out) == known, "the probe of {method}, {threads} threads, killed after step {step}");
     }
+}
+
+#[test]
+fn an_online_probe_goes_on_with_its_run_and_changes_no_bit_of_it() {
+    let scratch = tempfile::tempdir().unwrap();
+    let recipe = write_recipe(scratch.path(), "simclr");
+    let alone = scratch.path().join("alone");
+    assert!(train(&recipe, 2, &alone).output().unwrap().status.success());
+    let text = fs::read_to_string(&recipe).unwrap();
+    fs::write(&recipe, format!("probe = true\n{text}")).unwrap();
+    killed_runs_end_alike("simclr with a probe", &recipe, scratch.path());
+    let beside = scratch.path().join("whole");
+    assert!(outcome(&beside) == outcome(&alone), "the probe changed the training");
+    assert!(probed(&alone).iter().all(Option::is_none) && probed(&beside).iter().all(Option::is_some));
 }
 
 #[test]

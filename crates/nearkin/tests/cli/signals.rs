@@ -81,6 +81,11 @@ fn sounds_go_the_whole_way_from_names_to_a_report() {
     let report = fs::read_to_string(out.join("report.html")).unwrap();
     assert!(report.contains("12 sounds"), "the report says what was measured");
 
+    let few = ["--reference", text(&sounds), "--names", NAMES, "--protocol", "fine-tune", "--share", "0.5"];
+    let tuned = run([&measured[..], &few, &["--epochs", "2"]].concat()).well().json();
+    assert_eq!(tuned[0]["learned"][0]["samples"], 18, "{tuned:?}");
+    assert!(tuned[0]["learned"][0]["fine_tuned_accuracy"].is_number());
+
     let vectors = at("all.npy");
     let embed =
         ["embed", text(&out), "--data", text(&sounds), "--names", NAMES, "--out", text(&vectors), "--json"];
@@ -134,6 +139,12 @@ fn labelled_methods_learn_from_sounds_and_simclr_from_series() {
     assert_eq!((&plan["media"], &plan["size"], &plan["views"]), (&"series".into(), &40.into(), &2.into()));
     let found = run(["eval", text(&out), "--data", text(&series), "--knn", "1", "--json"]).well().json();
     assert!(found[0]["learned"].is_object());
+    let masked =
+        "[method]\nkind = \"simclr\"\n[signal.views]\nspec-augment = { time-masks = 1, time-width = 0.2 }\n";
+    fs::write(at("masked.toml"), masked).unwrap();
+    let (recipe, never) = (at("masked.toml"), at("never"));
+    run(["train", "--data", text(&series), "--recipe", text(&recipe), "--out", text(&never)])
+        .with(2, &["signal.views.spec-augment", "series"]);
 }
 
 #[test]
@@ -191,7 +202,9 @@ fn cpc_killed_and_resumed_ends_with_the_same_bits() {
     let dir = tempfile::tempdir().unwrap();
     let at = |name: &str| dir.path().join(name);
     write_sounds(&at("sounds"), 10);
-    let recipe = write_recipe(dir.path(), CPC, "views = { noise = 0.1 }\n");
+    let masks = "{ frequency-masks = 1, frequency-width = 0.3, time-masks = 1, time-width = 0.2 }";
+    let views = format!("views = {{ noise = 0.1, spec-augment = {masks} }}\n");
+    let recipe = write_recipe(dir.path(), CPC, &views);
     let train = |out: &Path, threads: &str| {
         let mut command = nearkin();
         command.args(["train", "--quiet", "--threads", threads, "--data", text(&at("sounds"))]);

@@ -32,6 +32,52 @@ fn a_run_without_labels_is_judged_by_what_labels_are_not_needed_for() {
 }
 
 #[test]
+fn a_network_is_fine_tuned_on_few_labels_beside_a_probe_and_a_net_from_scratch() {
+    let scratch = tempfile::tempdir().unwrap();
+    let at = |name: &str| scratch.path().join(name).display().to_string();
+    write_classes(&scratch.path().join("train"), &["a", "b", "c"], 20);
+    write_classes(&scratch.path().join("test"), &["a", "b", "c"], 8);
+    write_classes(&scratch.path().join("more"), &["a", "b", "c", "d"], 8);
+    // Images that lie beside each other have no labels.
+    write_classes(scratch.path(), &["flat"], 8);
+    let recipe = write_recipe(scratch.path(), "simclr").display().to_string();
+    run(["train", "--data", &at("train"), "--recipe", &recipe, "--epochs", "2", "--out", &at("run")]).well();
+    let eval = |data: &str, reference: &str, more: &[&str]| {
+        let (data, reference) = (at(data), at(reference));
+        let found =
+            ["--json", "eval", &at("run"), "--data", &data, "--reference", &reference].map(str::to_owned);
+        let protocol = ["--protocol", "fine-tune"].iter().chain(more).map(|s| (*s).to_owned());
+        run(found.into_iter().chain(protocol))
+    };
+    let few = ["--share", "0.2", "--epochs", "30"];
+    let found = eval("test", "train", &few).well().json();
+    let of = &found[0]["learned"][0];
+    assert_eq!((&of["samples"], &of["epochs"], &of["steps"]), (&12.into(), &30.into(), &30.into()));
+    // The classes have colours of their own.
+    assert!(of["fine_tuned_accuracy"].as_f64().unwrap() > 0.6, "{of}");
+    for name in ["linear_probe_accuracy", "from_scratch_accuracy"] {
+        assert!((0.0..=1.0).contains(&of[name].as_f64().unwrap()), "{of}");
+    }
+    assert!(found[0]["baseline"][0]["linear_probe_accuracy"].is_number(), "{found:?}");
+    let page = fs::read_to_string(scratch.path().join("run/report.html")).unwrap().replace("<wbr>", "");
+    assert!(page.contains("fine_tuned_accuracy (20 %)") && page.contains("from_scratch_accuracy"), "{page}");
+    assert_eq!(eval("test", "train", &few).well().json(), found, "the seed says all");
+    // Of the shares of the paper, a hundredth is less than one image a class.
+    let usual = eval("test", "train", &["--epochs", "1"]).well().json();
+    assert_eq!(usual[0]["learned"].as_array().unwrap().len(), 1);
+    assert!(usual[0]["notes"].to_string().contains("share = 0.01"), "{usual:?}");
+
+    eval("test", "train", &["--share", "0.01"]).with(2, &["share = 0.01", "at least 0.05", "3 classes"]);
+    eval("test", "train", &["--share", "1.5"]).with(2, &["share = 1.5"]);
+    eval("test", "train", &["--flip"]).with(2, &["--flip"]);
+    eval("more", "train", &few).with(2, &["the class d", "train"]);
+    eval("test", "flat", &few).with(2, &["flat", "no labels"]);
+    let alone = ["eval", &at("run"), "--data", &at("test"), "--protocol", "fine-tune"];
+    run(alone).with(2, &["--reference"]);
+    run(["eval", &at("run"), "--data", &at("test"), "--share", "0.1"]).with(2, &["--share", "fine-tune"]);
+}
+
+#[test]
 fn support_vector_machines_read_classes_off_quadrants() {
     let scratch = tempfile::tempdir().unwrap();
     let at = |name: &str| scratch.path().join(name).display().to_string();

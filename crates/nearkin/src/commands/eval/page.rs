@@ -86,6 +86,8 @@ pub fn curves(folder: &Path) -> Result<Vec<Curve>, Failure> {
         let epochs = logged.iter().filter_map(|l| if let Logged::Epoch(e) = l { Some(e) } else { None });
         epochs.filter_map(|e| e.validation.as_ref().map(|v| (e.epoch as f64, value(v)))).collect()
     };
+    let probed = logged.iter().filter_map(|l| if let Logged::Epoch(e) = l { Some(e) } else { None });
+    let probed = probed.filter_map(|e| Some((e.epoch as f64, e.online_probe_accuracy?))).collect();
     let curve = |title: &str, x: &str, y: &str, series: Vec<(&str, Vec<(f64, f64)>)>| Curve {
         title: title.to_owned(),
         x_label: x.to_owned(),
@@ -102,6 +104,12 @@ pub fn curves(folder: &Path) -> Result<Vec<Curve>, Failure> {
                 ("precision@1", validations(|v| v.precision_at_1)),
                 ("MAP@R", validations(|v| v.mean_average_precision_at_r)),
             ],
+        ),
+        curve(
+            "Online linear probe: labels judge, and train nothing of the network",
+            "epoch",
+            "accuracy",
+            vec![("accuracy of an epoch", probed)],
         ),
         curve(
             "Mean force of a pair",
