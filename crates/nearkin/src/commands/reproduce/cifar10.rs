@@ -16,6 +16,7 @@ pub const EXPERIMENT: Experiment = Experiment {
     about: "every method that learns without labels, with one small net, by 200 neighbours and a linear classifier",
     paper: "R. Balestriero et al., \"A Cookbook of Self-Supervised Learning\", 2023, and the papers that the methods' pages name.",
     data: Data::Given("a folder with CIFAR-10's binary batches: data_batch_1.bin and on, test_batch.bin"),
+    goes_on: true,
     run,
 };
 

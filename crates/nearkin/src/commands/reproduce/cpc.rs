@@ -25,6 +25,7 @@ pub const EXPERIMENT: Experiment = Experiment {
     data: Data::Given(
         "the Free Spoken Digit Dataset: its folder of .wav files, a ZIP of it, or a folder with that ZIP",
     ),
+    goes_on: false,
     run,
 };
 

@@ -19,6 +19,7 @@ pub const EXPERIMENT: Experiment = Experiment {
     paper: "T. Chen, S. Kornblith, M. Norouzi, G. Hinton, \"A Simple Framework for Contrastive Learning of Visual Representations\", 2020; \
             A. van den Oord, Y. Li, O. Vinyals, \"Representation Learning with Contrastive Predictive Coding\", 2018.",
     data: Data::Given("a folder with the folders GunPoint, ItalyPowerDemand and BasicMotions of .ts files"),
+    goes_on: false,
     run,
 };
 
