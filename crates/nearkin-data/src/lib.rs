@@ -41,6 +41,7 @@ mod loader;
 mod memory;
 mod mfcc;
 mod names;
+mod patches;
 pub mod poses;
 mod prepare;
 mod prepare_signals;
@@ -68,6 +69,7 @@ pub use kin::KinGraph;
 pub use loader::{Batch, Crops, Loader, draw_batch, labels};
 pub use mfcc::{COEFFICIENTS, mfcc};
 pub use names::NamePattern;
+pub use patches::Patches;
 pub use prepare::{PrepareOptions, Prepared, Skipped};
 pub use prepare_signals::{PreparedSignals, SignalOptions};
 pub use resize::Taps;
@@ -83,6 +85,6 @@ pub use splits::{AttributeValues, ClassList, ClassRanges, Divided, SplitRule};
 pub use summary::{ChannelCount, ClassCount, RateCount, SizeCount, SplitCount, Summary};
 pub use table::{FeatureOptions, Features, Table, TableKind, TableOptions};
 pub use views::{
-    Affine, Blur, Colour, Crop, Cutout, Draw, Jitter, Normalize, PRESETS, Posterize, Solarize, ViewConfig,
-    Views,
+    Affine, Blur, Colour, Crop, Cutout, Draw, Hsv, Jitter, Normalize, PRESETS, PcaContrast, Posterize,
+    Solarize, ViewConfig, Views,
 };

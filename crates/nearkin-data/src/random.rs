@@ -25,6 +25,8 @@ pub enum Purpose {
     Init = 4,
     /// What a training method draws in a step, which stands in place of the epoch: masks, noise samples.
     Method = 5,
+    /// Choosing parts of an image as seeds (the epoch is 0; the view counts the seeds of one image).
+    Patches = 6,
 }
 
 /// The random stream of one purpose for one view of one sample in one epoch.
@@ -58,6 +60,12 @@ pub fn uniform(rng: &mut impl Rng) -> f32 {
 /// A number in [low, high); `low` itself if the two are equal.
 pub fn uniform_between(rng: &mut impl Rng, low: f32, high: f32) -> f32 {
     low + (high - low) * uniform(rng)
+}
+
+/// A number in [low, high] whose logarithm is evenly distributed, so that halving is as likely as doubling; both bounds above 0. `low`
+/// itself if the two are equal.
+pub fn log_uniform(rng: &mut impl Rng, low: f32, high: f32) -> f32 {
+    low * libm::expf(libm::logf(high / low) * uniform(rng))
 }
 
 /// A number from the standard normal distribution (Box and Muller 1958), by functions that are the same on every machine.

@@ -11,7 +11,7 @@
 //! - [`few_shot`] classifies episodes of unseen classes; [`expected_accuracy`] is that of stochastic neighbours.
 //! - [`map_angles`] and [`circular_correlation`] find a known angle on a map, [`variance_explained`] a known factor.
 //! - [`compare_methods`] pairs methods over seeds.
-//! - [`linear_probe`] is the accuracy of a linear classifier on frozen embeddings.
+//! - [`linear_probe`] is the accuracy of a linear classifier on frozen embeddings, [`linear_svm`] that of support vector machines.
 //! - [`alignment`], [`uniformity`], [`rank_me`] and [`lidar`] judge without labels; [`Collapse`] names how an embedding failed.
 //! - [`spectrum`] tells a healthy embedding from a collapsed one; [`pca_2d`] draws it on a plane.
 //! - [`neighbourhoods`] tells whether a map shows near what was near: trustworthiness and continuity.
@@ -38,6 +38,7 @@ mod figure;
 mod knn;
 mod labeled;
 mod linear_probe;
+mod linear_svm;
 mod neighbourhoods;
 mod overlap;
 mod pca;
@@ -65,6 +66,7 @@ pub use figure::{Figure, Layer, PALETTE, Panel, Shape, hue, pale};
 pub use knn::{Weighting, knn_accuracy};
 pub use labeled::Labeled;
 pub use linear_probe::{LinearProbe, LinearProbeOptions, linear_probe};
+pub use linear_svm::{LinearSvm, LinearSvmOptions, chosen_c, linear_svm};
 pub use neighbourhoods::{Neighbourhoods, neighbourhoods};
 pub use overlap::class_overlap;
 pub use pca::pca_2d;

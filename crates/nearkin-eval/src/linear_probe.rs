@@ -70,25 +70,7 @@ pub fn linear_probe(
     test: Labeled<'_>,
     options: &LinearProbeOptions,
 ) -> Result<LinearProbe, EvalError> {
-    fit.check(Side::References)?;
-    test.check(Side::Queries)?;
-    let (queries, references) = (test.vectors.dim(), fit.vectors.dim());
-    if queries != references {
-        return Err(SweepError::DimensionMismatch { queries, references }.into());
-    }
-    if !(options.c > 0.0 && options.c.is_finite()) {
-        return Err(EvalError::Setting { field: "c", found: options.c.to_string(), wanted: "above 0" });
-    }
-    let mut classes = fit.labels.to_vec();
-    classes.sort_unstable();
-    classes.dedup();
-    if classes.len() < 2 {
-        return Err(EvalError::Setting {
-            field: "classes",
-            found: classes.len().to_string(),
-            wanted: "at least 2: a classifier tells them apart",
-        });
-    }
+    let classes = classes_to_fit(fit, test, options.c)?;
     let place = |label: &u32| classes.binary_search(label).ok();
     let own: Vec<usize> = fit.labels.iter().filter_map(place).collect();
     let scale = Scale::of(fit);
@@ -113,14 +95,38 @@ pub fn linear_probe(
     })
 }
 
+/// The classes of `fit`, ascending, once both sides and C are found to be sound.
+pub(crate) fn classes_to_fit(fit: Labeled<'_>, test: Labeled<'_>, c: f64) -> Result<Vec<u32>, EvalError> {
+    fit.check(Side::References)?;
+    test.check(Side::Queries)?;
+    let (queries, references) = (test.vectors.dim(), fit.vectors.dim());
+    if queries != references {
+        return Err(SweepError::DimensionMismatch { queries, references }.into());
+    }
+    if !(c > 0.0 && c.is_finite()) {
+        return Err(EvalError::Setting { field: "c", found: c.to_string(), wanted: "above 0" });
+    }
+    let mut classes = fit.labels.to_vec();
+    classes.sort_unstable();
+    classes.dedup();
+    if classes.len() < 2 {
+        return Err(EvalError::Setting {
+            field: "classes",
+            found: classes.len().to_string(),
+            wanted: "at least 2: a classifier tells them apart",
+        });
+    }
+    Ok(classes)
+}
+
 /// Means and deviations of the features fitted to.
-struct Scale {
+pub(crate) struct Scale {
     mean: Vec<f64>,
     scale: Vec<f64>,
 }
 
 impl Scale {
-    fn of(Labeled { vectors, .. }: Labeled<'_>) -> Self {
+    pub(crate) fn of(Labeled { vectors, .. }: Labeled<'_>) -> Self {
         let (n, dim) = (vectors.len() as f64, vectors.dim());
         let mut mean = vec![0.0; dim];
         let mut variance = vec![0.0; dim];
@@ -136,7 +142,7 @@ impl Scale {
     }
 
     /// Standardised features, and a 1 for the bias, row-major.
-    fn apply(&self, Labeled { vectors, .. }: Labeled<'_>) -> Vec<f32> {
+    pub(crate) fn apply(&self, Labeled { vectors, .. }: Labeled<'_>) -> Vec<f32> {
         let rows = vectors.data().chunks_exact(vectors.dim());
         let row = |row: &[f32]| -> Vec<f32> {
             let scaled = row.iter().zip(&self.mean).zip(&self.scale);

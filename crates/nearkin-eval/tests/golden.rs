@@ -1,7 +1,7 @@
 //! The figures of pytorch-metric-learning 2.9.0's `AccuracyCalculator`, made by `golden/make.py`, and of scikit-learn 1.9.1's
-//! `trustworthiness`, made by `golden/neighbourhoods.py`.
+//! `trustworthiness` and `LinearSVC`, made by `golden/neighbourhoods.py` and `golden/linear_svm.py`.
 
-use nearkin_eval::{Labeled, RetrievalOptions, neighbourhoods, retrieval};
+use nearkin_eval::{Labeled, LinearSvmOptions, RetrievalOptions, linear_svm, neighbourhoods, retrieval};
 use nearkin_sweep::{Metric, Vectors};
 use serde::Deserialize;
 
@@ -61,5 +61,33 @@ fn neighbourhoods_have_the_figures_of_scikit_learn() {
         let found = neighbourhoods(input, map, case.k).unwrap();
         assert!((found.trustworthiness - case.trustworthiness).abs() < 1e-9, "{found:?}");
         assert!((found.continuity - case.continuity).abs() < 1e-9, "{found:?}");
+    }
+}
+
+#[derive(Deserialize)]
+struct Machines {
+    dim: usize,
+    c: f64,
+    fit: Vec<f32>,
+    fit_labels: Vec<u32>,
+    test: Vec<f32>,
+    test_labels: Vec<u32>,
+    objective: f64,
+    fitted_accuracy: f64,
+    accuracy: f64,
+}
+
+#[test]
+fn linear_svms_have_the_figures_of_scikit_learn() {
+    let cases: Vec<Machines> = serde_json::from_str(include_str!("golden/linear_svm.json")).unwrap();
+    assert_eq!(cases.len(), 4);
+    for case in cases {
+        let labelled = |values, labels| Labeled { vectors: Vectors::new(values, case.dim).unwrap(), labels };
+        let (fit, test) = (labelled(&case.fit, &case.fit_labels), labelled(&case.test, &case.test_labels));
+        let options = LinearSvmOptions { c: case.c, passes: 100_000, tolerance: 1e-9 };
+        let found = linear_svm(fit, test, &options).unwrap();
+        assert!((found.objective / case.objective - 1.0).abs() < 1e-6, "{found:?} for {}", case.objective);
+        assert!((found.fitted_accuracy - case.fitted_accuracy).abs() < 1e-9, "{found:?}");
+        assert!((found.accuracy - case.accuracy).abs() < 1e-9, "{found:?} for {}", case.accuracy);
     }
 }

@@ -36,8 +36,8 @@ pub mod sequences;
 pub mod weights;
 
 pub use encoders::{
-    Encoder, EncoderConfig, InceptionConfig, InceptionLayout, LuNetConfig, MlpEncoderConfig, ResNetConfig,
-    Stem, VitConfig,
+    Encoder, EncoderConfig, InceptionConfig, InceptionLayout, LuNetConfig, MlpEncoderConfig, PatchGridConfig,
+    ResNetConfig, Stem, VitConfig,
 };
 pub use error::ConfigError;
 pub use heads::{DinoHeadConfig, Mlp, MlpConfig, PrototypesConfig};

@@ -4,7 +4,7 @@ use burn::nn::Linear;
 use burn::prelude::*;
 use serde::{Deserialize, Serialize};
 
-use crate::encoders::{Encoder, EncoderConfig};
+use crate::encoders::{Encoder, EncoderConfig, quadrants};
 use crate::error::{ConfigError, MAX_SIZE, check_size};
 use crate::heads::{Mlp, MlpConfig};
 use crate::init::Init;
@@ -113,6 +113,21 @@ impl Network {
             Some(embedding) => embedding.forward(features),
             None => features,
         }
+    }
+
+    /// The largest value of each feature in each quarter of the image, before embedding layer and projector; `None` for an encoder without a
+    /// map ([`Encoder::feature_map`]).
+    ///
+    /// # Shapes
+    ///
+    /// - `images`: `[n, channels, h, w]`
+    /// - output: `[n, 4 · feature_dim]`
+    ///
+    /// # Panics
+    ///
+    /// If the images do not have the channels the network was made for.
+    pub fn quadrants(&self, images: Tensor<4>) -> Option<Tensor<2>> {
+        self.encoder.feature_map(images).map(quadrants)
     }
 
     /// What the loss compares: the projector's output, or the embeddings where there is none.

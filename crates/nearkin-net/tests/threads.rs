@@ -9,7 +9,7 @@ use burn::tensor::TensorData;
 use nearkin_net::parameters::fingerprint;
 use nearkin_net::{
     ContextConfig, EncoderConfig, InceptionConfig, LuNetConfig, MlpConfig, MlpEncoderConfig, NetworkConfig,
-    ResNetConfig, SequenceEncoderConfig, SequenceNetworkConfig, Stem, VitConfig,
+    PatchGridConfig, ResNetConfig, SequenceEncoderConfig, SequenceNetworkConfig, Stem, VitConfig,
 };
 
 const TEST: &str = "training_gives_the_same_bits_on_any_number_of_threads";
@@ -48,6 +48,7 @@ fn trained() -> String {
         (EncoderConfig::LuNet(LuNetConfig::default()), 24, 32),
         (EncoderConfig::Inception(inception), 12, 32),
         (EncoderConfig::Vit(VitConfig { depth: 2, ..VitConfig::default() }), 24, 32),
+        (EncoderConfig::CpcPatches(PatchGridConfig { width: 8, ..PatchGridConfig::default() }), 24, 32),
     ];
     let images = images.map(|(encoder, batch, size)| train(encoder, batch, size));
     let contexts = [ContextConfig::Gru { width: 160 }, ContextConfig::CausalTransformer(Default::default())];

@@ -67,6 +67,14 @@ pub enum TrainError {
     /// Test-time augmentation of what is no image.
     #[error("only images have a mirror image")]
     NoMirrorImage,
+    /// Quadrants of an encoder that keeps no places.
+    #[error(
+        "{encoder} has no map of features whose quadrants could be pooled: small-conv and the residual networks have"
+    )]
+    NoFeatureMap {
+        /// The encoder.
+        encoder: String,
+    },
     /// A method that needs labels on data without.
     #[error(
         "{method} needs a label for every sample, and this data has none: use a folder per class or a manifest with \
@@ -218,6 +226,7 @@ impl TrainError {
                 | Self::OtherData { .. }
                 | Self::NoSplit
                 | Self::NoMirrorImage
+                | Self::NoFeatureMap { .. }
                 | Self::NeedsLabels { .. }
                 | Self::OneClass { .. }
                 | Self::Network(_)

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use nearkin_data::{
-    Dataset, PrepareOptions, Prepared, PreparedSignals, SignalViews, Skipped, ViewConfig, Views,
+    Dataset, Patches, PrepareOptions, Prepared, PreparedSignals, SignalViews, Skipped, ViewConfig, Views,
 };
 use nearkin_net::{EncoderConfig, NetworkConfig};
 
@@ -34,8 +34,29 @@ impl Samples {
         if dataset.media().is_signal() {
             return Ok(Self::Signals(Arc::new(signals::prepare(dataset, recipe, progress)?)));
         }
-        let options = PrepareOptions::new(config.channels, prepared_side(config.size));
+        // The smallest patch is to have as many pixels as a whole image has elsewhere.
+        let finest = recipe.method.build()?.patches().map_or(1.0, |patches| patches.side[0]);
+        let side = (prepared_side(config.size) as f32 / finest).ceil() as usize;
+        let options = PrepareOptions::new(config.channels, side);
         Ok(Self::Images(Arc::new(Prepared::prepare(dataset, &options, progress)?)))
+    }
+
+    /// Patches of these images in their place, drawn by the seed.
+    ///
+    /// # Errors
+    /// For sounds and series, and when an image cannot be read.
+    pub(crate) fn patches(
+        &self,
+        patches: Patches,
+        config: &NetworkConfig,
+        seed: u64,
+    ) -> Result<Self, TrainError> {
+        let Self::Images(data) = self else {
+            let wanted = format!("left out: {} have no patches", self.dataset().media());
+            return Err(TrainError::setting("method.patch", format!("{:?}", patches.side), wanted));
+        };
+        let options = PrepareOptions::new(config.channels, prepared_side(config.size));
+        Ok(Self::Images(Arc::new(data.patches(patches, &options, seed)?)))
     }
 
     /// What a model has read, unless these are rows of a table.

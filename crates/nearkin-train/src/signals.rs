@@ -87,13 +87,6 @@ pub(crate) fn check_media(recipe: &Recipe, media: Media) -> Result<(), TrainErro
             let wanted = format!("one of images, such as small-conv: the data holds {media}");
             return refuse("encoder", recipe.encoder.to_string(), wanted);
         }
-        if matches!(recipe.method, MethodConfig::Cpc(_)) {
-            return refuse(
-                "method",
-                "cpc".into(),
-                format!("one of images, such as simclr: the data holds {media}"),
-            );
-        }
         if recipe.signal.is_some() {
             return refuse("signal", "set".into(), format!("left out: the data holds {media}"));
         }
@@ -141,7 +134,7 @@ pub(crate) fn resolve(recipe: Recipe, data: &Summary) -> Recipe {
         _ => EncoderConfig::Series(SequenceConfig::default()),
     };
     if let (MethodConfig::Cpc(method), Some(config)) = (&recipe.method, encoder.sequence_mut()) {
-        config.ahead = method.ahead;
+        config.ahead = method.ahead(*media);
         config.context.get_or_insert_with(ContextConfig::default);
     }
     let channels = match media {
@@ -185,7 +178,7 @@ pub(crate) fn views(recipe: &Recipe, input: &SignalInput) -> Result<SignalViews,
     if let Some(encoder) = recipe.encoder.of_sequences() {
         // A prediction needs a frame to begin with and one that it is about.
         let wanted = match &recipe.method {
-            MethodConfig::Cpc(method) => method.ahead + 1,
+            MethodConfig::Cpc(method) => method.ahead(input.media) + 1,
             _ => 1,
         };
         let found = encoder.frames(length);

@@ -76,14 +76,14 @@ fn of_batch(
     let pixels = batch.crops[0].clone();
     if parts == 1 {
         let encoded = encode(pixels);
-        let loss = method.loss(encoded.clone(), learner.class_vectors(), batch.kin)?;
+        let loss = method.loss(network, encoded.clone(), learner.class_vectors(), batch.kin)?;
         let gradients = Pulls::of(loss.tensor.backward(), learner);
         return Ok(Gradient { loss: loss.off_tape(), encoded: encoded.inner(), gradients });
     }
     let parts: Vec<Tensor<4>> = pixels.chunk(parts, 0);
     let encoded: Vec<Tensor<2>> = parts.iter().map(|p| encode(p.clone()).detach()).collect();
     let encoded = Tensor::cat(encoded, 0).require_grad();
-    let loss = method.loss(encoded.clone(), learner.class_vectors(), batch.kin)?;
+    let loss = method.loss(network, encoded.clone(), learner.class_vectors(), batch.kin)?;
     let gradients = loss.tensor.backward();
     let pull = encoded.grad(&gradients);
     let of_classes = Pulls::of(gradients, learner);

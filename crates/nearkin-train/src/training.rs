@@ -14,7 +14,7 @@ use nearkin_loss::memory::MemoryError;
 use nearkin_loss::miners::Census;
 use nearkin_loss::{Figures, LossError, Sides};
 use nearkin_net::weights::import_backbone;
-use nearkin_net::{Network, NetworkConfig};
+use nearkin_net::{ContextConfig, EncoderConfig, Network, NetworkConfig, PatchGridConfig};
 use nearkin_sweep::Vectors;
 
 use crate::checkpoint::{Checkpoints, State};
@@ -28,7 +28,7 @@ use crate::kin_rule::KinRule;
 use crate::learner::{Following, Learner, Rates};
 use crate::ledger::{Ledger, Settled};
 use crate::memory;
-use crate::methods::{Batch, BatchKin, Clock, Method, Objective, Selection, TrainSet};
+use crate::methods::{Batch, BatchKin, Clock, Method, MethodConfig, Objective, Selection, TrainSet};
 use crate::model::{NetworkCard, NetworkModel, embed};
 use crate::online_probe::OnlineProbe;
 use crate::progress::{EpochReport, Event, Plan, StepReport, Validation};
@@ -226,6 +226,11 @@ impl Training {
                 return Err(TrainError::setting("precision", "bf16", format!("f32 for {name}")));
             }
         }
+        let network_config = network_config(recipe);
+        let data = match method.patches() {
+            Some(patches) => data.patches(patches, &network_config, recipe.seed)?,
+            None => data,
+        };
         let labels = data.dataset().labels();
         if recipe.probe && labels.is_none() {
             let wanted =
@@ -243,7 +248,6 @@ impl Training {
             labels.as_ref().map(|labels| train.iter().map(|&i| labels[i]).collect());
         let set = TrainSet { len: train.len(), labels: train_labels.as_deref(), graph: graph.as_ref() };
         let sampler = method.sampler(set)?;
-        let network_config = network_config(recipe);
         let pipeline = Pipeline::new(&data, recipe, method.as_ref(), &network_config)?;
         // On the CPU, the loader makes views ahead of the step.
         let device_views = match &pipeline {
@@ -563,7 +567,7 @@ impl Training {
         if let Some(latest) = latest.filter(|_| report) {
             let rate = pace.lap();
             let views_left = (steps - self.state.step) * views;
-            let shown = self.method.shown(found.encoded, samples.len());
+            let shown = self.method.shown(&self.learner.network, found.encoded, samples.len());
             let [_, dim] = shown.dims();
             let encoded: Vec<f32> = shown.into_data().convert::<f32>().try_to_vec().unwrap_or_default();
             let encoded = Vectors::new(&encoded, dim)?;
@@ -809,7 +813,7 @@ fn kin_graph(recipe: &Recipe, data: &Samples) -> Result<Option<KinGraph>, TrainE
 /// Fills in what the recipe leaves to the data and the method.
 pub(crate) fn resolve(recipe: Recipe, data: &Summary) -> Result<Recipe, TrainError> {
     signals::check_media(&recipe, data.media)?;
-    let recipe = if data.media.is_signal() { signals::resolve(recipe, data) } else { recipe };
+    let recipe = if data.media.is_signal() { signals::resolve(recipe, data) } else { of_images(recipe)? };
     let usual = data.sizes.first().map_or(USUAL_SIZE, |s| s.width.min(s.height));
     let size = recipe.size.unwrap_or(usual.clamp(8, USUAL_SIZE));
     let colour = data.channels.iter().any(|c| c.channels == 3);
@@ -827,6 +831,25 @@ pub(crate) fn resolve(recipe: Recipe, data: &Summary) -> Result<Recipe, TrainErr
         views: if images { recipe.views.clone().or_else(views) } else { None },
         ..recipe
     })
+}
+
+/// With the encoder that the method needs of images, where the recipe names none.
+fn of_images(mut recipe: Recipe) -> Result<Recipe, TrainError> {
+    let MethodConfig::Cpc(method) = &recipe.method else { return Ok(recipe) };
+    if recipe.encoder == EncoderConfig::default() {
+        recipe.encoder = EncoderConfig::CpcPatches(PatchGridConfig::default());
+    }
+    let EncoderConfig::CpcPatches(config) = &mut recipe.encoder else {
+        let wanted = "cpc-patches: cpc sees an image as a grid of patches";
+        return Err(TrainError::setting("encoder", recipe.encoder, wanted));
+    };
+    config.ahead = method.ahead(Media::Images);
+    if config.ahead >= config.grid {
+        let wanted = format!("fewer than the {} rows of the grid", config.grid);
+        return Err(TrainError::setting("method.ahead", config.ahead, wanted));
+    }
+    config.context.get_or_insert_with(ContextConfig::default);
+    Ok(recipe)
 }
 
 /// The network of a resolved recipe.

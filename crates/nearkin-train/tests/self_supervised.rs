@@ -135,6 +135,26 @@ fn exemplar_cnn_learns_with_either_classifier() {
 }
 
 #[test]
+fn exemplar_cnn_learns_from_patches_fewer_or_more_than_images() {
+    for surrogates in [120, 400] {
+        let sizes = format!("batch = 40\nsurrogates = {surrogates}\npatch = [0.4, 0.8]\ncopies = 3");
+        learns(&format!("kind = \"exemplar-cnn\"\n{sizes}"), CONV);
+    }
+}
+
+#[test]
+fn every_patch_is_a_sample_and_a_class() {
+    let folder = tempfile::tempdir().unwrap();
+    let method = "kind = \"exemplar-cnn\"\nbatch = 40\nsurrogates = 400\npatch = [0.4, 0.8]";
+    let plan = begin(method, CONV, "", &folder.path().join("run")).unwrap().plan().unwrap();
+    assert_eq!((plan.samples, plan.steps_per_epoch), (400, 10));
+    // A class vector of as many values as features for each.
+    let whole = "kind = \"exemplar-cnn\"\nbatch = 40\nsurrogates = 400";
+    let of_images = begin(whole, CONV, "", &folder.path().join("whole")).unwrap().plan().unwrap();
+    assert_eq!((of_images.samples, plan.parameters - of_images.parameters), (240, 160 * 32));
+}
+
+#[test]
 fn moco_learns_in_all_versions() {
     let sizes = "batch = 40\nqueue = 120\nhidden = 16\nprojection = 8\ngroups = 4\nmomentum = 0.9";
     beats_standing_still(&format!("kind = \"moco\"\nversion = \"v1\"\n{sizes}"), CONV);
@@ -248,6 +268,12 @@ fn what_does_not_go_together_is_refused_in_words_that_help() {
         ("kind = \"moco\"", CONV, "accumulate = 2", &["accumulate = 2", "moco"]),
         ("kind = \"swav\"\nsmall-size = 8", mlp, "", &["encoder", "every size"]),
         ("kind = \"dino\"\nsmall-size = 6", VIT, "", &["small-size = 6", "multiple of the encoder's patch"]),
+        (
+            "kind = \"exemplar-cnn\"\npatch = [0.5, 1.0]",
+            CONV,
+            "kin = { neighbours = 2 }",
+            &["kin", "copies of one sample"],
+        ),
         ("kind = \"byol\"\nbatch = 1", CONV, "", &["1 usable samples", "at least 2"]),
         (
             "kind = \"supcon\"",

@@ -1,7 +1,9 @@
 //! The command line.
 
-#![forbid(unsafe_code)]
+// But for one call in `allocator`.
+#![deny(unsafe_code)]
 
+mod allocator;
 mod cli;
 mod commands;
 mod failure;
@@ -17,10 +19,6 @@ use crate::cli::{Cli, Command};
 use crate::failure::Failure;
 use crate::ui::Ui;
 
-// Training allocates and frees large tensors all the time; the system's allocator hands them back to the kernel.
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
-
 fn main() -> ExitCode {
     let cli = Cli::parse();
     let ui = Ui::new(cli.output);
@@ -32,6 +30,10 @@ fn main() -> ExitCode {
 
 fn run(cli: Cli, ui: &Ui) -> Result<(), Failure> {
     cli.threads.start()?;
+    // Servers run for weeks, and give back what a busy hour took.
+    if !matches!(cli.command, Command::Serve(_) | Command::Gallery(_)) {
+        allocator::keep_freed_memory();
+    }
     match cli.command {
         Command::Quickstart(args) => commands::quickstart::run(args, ui),
         Command::Train(args) => commands::train::run(args, ui),

@@ -25,6 +25,12 @@ pub struct ViewConfig {
     /// A small random turn, shift, change of size and slant.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub affine: Option<Affine>,
+    /// Random contrast along the principal components of the image's colours.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub pca_contrast: Option<PcaContrast>,
+    /// Random changes of hue, saturation and value.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub hsv: Option<Hsv>,
     /// Fewer shades, at random.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub posterize: Option<Posterize>,
@@ -102,11 +108,43 @@ pub struct Affine {
     #[serde(default)]
     pub translate: f32,
     /// Smallest and largest factor of the size, above 0.
-    #[serde(default = "same_size")]
+    #[serde(default = "ones")]
     pub scale: [f32; 2],
     /// The largest slant either way, in degrees; 0 to 80.
     #[serde(default)]
     pub shear: f32,
+    /// How often it happens.
+    pub probability: f32,
+}
+
+/// Multiplies how far colours are from the image's mean colour along the principal components of its pixels (Dosovitskiy et al. 2014).
+#[derive(Serialize, Deserialize, Clone, PartialEq, Debug)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct PcaContrast {
+    /// Smallest and largest factor, above 0. One is drawn for the first component and one for the two others together, evenly on a
+    /// logarithmic scale.
+    pub factor: [f32; 2],
+    /// How often it happens.
+    pub probability: f32,
+}
+
+/// Saturation and value, each from 0 to 1, become `factor · x^power + shift`, with numbers of their own; the hue is turned (Dosovitskiy et
+/// al. 2014). A grey pixel stays grey.
+#[derive(Serialize, Deserialize, Clone, PartialEq, Debug)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct Hsv {
+    /// Smallest and largest power, above 0; drawn evenly on a logarithmic scale.
+    #[serde(default = "ones")]
+    pub power: [f32; 2],
+    /// Smallest and largest factor, above 0; drawn evenly on a logarithmic scale.
+    #[serde(default = "ones")]
+    pub factor: [f32; 2],
+    /// The largest shift either way, 0 to 1.
+    #[serde(default)]
+    pub shift: f32,
+    /// The largest turn of the hue either way, in turns of the colour circle; 0 to 0.5.
+    #[serde(default)]
+    pub hue: f32,
     /// How often it happens.
     pub probability: f32,
 }
@@ -157,7 +195,7 @@ fn usual_ratio() -> [f32; 2] {
     [3.0 / 4.0, 4.0 / 3.0]
 }
 
-fn same_size() -> [f32; 2] {
+fn ones() -> [f32; 2] {
     [1.0; 2]
 }
 
@@ -182,6 +220,8 @@ impl Default for ViewConfig {
             grey: 0.0,
             blur: None,
             affine: None,
+            pca_contrast: None,
+            hsv: None,
             posterize: None,
             solarize: None,
             cutout: None,
@@ -200,6 +240,33 @@ impl ViewConfig {
             jitter: Some(Jitter::of([0.8, 0.8, 0.8, 0.2].map(|most| most * strength), 0.8)),
             blur: Some(Blur { sigma: [0.1, 2.0], probability: 0.5 }),
             ..Self::cropped(0.08)
+        }
+    }
+
+    /// The transformations of Exemplar-CNN (Dosovitskiy et al. 2014): a shift within a fifth of the side, a change of size and a turn, which
+    /// show the image's edges reflected; contrast along the principal components of its colours; saturation, value and hue. `colour`
+    /// is the strength of the last two, on a logarithmic scale where they are factors and powers: 1 for the paper's, 0 for none; 0 to 5.
+    #[must_use]
+    pub fn exemplar_cnn(colour: f32) -> Self {
+        let range = |bounds: [f32; 2]| bounds.map(|bound| libm::powf(bound, colour));
+        Self {
+            crop: Crop::None {},
+            affine: Some(Affine {
+                degrees: 20.0,
+                translate: 0.2,
+                scale: [0.7, 1.4],
+                shear: 0.0,
+                probability: 1.0,
+            }),
+            pca_contrast: Some(PcaContrast { factor: range([0.5, 2.0]), probability: 1.0 }),
+            hsv: Some(Hsv {
+                power: range([0.25, 4.0]),
+                factor: range([0.7, 1.4]),
+                shift: 0.1 * colour,
+                hue: 0.1 * colour,
+                probability: 1.0,
+            }),
+            ..Self::default()
         }
     }
 
@@ -234,18 +301,7 @@ impl ViewConfig {
                 solarize: Some(Solarize { threshold: half(), probability: 0.2 }),
                 ..of_byol()
             },
-            "exemplar-cnn" => Self {
-                crop: Crop::None {},
-                affine: Some(Affine {
-                    degrees: 20.0,
-                    translate: 0.2,
-                    scale: [0.7, 1.4],
-                    shear: 0.0,
-                    probability: 1.0,
-                }),
-                jitter: Some(Jitter::of([0.4, 0.4, 0.4, 0.1], 1.0)),
-                ..Self::default()
-            },
+            "exemplar-cnn" => Self::exemplar_cnn(1.0),
             "cutout" => Self {
                 crop: Crop::Padded { pixels: 4 },
                 flip: 0.5,
@@ -259,7 +315,12 @@ impl ViewConfig {
     /// Whether it has operations that only [`Views::apply`](super::Views::apply) knows.
     #[must_use]
     pub fn only_here(&self) -> bool {
-        self.affine.is_some() || self.posterize.is_some() || self.solarize.is_some() || self.cutout.is_some()
+        self.affine.is_some()
+            || self.pca_contrast.is_some()
+            || self.hsv.is_some()
+            || self.posterize.is_some()
+            || self.solarize.is_some()
+            || self.cutout.is_some()
     }
 
     pub(super) fn check(&self, size: usize, channels: usize) -> Result<(), DataError> {
@@ -305,6 +366,17 @@ impl ViewConfig {
             within("affine.shear", affine.shear, [0.0, 80.0])?;
             interval("affine.scale", affine.scale, f32::MAX)?;
             probability("affine.probability", affine.probability)?;
+        }
+        if let Some(contrast) = &self.pca_contrast {
+            interval("pca-contrast.factor", contrast.factor, f32::MAX)?;
+            probability("pca-contrast.probability", contrast.probability)?;
+        }
+        if let Some(hsv) = &self.hsv {
+            interval("hsv.power", hsv.power, f32::MAX)?;
+            interval("hsv.factor", hsv.factor, f32::MAX)?;
+            within("hsv.shift", hsv.shift, [0.0, 1.0])?;
+            within("hsv.hue", hsv.hue, [0.0, 0.5])?;
+            probability("hsv.probability", hsv.probability)?;
         }
         if let Some(posterize) = &self.posterize {
             if !(1..=8).contains(&posterize.bits) {
@@ -358,7 +430,7 @@ pub const PRESETS: [(&str, &str); 8] = [
     ("byol-second", "BYOL's second view"),
     (
         "exemplar-cnn",
-        "turns, shifts, sizes and colours as in Exemplar-CNN (Dosovitskiy et al. 2014), without its contrast by PCA",
+        "Exemplar-CNN (Dosovitskiy et al. 2014): a shift, a size, a turn, contrast by PCA, colour in HSV",
     ),
     ("cutout", "a shift of 4 pixels and a square of half the side left out (DeVries & Taylor 2017)"),
 ];
@@ -437,6 +509,8 @@ mod tests {
             "crop = { kind = \"middle\" }",
             "jitter = { brightness = 1 }",
             "normalize = { mean = [0.5], std = [0.5], var = [1.0] }",
+            "hsv = { powers = [0.5, 2.0], probability = 1.0 }",
+            "pca-contrast = { probability = 1.0 }",
         ] {
             assert!(toml::from_str::<ViewConfig>(text).is_err(), "{text}");
         }
@@ -473,6 +547,23 @@ mod tests {
             |degrees| Some(Affine { degrees, ..ViewConfig::preset("exemplar-cnn").unwrap().affine.unwrap() });
         assert!(with(&|c| c.affine = turned(181.0)).starts_with("affine.degrees"));
         assert!(with(&|c| c.affine = turned(f32::NAN)).starts_with("affine.degrees"));
+        let contrast = |factor, probability| Some(PcaContrast { factor, probability });
+        assert!(with(&|c| c.pca_contrast = contrast([2.0, 0.5], 1.0)).starts_with("pca-contrast.factor"));
+        assert!(with(&|c| c.pca_contrast = contrast([0.0, 0.5], 1.0)).starts_with("pca-contrast.factor"));
+        assert!(
+            with(&|c| c.pca_contrast = contrast([0.5, 2.0], 1.5)).starts_with("pca-contrast.probability")
+        );
+        let hsv = |change: &dyn Fn(&mut Hsv)| {
+            with(&|c| {
+                c.hsv = ViewConfig::exemplar_cnn(1.0).hsv;
+                change(c.hsv.as_mut().unwrap());
+            })
+        };
+        assert!(hsv(&|h| h.power = [-1.0, 2.0]).starts_with("hsv.power"));
+        assert!(hsv(&|h| h.factor = [f32::NAN, 2.0]).starts_with("hsv.factor"));
+        assert!(hsv(&|h| h.shift = -0.1).starts_with("hsv.shift: found -0.1"));
+        assert!(hsv(&|h| h.hue = 0.6).starts_with("hsv.hue"));
+        assert!(hsv(&|h| h.probability = 2.0).starts_with("hsv.probability"));
         assert!(problem(&ViewConfig::simclr(3.0)).starts_with("jitter.hue"));
         assert!(base.check(0, 3).is_err());
         assert!(base.check(32, 4).is_err());

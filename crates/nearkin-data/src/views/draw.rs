@@ -4,7 +4,9 @@ use super::affine::Warp;
 use super::blur::half_kernel;
 use super::color_jitter::Colour;
 use super::cutout::Hole;
+use super::hsv::Change;
 use super::padded_crop::Shift;
+use super::pca_contrast::Factors;
 use crate::resize::{CropBox, Taps};
 
 /// All that is random about one view of one image: a few numbers, from which the view follows.
@@ -31,6 +33,8 @@ pub struct Draw {
     pub(super) posterized: bool,
     pub(super) solarized: bool,
     pub(super) hole: Option<Hole>,
+    pub(super) contrast: Option<Factors>,
+    pub(super) hsv: Option<Change>,
 }
 
 impl Draw {

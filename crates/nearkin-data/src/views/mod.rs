@@ -1,7 +1,7 @@
 //! Views: augmented, normalised copies of an image.
 //!
 //! One file an operation. The order is that of SimCLR (Chen et al. 2020, appendix A) and torchvision:
-//! crop, flip, affine, colour jitter, grey, posterise, blur, solarise, normalise, cutout. The colour operations work on 8-bit values as
+//! crop, flip, affine, contrast by PCA, HSV, colour jitter, grey, posterise, blur, solarise, normalise, cutout. The colour operations work on 8-bit values as
 //! Pillow's do, so recipes written for torchvision keep their meaning.
 
 mod affine;
@@ -13,8 +13,10 @@ mod cutout;
 mod draw;
 mod flip;
 mod grey;
+mod hsv;
 mod normalize;
 mod padded_crop;
+mod pca_contrast;
 mod posterize;
 mod random_resized_crop;
 mod solarize;
@@ -26,7 +28,9 @@ use nearkin_sweep::wide;
 use rand::Rng;
 
 pub use color_jitter::Colour;
-pub use config::{Affine, Blur, Crop, Cutout, Jitter, Normalize, PRESETS, Posterize, Solarize, ViewConfig};
+pub use config::{
+    Affine, Blur, Crop, Cutout, Hsv, Jitter, Normalize, PRESETS, PcaContrast, Posterize, Solarize, ViewConfig,
+};
 pub use draw::Draw;
 use normalize::Normalizer;
 
@@ -61,7 +65,7 @@ thread_local! {
 impl Views {
     /// Views of `size` × `size` pixels of images with `channels` channels.
     ///
-    /// On one channel, hue, saturation and grey change nothing.
+    /// On one channel, hue, saturation and grey change nothing, and contrast by PCA is that of the one channel.
     ///
     /// # Errors
     /// [`DataError::Setting`], which names the setting that is out of range.
@@ -171,6 +175,8 @@ impl Views {
             posterized: self.config.posterize.as_ref().is_some_and(|p| bernoulli(rng, p.probability)),
             solarized: self.config.solarize.as_ref().is_some_and(|s| bernoulli(rng, s.probability)),
             hole: self.config.cutout.as_ref().and_then(|cutout| cutout::draw(cutout, self.size, rng)),
+            contrast: self.config.pca_contrast.as_ref().and_then(|c| pca_contrast::draw(c, rng)),
+            hsv: self.config.hsv.as_ref().and_then(|hsv| hsv::draw(hsv, rng)),
         }
     }
 
@@ -192,6 +198,12 @@ impl Views {
         if let Some(warp) = &draw.warp {
             affine::apply(spare, size, warp, pixels);
             std::mem::swap(pixels, spare);
+        }
+        if let Some(factors) = draw.contrast {
+            pca_contrast::apply(spare, image, factors);
+        }
+        if let Some(change) = &draw.hsv {
+            hsv::apply(spare, self.channels, change);
         }
         color_jitter::apply(spare, self.channels, &draw.colours);
         if draw.grey {
@@ -304,6 +316,39 @@ mod tests {
         assert_eq!(first, view(&views, &image, 7));
         let elsewhere = std::thread::spawn(move || view(&views, &picture(48, 40, 3), 7));
         assert_eq!(first, elsewhere.join().unwrap());
+    }
+
+    #[test]
+    fn contrast_and_hsv_that_change_nothing_leave_every_bit_and_every_other_draw() {
+        let before = ViewConfig {
+            blur: Some(Blur { sigma: [0.1, 2.0], probability: 0.5 }),
+            posterize: Some(Posterize { bits: 4, probability: 0.5 }),
+            cutout: Some(Cutout { side: 0.3, probability: 0.5 }),
+            ..ViewConfig::preset("simclr").unwrap()
+        };
+        let neutral = ViewConfig::exemplar_cnn(0.0);
+        let after = ViewConfig { pca_contrast: neutral.pca_contrast, hsv: neutral.hsv, ..before.clone() };
+        for channels in [1, 3] {
+            let [before, after] = [&before, &after].map(|config| Views::new(config, 24, channels).unwrap());
+            for sample in 0..20 {
+                let image = picture(30, 27, channels);
+                assert_eq!(view(&before, &image, sample), view(&after, &image, sample));
+            }
+        }
+    }
+
+    #[test]
+    fn exemplar_cnns_views_differ_and_stay_in_range() {
+        for channels in [1, 3] {
+            let views = Views::new(&ViewConfig::exemplar_cnn(1.0), 16, channels).unwrap();
+            for (width, height) in [(1, 1), (16, 16), (40, 9)] {
+                let image = picture(width, height, channels);
+                let made: Vec<Vec<f32>> = (0..6).map(|sample| view(&views, &image, sample)).collect();
+                assert!(made.iter().flatten().all(|v| (-1.001..=1.001).contains(v)));
+                assert!(width == 1 || made.windows(2).all(|pair| pair[0] != pair[1]));
+            }
+        }
+        assert!(ViewConfig::exemplar_cnn(1.0).only_here());
     }
 
     #[test]

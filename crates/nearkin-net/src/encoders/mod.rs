@@ -6,6 +6,7 @@ mod fully_connected;
 pub(crate) mod inception;
 pub(crate) mod le_net;
 pub(crate) mod lu_net;
+pub(crate) mod patch_grid;
 mod resnet;
 mod small_conv;
 mod vit;
@@ -19,6 +20,7 @@ pub use fully_connected::{FullyConnected, MlpEncoderConfig};
 pub use inception::{Inception, InceptionConfig, InceptionLayout, InceptionModule, Unit};
 pub use le_net::{LeNet, Subsampling};
 pub use lu_net::{Bottleneck, LuNet, LuNetConfig};
+pub use patch_grid::{PatchGrid, PatchGridConfig};
 pub use resnet::{Block, ResNet, ResNetConfig, Stem};
 pub use small_conv::{SmallConv, Stage};
 pub(crate) use vit::positions_of;
@@ -61,6 +63,8 @@ pub enum EncoderConfig {
     Inception(InceptionConfig),
     /// [`Vit`]: `width` features.
     Vit(VitConfig),
+    /// [`PatchGrid`], CPC's for images: `8 · width` features.
+    CpcPatches(PatchGridConfig),
     /// [`SequenceNetwork`] for raw sound, a frame for 160 samples: as many features as a context has values.
     CpcAudio(SequenceConfig),
     /// [`SequenceNetwork`] for series of any channels, a frame for 8 steps.
@@ -103,6 +107,10 @@ impl std::fmt::Display for EncoderConfig {
             }
             Self::Vit(VitConfig { patch, depth, width, heads }) => {
                 write!(f, "vit (patch {patch}, depth {depth}, width {width}, {heads} heads)")
+            }
+            Self::CpcPatches(PatchGridConfig { grid, width, context, .. }) => {
+                write!(f, "cpc-patches ({grid} × {grid}, width {width})")?;
+                context.as_ref().map_or(Ok(()), |context| write!(f, ", {context}"))
             }
             Self::CpcAudio(config) | Self::Series(config) => {
                 let frames = self.of_sequences().map(|encoder| encoder.to_string()).unwrap_or_default();
@@ -155,8 +163,14 @@ impl EncoderConfig {
             Self::LuNet(config) => config.feature_dim(),
             Self::Inception(config) => config.feature_dim(),
             Self::Vit(config) => config.width,
+            Self::CpcPatches(config) => config.feature_dim(),
             Self::CpcAudio(config) | Self::Series(config) => config.context_dim(),
         }
+    }
+
+    /// Whether its features are the mean of a map of them over the image: see [`Encoder::feature_map`].
+    pub fn has_feature_map(&self) -> bool {
+        matches!(self, Self::SmallConv { .. } | Self::Resnet18(_) | Self::Resnet34(_) | Self::Resnet50(_))
     }
 
     /// Multiplications and additions of its convolutions and other matrix products for one image of `size` × `size` pixels, or for the
@@ -172,6 +186,7 @@ impl EncoderConfig {
             Self::LuNet(config) => config.multiply_adds(channels, size),
             Self::Inception(config) => config.multiply_adds(channels, size),
             Self::Vit(config) => config.multiply_adds(channels, size),
+            Self::CpcPatches(config) => config.multiply_adds(channels, size),
             Self::CpcAudio(_) | Self::Series(_) => {
                 self.of_sequences().map_or(0, |encoder| encoder.multiply_adds(channels, size))
             }
@@ -187,6 +202,7 @@ impl EncoderConfig {
             Self::LuNet(config) => config.check(size),
             Self::Inception(config) => config.check(),
             Self::Vit(config) => config.check(size),
+            Self::CpcPatches(config) => config.check(channels, size),
             Self::CpcAudio(_) | Self::Series(_) => {
                 self.sequence_network(channels).map_or(Ok(()), |network| network.check())
             }
@@ -203,6 +219,9 @@ impl EncoderConfig {
             Self::LuNet(config) => return Encoder::LuNet(LuNet::new(config, channels, size, init)),
             Self::Inception(config) => return Encoder::Inception(Inception::new(config, channels, init)),
             Self::Vit(config) => return Encoder::Vit(Vit::new(config, channels, init)),
+            Self::CpcPatches(config) => {
+                return Encoder::Patches(PatchGrid::new(config, channels, size, init));
+            }
             Self::CpcAudio(_) | Self::Series(_) => {
                 let config = self.sequence_network(channels).expect("an encoder of sequences");
                 return Encoder::Sequence(config.build(init));
@@ -234,6 +253,8 @@ pub enum Encoder {
     Inception(Inception),
     /// See [`Vit`].
     Vit(Vit),
+    /// See [`PatchGrid`].
+    Patches(PatchGrid),
     /// See [`SequenceNetwork`].
     Sequence(SequenceNetwork),
 }
@@ -259,7 +280,26 @@ impl Encoder {
             Self::LuNet(encoder) => encoder.forward(input),
             Self::Inception(encoder) => encoder.forward(input),
             Self::Vit(encoder) => encoder.forward(input),
+            Self::Patches(encoder) => encoder.forward(input),
             Self::Sequence(encoder) => encoder.embed(in_a_row(input)),
+        }
+    }
+
+    /// The map of features over the image, before its mean is taken: of [`SmallConv`] and [`ResNet`].
+    ///
+    /// # Shapes
+    ///
+    /// - input: `[n, channels, h, w]`
+    /// - output: `[n, feature_dim, h', w']`
+    ///
+    /// # Panics
+    ///
+    /// As [`forward`](Self::forward).
+    pub fn feature_map(&self, input: Tensor<4>) -> Option<Tensor<4>> {
+        match self {
+            Self::SmallConv(encoder) => Some(encoder.feature_map(input)),
+            Self::ResNet(encoder) => Some(encoder.feature_map(input)),
+            _ => None,
         }
     }
 
@@ -273,6 +313,7 @@ impl Encoder {
             Self::LuNet(encoder) => encoder.feature_dim(),
             Self::Inception(encoder) => encoder.feature_dim(),
             Self::Vit(encoder) => encoder.width(),
+            Self::Patches(encoder) => encoder.encoder.feature_dim(),
             Self::Sequence(encoder) => encoder.context_dim(),
         }
     }
@@ -285,10 +326,61 @@ impl Encoder {
         }
     }
 
+    /// Frames and what is foreseen of them, by an encoder that has predictors: a sound's, a series', or an image's grid of patches.
+    ///
+    /// # Shapes
+    ///
+    /// - input: as [`forward`](Self::forward)
+    ///
+    /// # Panics
+    ///
+    /// As [`forward`](Self::forward).
+    pub fn foresee(&self, input: Tensor<4>) -> Option<Foreseen> {
+        match self {
+            Self::Sequence(encoder) => {
+                let frames = encoder.frames(in_a_row(input));
+                let predictions = encoder.predictions(encoder.contexts(frames.clone()));
+                Some(Foreseen { frames, predictions })
+            }
+            Self::Patches(encoder) => {
+                let frames = encoder.patches(input);
+                let predictions = encoder.predictions(encoder.contexts(frames.clone()));
+                Some(Foreseen { frames, predictions })
+            }
+            _ => None,
+        }
+    }
+
+    /// Frames from one to that which comes a step later: 1 in a sound or a series, a row of patches in an image.
+    pub fn frames_a_step(&self) -> usize {
+        match self {
+            Self::Patches(encoder) => encoder.grid,
+            _ => 1,
+        }
+    }
+
+    /// Steps ahead that are foreseen.
+    pub fn steps_ahead(&self) -> usize {
+        match self {
+            Self::Sequence(encoder) => encoder.predictors.len(),
+            Self::Patches(encoder) => encoder.predictors.len(),
+            _ => 0,
+        }
+    }
+
     /// Learned values; running statistics do not count.
     pub fn param_count(&self) -> usize {
         param_count(self)
     }
+}
+
+/// The frames of a batch and what was foreseen of them.
+#[derive(Debug, Clone)]
+pub struct Foreseen {
+    /// `[n, frames, width]`
+    pub frames: Tensor<3>,
+    /// Entry `k − 1` is about frames `k` steps ahead: `[n, frames, width]` each.
+    pub predictions: Vec<Tensor<3>>,
 }
 
 /// Sounds and series, which come as images of one row: `[n, channels, 1, steps]` to `[n, channels, steps]`.
@@ -310,6 +402,24 @@ fn max_pooled(x: Tensor<4>, stride: usize) -> Tensor<4> {
 fn pooled(features: Tensor<4>) -> Tensor<2> {
     let [n, c, h, w] = features.dims();
     features.reshape([n, c, h * w]).mean_dim(2).reshape([n, c])
+}
+
+/// The largest value of each channel in each quarter of a map: upper left, upper right, lower left, lower right. A middle row or column
+/// belongs to both sides.
+///
+/// # Shapes
+///
+/// - input: `[n, c, h, w]`
+/// - output: `[n, 4 · c]`
+pub fn quadrants(map: Tensor<4>) -> Tensor<2> {
+    let [n, c, h, w] = map.dims();
+    let (rows, columns) = (h.div_ceil(2), w.div_ceil(2));
+    let quarter = |(top, left)| {
+        let part = map.clone().narrow(2, top, rows).narrow(3, left, columns);
+        part.reshape([n, c, rows * columns]).max_dim(2).reshape([n, c])
+    };
+    let corners = [(0, 0), (0, w - columns), (h - rows, 0), (h - rows, w - columns)];
+    Tensor::cat(corners.map(quarter).to_vec(), 1)
 }
 
 #[cfg(test)]
@@ -345,6 +455,48 @@ mod tests {
             assert_eq!(encoder.param_count(), count, "{config:?}");
             assert_eq!(encoder.feature_dim(), features);
             assert_eq!(config.feature_dim(224), features);
+        }
+    }
+
+    #[test]
+    fn quadrants_are_the_largest_values_of_the_quarters() {
+        let of = |map: Vec<f32>, shape: [usize; 4]| {
+            values(quadrants(Tensor::from_data(TensorData::new(map, shape), &Device::flex())))
+        };
+        let map: Vec<f32> = (0..32u8).map(f32::from).collect();
+        let negative = map.iter().map(|v| -v).collect();
+        assert_eq!(of(map, [1, 2, 4, 4]), [5.0, 21.0, 7.0, 23.0, 13.0, 29.0, 15.0, 31.0]);
+        assert_eq!(of(negative, [2, 1, 4, 4]), [0.0, -2.0, -8.0, -10.0, -16.0, -18.0, -24.0, -26.0]);
+        // The middle row and column of three belong to both sides; one value to all.
+        let three = vec![1.0, 2.0, 3.0, 4.0, 9.0, 5.0, 6.0, 7.0, 8.0];
+        assert_eq!(of(three, [1, 1, 3, 3]), [9.0; 4]);
+        assert_eq!(of(vec![1.0, 2.0], [1, 1, 1, 2]), [1.0, 2.0, 1.0, 2.0]);
+        assert_eq!(of(vec![7.0], [1, 1, 1, 1]), [7.0; 4]);
+    }
+
+    #[test]
+    fn the_mean_of_a_map_is_what_the_encoder_gives() {
+        for config in [
+            EncoderConfig::SmallConv { width: 4 },
+            EncoderConfig::Resnet18(resnet(Stem::Small)),
+            EncoderConfig::Resnet50(resnet(Stem::Large)),
+        ] {
+            let encoder = encoder(&config, 3, 40);
+            let map = encoder.feature_map(images([2, 3, 40, 40])).unwrap();
+            let [n, c, h, w] = map.dims();
+            assert!(
+                config.has_feature_map() && c == encoder.feature_dim() && h > 1 && w > 1,
+                "{config}: {h} {w}"
+            );
+            let means = map.reshape([n, c, h * w]).mean_dim(2).reshape([n, c]);
+            assert_eq!(values(means), values(encoder.forward(images([2, 3, 40, 40]))));
+        }
+        for config in [
+            EncoderConfig::LeNet {},
+            EncoderConfig::Vit(VitConfig { patch: 8, depth: 1, width: 16, heads: 2 }),
+        ] {
+            assert!(!config.has_feature_map());
+            assert!(encoder(&config, 3, 32).feature_map(images([1, 3, 32, 32])).is_none());
         }
     }
 
@@ -390,6 +542,7 @@ mod tests {
             (EncoderConfig::Inception(InceptionConfig::default()), 32, 22.7e6),
             (EncoderConfig::LuNet(LuNetConfig::default()), 32, 9.27e6),
             (EncoderConfig::Vit(VitConfig::default()), 32, 32.0e6),
+            (EncoderConfig::CpcPatches(PatchGridConfig::default()), 32, 46.0e6),
         ] {
             let found = config.multiply_adds(3, size) as f64;
             assert!((found / wanted - 1.0).abs() < 0.025, "{config}: {found}");
@@ -453,6 +606,10 @@ mod tests {
             ),
             (EncoderConfig::Inception(InceptionConfig { width: 8, ..published_inception() }), [1, 1, 65, 65]),
             (EncoderConfig::Vit(VitConfig { patch: 4, depth: 2, width: 12, heads: 3 }), [2, 1, 8, 12]),
+            (
+                EncoderConfig::CpcPatches(PatchGridConfig { width: 2, ..PatchGridConfig::default() }),
+                [2, 3, 28, 28],
+            ),
             (EncoderConfig::CpcAudio(sequence(Some(ContextConfig::Gru { width: 6 }))), [2, 1, 1, 900]),
             (EncoderConfig::Series(sequence(None)), [2, 3, 1, 24]),
         ] {
@@ -556,6 +713,7 @@ mod tests {
         for config in [
             audio_config,
             EncoderConfig::Series(SequenceConfig { ahead: 3, ..sequence(None) }),
+            EncoderConfig::CpcPatches(PatchGridConfig { ahead: 5, ..PatchGridConfig::default() }),
             EncoderConfig::SmallConv { width: 3 },
             EncoderConfig::Resnet34(resnet(Stem::Small)),
             EncoderConfig::LeNet {},
@@ -574,6 +732,7 @@ mod tests {
             "kind = \"le-net\"\nwidth = 3",
             "kind = \"vit\"\nlayers = 3",
             "kind = \"series\"\nstride = 3",
+            "kind = \"cpc-patches\"\npatch = 8",
             "kind = \"lu-net\"\nstem = \"small\"",
             "kind = \"inception\"\nlayout = \"nn3\"",
             "width = 3",

@@ -175,6 +175,11 @@ impl ResNet {
     /// - input: `[n, channels, h, w]`
     /// - output: `[n, 512]`, or `[n, 2048]` with bottlenecks
     pub fn forward(&self, input: Tensor<4>) -> Tensor<2> {
+        pooled(self.feature_map(input))
+    }
+
+    /// What is pooled.
+    pub(super) fn feature_map(&self, input: Tensor<4>) -> Tensor<4> {
         let mut x = self.bn1.forward_relu(self.conv1.forward(input));
         if let Some(pool) = &self.maxpool {
             x = pool.forward(x);
@@ -182,7 +187,7 @@ impl ResNet {
         for block in [&self.layer1, &self.layer2, &self.layer3, &self.layer4].into_iter().flatten() {
             x = block.forward(x);
         }
-        pooled(x)
+        x
     }
 }
 

@@ -58,7 +58,7 @@ impl SmallConv {
     }
 
     /// Features per image: channels of the last stage.
-    pub(super) fn feature_dim(&self) -> usize {
+    pub(crate) fn feature_dim(&self) -> usize {
         self.stages.last().map_or(0, |stage| stage.bn.gamma.dims()[0])
     }
 
@@ -67,8 +67,11 @@ impl SmallConv {
     /// - input: `[n, channels, h, w]`
     /// - output: `[n, 8 · width]`
     pub fn forward(&self, input: Tensor<4>) -> Tensor<2> {
-        let features =
-            self.stages.iter().fold(input, |x, stage| stage.bn.forward_relu(stage.conv.forward(x)));
-        pooled(features)
+        pooled(self.feature_map(input))
+    }
+
+    /// What is pooled.
+    pub(super) fn feature_map(&self, input: Tensor<4>) -> Tensor<4> {
+        self.stages.iter().fold(input, |x, stage| stage.bn.forward_relu(stage.conv.forward(x)))
     }
 }

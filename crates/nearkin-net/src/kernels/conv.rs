@@ -15,6 +15,7 @@ use rayon::prelude::*;
 use super::product::{Matrix, product};
 
 mod direct;
+mod pixels;
 mod whole;
 mod winograd;
 

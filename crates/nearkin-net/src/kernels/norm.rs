@@ -94,15 +94,15 @@ pub fn statistics(x: &[f32], shape: &Channels) -> Statistics {
             let first = task * block;
             let anchors: Vec<f32> =
                 (0..mean.len()).map(|channel| x[(first + channel) * shape.plane]).collect();
-            let mut sums = vec![[0.0f64; 2]; mean.len()];
+            let mut sums = vec![[[0.0f64; LANES]; 2]; mean.len()];
             shape.planes(first, mean.len(), |channel, at| {
                 let x = &x[at..][..shape.plane];
-                let part = widest().dispatch(Sums(x, x, Moments { anchor: anchors[channel] }));
-                sums[channel][0] += part[0];
-                sums[channel][1] += part[1];
+                let terms = Moments { anchor: anchors[channel] };
+                widest().dispatch(Sums { a: x, b: x, terms, sums: &mut sums[channel] });
             });
             let count = shape.per_channel() as f64;
-            for (channel, [sum, square]) in sums.into_iter().enumerate() {
+            for (channel, sums) in sums.into_iter().enumerate() {
+                let [sum, square] = sums.map(|lanes| lanes.iter().sum::<f64>());
                 let offset = sum / count;
                 mean[channel] = (f64::from(anchors[channel]) + offset) as f32;
                 variance[channel] = (square / count - offset * offset).max(0.0) as f32;
@@ -259,14 +259,14 @@ fn gradients_with<const RELU: bool>(
     gamma.par_chunks_mut(block).zip(beta.par_chunks_mut(block)).enumerate().for_each(
         |(task, (gamma, beta))| {
             let first = task * block;
-            let mut sums = vec![[0.0f64; 2]; gamma.len()];
+            let mut sums = vec![[[0.0f64; LANES]; 2]; gamma.len()];
             shape.planes(first, gamma.len(), |channel, at| {
-                let (x, dy) = (&x[at..][..shape.plane], &dy[at..][..shape.plane]);
-                let part = widest().dispatch(Sums(x, dy, Pulls::<RELU>(maps[first + channel])));
-                sums[channel][0] += part[0];
-                sums[channel][1] += part[1];
+                let (a, b) = (&x[at..][..shape.plane], &dy[at..][..shape.plane]);
+                let terms = Pulls::<RELU>(maps[first + channel]);
+                widest().dispatch(Sums { a, b, terms, sums: &mut sums[channel] });
             });
-            for (channel, [sum, product]) in sums.into_iter().enumerate() {
+            for (channel, sums) in sums.into_iter().enumerate() {
+                let [sum, product] = sums.map(|lanes| lanes.iter().sum::<f64>());
                 beta[channel] = sum as f32;
                 gamma[channel] = (product * f64::from(affine.inverse[first + channel])) as f32;
             }
@@ -314,8 +314,12 @@ impl<const RELU: bool> WithSimd for Pulled<'_, RELU> {
         for (dx, (x, dy)) in whole_dx.iter_mut().zip(whole_x.iter().zip(whole_dy)) {
             *dx = Self::of(simd, (self.map, self.offset, self.slope), *x, *dy);
         }
-        let (x, dy) = (simd.partial_load_f32s(rest_x), simd.partial_load_f32s(rest_dy));
-        simd.partial_store_f32s(rest_dx, Self::of(simd, (self.map, self.offset, self.slope), x, dy));
+        // A few values: to load a part of a vector takes longer than they do.
+        let Map { mean, scale, .. } = self.map;
+        for (dx, (x, dy)) in rest_dx.iter_mut().zip(rest_x.iter().zip(rest_dy)) {
+            let dy = if RELU && self.map.apply::<false>(*x) <= 0.0 { 0.0 } else { *dy };
+            *dx = scale * (dy - self.offset - (x - mean) * self.slope);
+        }
     }
 }
 
@@ -358,18 +362,24 @@ impl<const RELU: bool> Terms for Pulls<RELU> {
     }
 }
 
-/// Adds terms of two slices up: sixteen f32 lanes in a fixed order, whatever the width of the instructions, then f64.
-struct Sums<'a, T>(&'a [f32], &'a [f32], T);
+/// Adds terms of two slices up: sixteen f32 lanes in a fixed order, whatever the width of the instructions, then as many f64 lanes.
+struct Sums<'a, T> {
+    a: &'a [f32],
+    b: &'a [f32],
+    terms: T,
+    sums: &'a mut [[f64; LANES]; 2],
+}
 
 impl<T: Terms> WithSimd for Sums<'_, T> {
-    type Output = [f64; 2];
+    type Output = ();
 
     #[inline(always)]
-    fn with_simd<S: Simd>(self, simd: S) -> [f64; 2] {
-        let Self(a, b, terms) = self;
-        let mut lanes = [[0.0f32; LANES]; 2];
+    fn with_simd<S: Simd>(self, simd: S) {
+        let Self { a, b, terms, sums } = self;
         let ((whole_a, rest_a), (whole_b, rest_b)) = (a.as_chunks::<LANES>(), b.as_chunks::<LANES>());
-        let ([first, second], vectors) = (&mut lanes, LANES / S::F32_LANES);
+        let vectors = LANES / S::F32_LANES;
+        let mut lanes = [[0.0f32; LANES]; 2];
+        let [first, second] = &mut lanes;
         let (first, second) = (S::as_mut_simd_f32s(first).0, S::as_mut_simd_f32s(second).0);
         let (a, b) = (S::as_simd_f32s(whole_a.as_flattened()).0, S::as_simd_f32s(whole_b.as_flattened()).0);
         for v in 0..vectors {
@@ -379,6 +389,14 @@ impl<T: Terms> WithSimd for Sums<'_, T> {
                 sums = [simd.add_f32s(sums[0], u), simd.add_f32s(sums[1], w)];
             }
             (first[v], second[v]) = (sums[0], sums[1]);
+        }
+        for (sums, lanes) in sums.iter_mut().zip(&lanes) {
+            for (sum, lane) in sums.iter_mut().zip(lanes) {
+                *sum += f64::from(*lane);
+            }
+        }
+        if rest_a.is_empty() {
+            return;
         }
         let mut last = [[0.0f32; LANES]; 2];
         let (mut last_a, mut last_b) = ([0.0; LANES], [0.0; LANES]);
@@ -390,10 +408,11 @@ impl<T: Terms> WithSimd for Sums<'_, T> {
         for v in 0..vectors {
             [u[v], w[v]] = terms.of(simd, a[v], b[v]);
         }
-        [0, 1].map(|of| {
-            let values = lanes[of].iter().chain(&last[of][..rest_a.len()]);
-            values.map(|v| f64::from(*v)).sum()
-        })
+        for (sums, last) in sums.iter_mut().zip(&last) {
+            for (sum, lane) in sums.iter_mut().zip(&last[..rest_a.len()]) {
+                *sum += f64::from(*lane);
+            }
+        }
     }
 }
 

@@ -5,9 +5,10 @@ use super::message::FLOAT;
 use crate::encoders::inception::{NEIGHBOUR_POWER, NEIGHBOUR_WEIGHT, NEIGHBOURS, SMALLEST_SQUARE};
 use crate::encoders::le_net::SUBSAMPLING;
 use crate::encoders::lu_net::SLOPE;
+use crate::encoders::patch_grid::{corners, side_of_patch};
 use crate::encoders::{
-    Block, Bottleneck, Encoder, FullyConnected, Inception, InceptionModule, LeNet, LuNet, ResNet, SmallConv,
-    Unit, Vit,
+    Block, Bottleneck, Encoder, FullyConnected, Inception, InceptionModule, LeNet, LuNet, PatchGrid, ResNet,
+    SmallConv, Unit, Vit,
 };
 use crate::patches::{grid_values, line_frequency};
 use crate::sequences::{CausalTransformer, Context, SequenceNetwork};
@@ -19,26 +20,45 @@ impl Graph {
     /// `[n, channels, size, size]`, or for sounds and series `[n, channels, steps]`, to `[n, features]`.
     pub fn encoder(&mut self, encoder: &Encoder, x: &Value, size: usize) -> Value {
         match encoder {
-            Encoder::SmallConv(encoder) => self.small_conv(encoder, x),
+            Encoder::SmallConv(encoder) => self.small_conv(ENCODER, encoder, x),
             Encoder::ResNet(encoder) => self.resnet(encoder, x),
             Encoder::LeNet(encoder) => self.le_net(encoder, x),
             Encoder::Mlp(encoder) => self.fully_connected(encoder, x),
             Encoder::LuNet(encoder) => self.lu_net(encoder, x),
             Encoder::Inception(encoder) => self.inception(encoder, x),
             Encoder::Vit(encoder) => self.vit(encoder, x, size),
+            Encoder::Patches(encoder) => self.patch_grid(encoder, x, size),
             Encoder::Sequence(encoder) => self.sequence(encoder, x),
         }
     }
 
-    fn small_conv(&mut self, encoder: &SmallConv, x: &Value) -> Value {
+    fn small_conv(&mut self, at: &str, encoder: &SmallConv, x: &Value) -> Value {
         let mut x = x.clone();
         for (index, stage) in encoder.stages.iter().enumerate() {
-            let at = format!("{ENCODER}.stages.{index}");
+            let at = format!("{at}.stages.{index}");
             x = self.conv2d(&child(&at, "conv"), &stage.conv, &x);
             x = self.batch_norm(&child(&at, "bn"), &stage.bn, &x);
             x = self.relu(&x);
         }
         self.pooled(&x)
+    }
+
+    /// All patches as one batch, patch by patch, and the mean over them.
+    fn patch_grid(&mut self, encoder: &PatchGrid, x: &Value, size: usize) -> Value {
+        let (corners, side) = (corners(size, encoder.grid), side_of_patch(size, encoder.grid));
+        let axes = self.ints(&[2, 3]);
+        let patches: Vec<Value> = corners
+            .iter()
+            .map(|corner| {
+                let [from, to] = [0, side].map(|add| self.ints(&corner.map(|place| (place + add) as i64)));
+                self.node("Slice", &[x, &from, &to, &axes], vec![])
+            })
+            .collect();
+        let all = self.node("Concat", &patches.iter().collect::<Vec<_>>(), vec![int("axis", 0)]);
+        let features = self.small_conv(&child(ENCODER, "encoder"), &encoder.encoder, &all);
+        let features =
+            self.reshape(&features, &[corners.len() as i64, -1, encoder.encoder.feature_dim() as i64]);
+        self.mean(&features, &[0], false)
     }
 
     fn resnet(&mut self, encoder: &ResNet, x: &Value) -> Value {

@@ -9,8 +9,8 @@ use rten_tensor::prelude::*;
 
 use super::*;
 use crate::encoders::{
-    EncoderConfig, InceptionConfig, InceptionLayout, LuNetConfig, MlpEncoderConfig, ResNetConfig, Stem,
-    VitConfig,
+    EncoderConfig, InceptionConfig, InceptionLayout, LuNetConfig, MlpEncoderConfig, PatchGridConfig,
+    ResNetConfig, Stem, VitConfig,
 };
 use crate::heads::MlpConfig;
 use crate::kernels::testing::{noise, values};
@@ -206,6 +206,12 @@ fn inception_as_published_is_well_formed() {
 #[test]
 fn a_vision_transformer_agrees() {
     assert_agrees_on_images(EncoderConfig::Vit(VitConfig { patch: 8, depth: 2, width: 24, heads: 3 }));
+}
+
+#[test]
+fn a_grid_of_patches_agrees() {
+    let config = PatchGridConfig { grid: 3, width: 4, ..PatchGridConfig::default() };
+    assert_agrees_on_images(EncoderConfig::CpcPatches(config));
 }
 
 #[test]

@@ -63,7 +63,7 @@ impl std::fmt::Display for ContextConfig {
 }
 
 impl ContextConfig {
-    pub(super) fn check(&self, frame: usize) -> Result<(), ConfigError> {
+    pub(crate) fn check(&self, frame: usize) -> Result<(), ConfigError> {
         match self {
             Self::Gru { width } => check_size("context.width", *width, MAX_SIZE),
             Self::CausalTransformer(config) => {
@@ -72,14 +72,14 @@ impl ContextConfig {
         }
     }
 
-    pub(super) fn dim(&self, frame: usize) -> usize {
+    pub(crate) fn dim(&self, frame: usize) -> usize {
         match self {
             Self::Gru { width } => *width,
             Self::CausalTransformer(_) => frame,
         }
     }
 
-    pub(super) fn build(&self, frame: usize, init: &mut Init) -> Context {
+    pub(crate) fn build(&self, frame: usize, init: &mut Init) -> Context {
         match self {
             Self::Gru { width } => Context::Gru(Gru::new(frame, *width, init)),
             Self::CausalTransformer(CausalTransformerConfig { depth, heads }) => {

@@ -25,7 +25,7 @@ use crate::init::Init;
 use crate::parameters::param_count;
 
 /// Most steps ahead that are predicted.
-const MAX_AHEAD: usize = 1 << 10;
+pub(crate) const MAX_AHEAD: usize = 1 << 10;
 
 /// Which encoder of series, as a recipe says it: `kind = "cpc-audio"`, `width = 128`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -223,10 +223,7 @@ impl SequenceNetwork {
     /// - `frames`: `[n, frames, feature_dim]`
     /// - output: `[n, frames, context_dim]`
     pub fn contexts(&self, frames: Tensor<3>) -> Tensor<3> {
-        match &self.context {
-            Some(context) => context.forward(frames),
-            None => frames,
-        }
+        contexts(self.context.as_ref(), frames)
     }
 
     /// What each predictor makes of each context: entry `k − 1` is for frames `k` steps ahead, so that its row `t` is to be
@@ -237,12 +234,7 @@ impl SequenceNetwork {
     /// - `contexts`: `[n, frames, context_dim]`
     /// - each output: `[n, frames, feature_dim]`
     pub fn predictions(&self, contexts: Tensor<3>) -> Vec<Tensor<3>> {
-        let [n, frames, width] = contexts.dims();
-        let rows = contexts.reshape([n * frames, width]);
-        let predictors = self.predictors.iter();
-        predictors
-            .map(|predictor| predictor.forward(rows.clone()).reshape([n as i64, frames as i64, -1]))
-            .collect()
+        predictions(&self.predictors, contexts)
     }
 
     /// Values of a context vector.
@@ -274,6 +266,22 @@ impl SequenceNetwork {
     pub fn param_count(&self) -> usize {
         param_count(self)
     }
+}
+
+/// Contexts of frames, which without a network for them are the frames.
+pub(crate) fn contexts(context: Option<&Context>, frames: Tensor<3>) -> Tensor<3> {
+    match context {
+        Some(context) => context.forward(frames),
+        None => frames,
+    }
+}
+
+/// What each predictor makes of each context.
+pub(crate) fn predictions(predictors: &[Linear], contexts: Tensor<3>) -> Vec<Tensor<3>> {
+    let [n, frames, width] = contexts.dims();
+    let rows = contexts.reshape([n * frames, width]);
+    let of_each = |predictor: &Linear| predictor.forward(rows.clone()).reshape([n as i64, frames as i64, -1]);
+    predictors.iter().map(of_each).collect()
 }
 
 #[cfg(test)]

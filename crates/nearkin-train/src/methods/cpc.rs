@@ -2,18 +2,18 @@
 //!
 //! A. van den Oord, Y. Li, O. Vinyals, "Representation Learning with Contrastive Predictive Coding", 2018. An encoder turns a sound or a
 //! series into frames `zₜ`, a recurrent network sums up those so far in a context `cₜ`, and a linear map for each number of steps ahead
-//! predicts the frame there. The loss of a prediction is InfoNCE among all frames of the batch (eq. 4):
+//! predicts the frame there. Of an image, frames are patches that overlap, counted row after row, and a step ahead is a row down. The loss
+//! of a prediction is InfoNCE among all frames of the batch (eq. 4):
 //!
 //! ```text
 //! ℓ = −ln( exp(zₜ₊ₖ · Wₖ cₜ) / Σⱼ exp(zⱼ · Wₖ cₜ) )
 //! ```
 
 use burn::tensor::Tensor;
-use nearkin_data::{Media, Sampler, Shuffled, SignalViewConfig, ViewConfig};
+use nearkin_data::{Crop, Media, Sampler, Shuffled, SignalViewConfig, ViewConfig};
 use nearkin_loss::losses::InfoNce;
 use nearkin_loss::{Evaluated, LossError, evaluate};
 use nearkin_net::Network;
-use nearkin_net::encoders::in_a_row;
 use nearkin_sweep::{Kin, Metric, Relation};
 use serde::{Deserialize, Serialize};
 
@@ -26,8 +26,9 @@ use crate::error::TrainError;
 pub struct CpcMethod {
     /// Sequences a batch.
     pub batch: usize,
-    /// Steps ahead that are predicted: 1 to this.
-    pub ahead: usize,
+    /// Steps ahead that are predicted: 1 to this. Left out: 12 in sounds and series, 5 rows of an image.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ahead: Option<usize>,
     /// Which frames a prediction must be told from.
     pub negatives: Negatives,
 }
@@ -46,16 +47,29 @@ pub enum Negatives {
 }
 
 impl Default for CpcMethod {
-    /// The paper's 12 steps.
+    /// Sequences for a laptop.
     fn default() -> Self {
-        Self { batch: 32, ahead: 12, negatives: Negatives::Mixed }
+        Self { batch: 32, ahead: None, negatives: Negatives::Mixed }
+    }
+}
+
+/// The paper's steps ahead in sounds and series.
+const STEPS: usize = 12;
+/// The paper's rows ahead in images.
+const ROWS: usize = 5;
+
+impl CpcMethod {
+    /// Steps ahead that are predicted of this kind of data.
+    #[must_use]
+    pub fn ahead(&self, media: Media) -> usize {
+        self.ahead.unwrap_or(if media == Media::Images { ROWS } else { STEPS })
     }
 }
 
 impl Configured for CpcMethod {
     const CARD: MethodCard = MethodCard {
         name: "cpc",
-        summary: "no labels; sounds and series: what comes next against all that comes elsewhere",
+        summary: "no labels; sounds, series, patches of images: what comes next against all that comes elsewhere",
         paper: "van den Oord, Li, Vinyals 2018, Representation Learning with Contrastive Predictive Coding",
         needs_labels: false,
     };
@@ -66,9 +80,9 @@ impl Configured for CpcMethod {
     }
 
     fn build(&self) -> Result<Box<dyn Method>, TrainError> {
-        for (field, found) in [("method.batch", self.batch), ("method.ahead", self.ahead)] {
-            if found == 0 {
-                return Err(TrainError::setting(field, found, "at least 1"));
+        for (field, found) in [("method.batch", Some(self.batch)), ("method.ahead", self.ahead)] {
+            if found == Some(0) {
+                return Err(TrainError::setting(field, 0, "at least 1"));
             }
         }
         Ok(Box::new(Ready { config: self.clone(), loss: InfoNce::new(Metric::Dot, 1.0)? }))
@@ -80,13 +94,11 @@ struct Ready {
     loss: InfoNce,
 }
 
-impl Ready {
-    /// Frames, and predictions 1 step ahead, 2 steps ahead and so on, of each sequence in turn: `[n, 1 + ahead, frames, width]`.
-    fn divided(&self, encoded: Tensor<2>, n: usize) -> Tensor<4> {
-        let [rows, width] = encoded.dims();
-        let kinds = 1 + self.config.ahead;
-        encoded.reshape([n, kinds, rows / (n * kinds), width])
-    }
+/// Frames, and predictions 1 step ahead, 2 steps ahead and so on, of each sequence in turn: `[n, 1 + ahead, frames, width]`.
+fn divided(network: &Network, encoded: Tensor<2>, n: usize) -> Tensor<4> {
+    let [rows, width] = encoded.dims();
+    let kinds = 1 + network.encoder.steps_ahead();
+    encoded.reshape([n, kinds, rows / (n * kinds), width])
 }
 
 impl Method for Ready {
@@ -107,8 +119,10 @@ impl Method for Ready {
         1
     }
 
+    /// A crop and a flip, as published.
     fn default_views(&self) -> ViewConfig {
-        ViewConfig::default()
+        let crop = Crop::RandomResized { scale: [0.5, 1.0], ratio: [0.75, 4.0 / 3.0] };
+        ViewConfig { crop, flip: 0.5, ..ViewConfig::default() }
     }
 
     fn default_signal_views(&self, _media: Media) -> SignalViewConfig {
@@ -120,9 +134,9 @@ impl Method for Ready {
         Objective::OfBatch(self)
     }
 
-    fn shown(&self, encoded: Tensor<2>, samples: usize) -> Tensor<2> {
+    fn shown(&self, network: &Network, encoded: Tensor<2>, samples: usize) -> Tensor<2> {
         let [_, width] = encoded.dims();
-        self.divided(encoded, samples).narrow(1, 0, 1).reshape([-1, width as i64])
+        divided(network, encoded, samples).narrow(1, 0, 1).reshape([-1, width as i64])
     }
 
     fn metric(&self) -> Metric {
@@ -135,31 +149,32 @@ impl Method for Ready {
 }
 
 impl OfBatch for Ready {
-    fn encode(&self, network: &Network, signals: Tensor<4>) -> Tensor<2> {
-        let sequences = network.encoder.sequence().expect("a run of cpc has an encoder of sequences");
-        let frames = sequences.frames(in_a_row(signals));
-        let contexts = sequences.contexts(frames.clone());
-        let [_, _, width] = frames.dims();
-        let all = [vec![frames], sequences.predictions(contexts)].concat();
+    fn encode(&self, network: &Network, inputs: Tensor<4>) -> Tensor<2> {
+        let seen = network.encoder.foresee(inputs).expect("a run of cpc has an encoder that foresees");
+        let [_, _, width] = seen.frames.dims();
+        let all = [vec![seen.frames], seen.predictions].concat();
         Tensor::stack::<4>(all, 1).reshape([-1, width as i64])
     }
 
     fn loss(
         &self,
+        network: &Network,
         encoded: Tensor<2>,
         _proxies: Option<Tensor<2>>,
         batch: BatchKin<'_>,
     ) -> Result<Evaluated, LossError> {
         let n = batch.samples.len();
-        let all = self.divided(encoded, n);
+        let all = divided(network, encoded, n);
+        let step = network.encoder.frames_a_step();
         let [_, _, frames, width] = all.dims();
         let rows = |x: Tensor<4>| x.reshape([-1, width as i64]);
         let references = rows(all.clone().narrow(1, 0, 1));
         let mut queries = Vec::new();
         let mut come = Vec::new();
-        for k in (1..=self.config.ahead).take_while(|k| *k < frames) {
-            queries.push(rows(all.clone().narrow(1, k, 1).narrow(2, 0, frames - k)));
-            come.extend((0..n).flat_map(|sequence| (k..frames).map(move |t| sequence * frames + t)));
+        let ahead = (1..=network.encoder.steps_ahead()).map(|k| (k, k * step));
+        for (k, later) in ahead.take_while(|(_, later)| *later < frames) {
+            queries.push(rows(all.clone().narrow(1, k, 1).narrow(2, 0, frames - later)));
+            come.extend((0..n).flat_map(|sequence| (later..frames).map(move |t| sequence * frames + t)));
         }
         let kin = Futures { come, frames, negatives: self.config.negatives };
         evaluate(&self.loss, Tensor::cat(queries, 0), Some(references), &kin)
@@ -194,16 +209,28 @@ impl Kin for Futures {
 mod tests {
     use super::*;
     use burn::tensor::Device;
+    use nearkin_net::encoders::PatchGridConfig;
+    use nearkin_net::{EncoderConfig, NetworkConfig, SequenceConfig};
+
+    fn network(encoder: EncoderConfig, channels: usize) -> Network {
+        let config = NetworkConfig { encoder, channels, size: 8, embedding: None, projector: None };
+        config.init(&Device::flex(), 1).unwrap()
+    }
+
+    fn loss(network: &Network, encoded: Tensor<2>, negatives: Negatives) -> f64 {
+        let method = CpcMethod { negatives, ..CpcMethod::default() }.build().unwrap();
+        let batch = BatchKin { samples: &[5, 7], labels: &[u32::MAX; 2], graph: None };
+        let Objective::OfBatch(objective) = method.objective() else { panic!("cpc keeps nothing") };
+        objective.loss(network, encoded, None, batch).unwrap().figures().unwrap().value
+    }
 
     /// Two sequences of two frames each, one step ahead: frames and predictions on a line.
     fn loss_of(negatives: Negatives) -> f64 {
-        let method = CpcMethod { batch: 2, ahead: 1, negatives }.build().unwrap();
         // Of each sequence: two frames, two predictions; the last prediction is about nothing.
         let encoded = [[1.0f32], [2.0], [3.0], [9.0], [0.0], [1.0], [1.0], [9.0]];
+        let series = SequenceConfig { ahead: 1, ..SequenceConfig::default() };
         let encoded = Tensor::<2>::from_data(encoded, &Device::flex());
-        let batch = BatchKin { samples: &[5, 7], labels: &[u32::MAX; 2], graph: None };
-        let Objective::OfBatch(objective) = method.objective() else { panic!("cpc keeps nothing") };
-        objective.loss(encoded, None, batch).unwrap().figures().unwrap().value
+        loss(&network(EncoderConfig::Series(series), 1), encoded, negatives)
     }
 
     #[test]
@@ -220,5 +247,24 @@ mod tests {
             let found = loss_of(negatives);
             assert!((found - wanted / 2.0).abs() < 1e-6, "{negatives:?}: {found} {wanted}");
         }
+    }
+
+    #[test]
+    fn in_an_image_a_step_ahead_is_a_row_down() {
+        let grid = PatchGridConfig { grid: 2, ahead: 1, ..PatchGridConfig::default() };
+        // Of each image: four patches row after row, four predictions; the lower row's are about nothing.
+        let first = [[1.0f32], [2.0], [0.5], [0.0], [3.0], [1.0], [9.0], [9.0]];
+        let second = [[0.0f32], [1.0], [2.0], [1.5], [1.0], [2.0], [9.0], [9.0]];
+        let encoded = Tensor::cat(
+            [first, second].map(|of_image| Tensor::<2>::from_data(of_image, &Device::flex())).to_vec(),
+            0,
+        );
+        let found = loss(&network(EncoderConfig::CpcPatches(grid), 3), encoded, Negatives::Mixed);
+        let patches = [1.0f64, 2.0, 0.5, 0.0, 0.0, 1.0, 2.0, 1.5];
+        let of_one = |prediction: f64, comes: usize| {
+            patches.iter().map(|z| (z * prediction).exp()).sum::<f64>().ln() - patches[comes] * prediction
+        };
+        let wanted = of_one(3.0, 2) + of_one(1.0, 3) + of_one(1.0, 6) + of_one(2.0, 7);
+        assert!((found - wanted / 4.0).abs() < 1e-6, "{found} {wanted}");
     }
 }

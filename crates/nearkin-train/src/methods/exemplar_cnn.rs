@@ -3,8 +3,12 @@
 //! A. Dosovitskiy, J. T. Springenberg, M. Riedmiller, T. Brox, "Discriminative Unsupervised Feature Learning with Convolutional
 //! Neural Networks", 2014. The paper's classifier is a softmax with a weight vector a class; with many classes, class vectors of unit
 //! length, which are compared by cosine, learn faster (A. Dosovitskiy et al. 2016 name the number of classes as the limit).
+//!
+//! A seed is a whole image, or, as in the paper, a patch of one, where its gradient is strong ([`Prepared::patches`]).
+//!
+//! [`Prepared::patches`]: nearkin_data::Prepared::patches
 
-use nearkin_data::{Crop, Jitter, Sampler, Shuffled, ViewConfig};
+use nearkin_data::{Patches, Sampler, Shuffled, ViewConfig};
 use nearkin_loss::losses::NormalizedSoftmax;
 use nearkin_loss::{Evaluated, LossError, evaluate};
 use nearkin_net::{ConfigError, MlpConfig, PrototypesConfig};
@@ -35,15 +39,18 @@ pub enum Classifier {
 pub struct ExemplarCnn {
     /// Transformed copies a batch, each of another surrogate class.
     pub batch: usize,
-    /// N: surrogate classes, evenly chosen samples; no more than there are samples.
+    /// N: surrogate classes. Of whole images, evenly chosen ones, no more than there are; of patches, one or more an image.
     pub surrogates: usize,
+    /// Smallest and largest side of a seed patch, as shares of its image's shorter side; `None`: whole images.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub patch: Option<[f32; 2]>,
     /// K: different copies of each sample, one an epoch, before they come again.
     pub copies: u64,
     /// What tells the classes apart.
     pub classifier: Classifier,
     /// τ of cosines.
     pub temperature: f32,
-    /// Strength of the change of colours.
+    /// Strength of the change of colours, 0 to 5; 1 is the paper's.
     pub colour: f32,
 }
 
@@ -53,6 +60,7 @@ impl Default for ExemplarCnn {
         Self {
             batch: 256,
             surrogates: 8000,
+            patch: None,
             copies: 150,
             classifier: Classifier::Cosine,
             temperature: 0.07,
@@ -81,24 +89,16 @@ impl Configured for ExemplarCnn {
         if self.copies == 0 {
             return Err(TrainError::setting("method.copies", 0, "at least 1"));
         }
+        if !(0.0..=5.0).contains(&self.colour) {
+            return Err(TrainError::setting("method.colour", self.colour, "0 to 5"));
+        }
+        if let Some([low, high]) = self.patch
+            && !(0.0 < low && low <= high && high <= 1.0)
+        {
+            let wanted = "[low, high] with 0 < low <= high <= 1";
+            return Err(TrainError::setting("method.patch", format!("[{low}, {high}]"), wanted));
+        }
         Ok(Box::new(Ready { config: self.clone(), loss: NormalizedSoftmax::new(self.temperature)? }))
-    }
-}
-
-/// The paper's family as far as the pipeline goes: translation and scale as a crop, contrast, and colour as a change of saturation and
-/// hue. It has no rotation, and no contrast along principal components.
-pub(super) fn exemplar_views(colour: f32) -> ViewConfig {
-    ViewConfig {
-        crop: Crop::RandomResized { scale: [0.4, 1.0], ratio: [0.75, 4.0 / 3.0] },
-        flip: 0.5,
-        jitter: Some(Jitter {
-            brightness: 0.4 * colour,
-            contrast: 0.5 * colour,
-            saturation: 0.5 * colour,
-            hue: (0.1 * colour).min(0.5),
-            probability: 1.0,
-        }),
-        ..ViewConfig::default()
     }
 }
 
@@ -151,7 +151,11 @@ impl Method for Ready {
     }
 
     fn default_views(&self) -> ViewConfig {
-        exemplar_views(self.config.colour)
+        ViewConfig::exemplar_cnn(self.config.colour)
+    }
+
+    fn patches(&self) -> Option<Patches> {
+        self.config.patch.map(|side| Patches { count: self.config.surrogates, side })
     }
 
     fn views_return(&self) -> Option<u64> {

@@ -36,9 +36,11 @@ mod vicreg;
 mod w_mse;
 
 use burn::tensor::Tensor;
-use nearkin_data::{Crop, DataError, Jitter, KinGraph, Media, Sampler, SignalViewConfig, ViewConfig};
+use nearkin_data::{
+    Crop, DataError, Jitter, KinGraph, Media, Patches, Sampler, SignalViewConfig, ViewConfig,
+};
 use nearkin_loss::ProxyInit;
-use nearkin_net::{EncoderConfig, MlpConfig};
+use nearkin_net::{EncoderConfig, MlpConfig, Network};
 use nearkin_sweep::{Graph, Kin, Metric, SameLabel, SweepError};
 use serde::{Deserialize, Serialize};
 
@@ -146,6 +148,11 @@ pub trait Method: Send + Sync {
         vec![(views.clone(), size); self.views()]
     }
 
+    /// The parts of images that are the samples, for methods that do not train on whole images.
+    fn patches(&self) -> Option<Patches> {
+        None
+    }
+
     /// After how many epochs random views come again; `None`: never.
     fn views_return(&self) -> Option<u64> {
         None
@@ -155,7 +162,7 @@ pub trait Method: Send + Sync {
     fn objective(&self) -> Objective<'_>;
 
     /// Of what a batch of so many samples was encoded to, the part whose spread and rank are reported.
-    fn shown(&self, encoded: Tensor<2>, _samples: usize) -> Tensor<2> {
+    fn shown(&self, _network: &Network, encoded: Tensor<2>, _samples: usize) -> Tensor<2> {
         encoded
     }
 
@@ -379,6 +386,10 @@ mod tests {
             ("kind = \"swav\"\nsmall-scale = [0.5, 0.1]", "method.small-scale"),
             ("kind = \"dino\"\ntwin-temperature = 0.0", "method.twin-temperature"),
             ("kind = \"exemplar-cnn\"\nsurrogates = 1", "method.surrogates"),
+            ("kind = \"exemplar-cnn\"\ncopies = 0", "method.copies"),
+            ("kind = \"exemplar-cnn\"\ncolour = 5.5", "method.colour"),
+            ("kind = \"exemplar-cnn\"\npatch = [0.8, 0.4]", "method.patch"),
+            ("kind = \"exemplar-cnn\"\npatch = [0.0, 0.4]", "method.patch"),
             ("kind = \"mae\"\nmask-ratio = 1.0", "method.mask-ratio"),
             ("kind = \"i-jepa\"\ntarget-scale = [0.2, 0.9]", "method.target-scale"),
         ] {

@@ -7,7 +7,7 @@ use burn::tensor::Tensor;
 use nearkin_data::{Sampler, Shuffled, ViewConfig};
 use nearkin_loss::losses::NtXent;
 use nearkin_loss::{Evaluated, LossError, evaluate};
-use nearkin_net::MlpConfig;
+use nearkin_net::{MlpConfig, Network};
 use nearkin_sweep::{Metric, SameLabel};
 use serde::{Deserialize, Serialize};
 
@@ -108,6 +108,7 @@ impl Method for Ready {
 impl OfBatch for Ready {
     fn loss(
         &self,
+        _network: &Network,
         encoded: Tensor<2>,
         _proxies: Option<Tensor<2>>,
         batch: BatchKin<'_>,

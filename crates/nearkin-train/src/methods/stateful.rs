@@ -25,12 +25,13 @@ pub trait OfBatch: Send + Sync {
         network.project(pixels)
     }
 
-    /// The loss of a whole batch of encoded views, with the class vectors as they are, if there are any.
+    /// The loss of a whole batch of views that `network` encoded, with the class vectors as they are, if there are any.
     ///
     /// # Errors
     /// When the loss cannot read the vectors.
     fn loss(
         &self,
+        network: &Network,
         encoded: Tensor<2>,
         proxies: Option<Tensor<2>>,
         batch: BatchKin<'_>,

@@ -3,6 +3,7 @@
 use burn::tensor::Tensor;
 use nearkin_data::{KinPairs, PkSampler, Sampler, ViewConfig};
 use nearkin_loss::{Evaluated, Loss, LossError, ProxyInit, evaluate};
+use nearkin_net::Network;
 use nearkin_sweep::{Metric, SameLabel};
 
 use super::{BatchKin, Method, Objective, OfBatch, Selection, TrainSet, same_class_views};
@@ -159,6 +160,7 @@ impl Method for Supervised {
 impl OfBatch for Supervised {
     fn loss(
         &self,
+        _network: &Network,
         encoded: Tensor<2>,
         proxies: Option<Tensor<2>>,
         batch: BatchKin<'_>,

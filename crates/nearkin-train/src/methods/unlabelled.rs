@@ -3,6 +3,7 @@
 use burn::tensor::Tensor;
 use nearkin_data::{Crop, Sampler, Shuffled, ViewConfig};
 use nearkin_loss::{Evaluated, LossError};
+use nearkin_net::Network;
 use nearkin_sweep::Metric;
 
 use super::{BatchKin, Method, Objective, OfBatch, Selection, Stateful, TrainSet};
@@ -98,6 +99,7 @@ struct OfTwoViews<F>(F);
 impl<F: Fn(Tensor<2>, Tensor<2>) -> Tensor<1> + Send + Sync> OfBatch for OfTwoViews<F> {
     fn loss(
         &self,
+        _network: &Network,
         encoded: Tensor<2>,
         _proxies: Option<Tensor<2>>,
         batch: BatchKin<'_>,

@@ -273,6 +273,35 @@ impl NetworkModel {
         Ok(Some(Matrix { values, dim }))
     }
 
+    /// The largest value of each of the encoder's features in each quadrant of every image (Coates, Lee and Ng 2011; Dosovitskiy et al.
+    /// 2014): `[n, 4 · features]`. `progress` hears (done, total).
+    ///
+    /// # Errors
+    /// When the encoder has no map of its features, or an image cannot be read.
+    pub fn quadrants(
+        &self,
+        data: &Arc<Prepared>,
+        progress: &mut dyn FnMut(usize, usize),
+    ) -> Result<Matrix, TrainError> {
+        let NetworkConfig { encoder, size, channels, .. } = &self.card.network;
+        if !encoder.has_feature_map() {
+            return Err(TrainError::NoFeatureMap { encoder: encoder.to_string() });
+        }
+        let dim = 4 * encoder.feature_dim(*size);
+        let views = Arc::new(Views::new(&eval_views(&self.card), *size, *channels)?);
+        let samples: Vec<usize> = (0..data.len()).collect();
+        let mut values = Vec::with_capacity(data.len() * dim);
+        let pooled =
+            |network: &Network, images| network.quadrants(images).expect("an encoder that has a map");
+        for batch in loader(data, vec![views], &samples)? {
+            for crops in batch?.crops {
+                values.extend(forward(&self.network, &self.device, crops, pooled)?);
+            }
+            progress(values.len() / dim, samples.len());
+        }
+        Ok(Matrix { values, dim })
+    }
+
     /// The pixels that the encoder sees: the baseline that an embedding must beat.
     ///
     /// # Errors

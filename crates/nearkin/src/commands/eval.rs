@@ -5,6 +5,7 @@ mod clustering;
 mod few_shot;
 mod fine_tune;
 mod page;
+mod quadrants;
 mod reidentification;
 mod retrieval;
 mod verification;
@@ -34,6 +35,7 @@ Protocols:
   reid          CMC at 1, 5 and 10 and mAP of a gallery (--reference, or the others of --data); see --camera
   few-shot      5-way and 20-way episodes of unseen classes, with one example of each or five
   clustering    agglomeration into as many clusters as classes: AMI, NMI, ARI, pairwise and B-cubed F1
+  quadrants     linear SVMs, fitted to --reference, on the encoder's features, each the largest of a quadrant of the image
   fine-tune     the whole network trained on a share of --reference with a linear classifier on top, beside a linear probe on
                 the same samples and the same net from random weights; see --share
 
@@ -114,6 +116,7 @@ pub enum Protocol {
     Reid,
     FewShot,
     Clustering,
+    Quadrants,
     FineTune,
 }
 
@@ -185,6 +188,11 @@ impl Args {
                 return Err(Failure::misuse(format!("{name} is a setting of --protocol {protocol}")));
             }
         }
+        if self.flip && self.protocol == Protocol::Quadrants {
+            return Err(Failure::misuse(
+                "--flip averages embeddings, and --protocol quadrants measures none",
+            ));
+        }
         Ok(())
     }
 }
@@ -210,6 +218,7 @@ pub fn run(args: Args, ui: &Ui) -> Result<(), Failure> {
         Protocol::Reid => reidentification::measure(&case, &args)?,
         Protocol::FewShot => few_shot::measure(&case)?,
         Protocol::Clustering => clustering::measure(&case)?,
+        Protocol::Quadrants => quadrants::measure(&case, ui)?,
         Protocol::FineTune => fine_tune::measure(&case, &args, ui)?,
     };
     if let Some(file) = trained.filter(|file| args.part.is_none() && file.recipe.split.is_some())

@@ -6,6 +6,7 @@
 mod batch_hard;
 mod calibration;
 mod characters;
+mod cifar10;
 mod cpc;
 mod drlim;
 mod drlim_4v9;
@@ -38,7 +39,7 @@ use crate::springs::film;
 use crate::ui::{Ui, duration, table};
 
 /// Every experiment that can be repeated.
-const EXPERIMENTS: [&Experiment; 11] = [
+const EXPERIMENTS: [&Experiment; 12] = [
     &drlim_4v9::EXPERIMENT,
     &drlim_shift::EXPERIMENT,
     &drlim_pose::EXPERIMENT,
@@ -50,6 +51,7 @@ const EXPERIMENTS: [&Experiment; 11] = [
     &simclr_views::EXPERIMENT,
     &cpc::EXPERIMENT,
     &ucr::EXPERIMENT,
+    &cifar10::EXPERIMENT,
 ];
 
 #[derive(Debug, clap::Args)]
@@ -104,6 +106,8 @@ pub struct Experiment {
     /// Authors, year, title.
     pub paper: &'static str,
     pub data: Data,
+    /// Whether the same command goes on where it was stopped; else its folder must be new.
+    pub goes_on: bool,
     pub run: fn(&Setting<'_>) -> Result<Outcome, Failure>,
 }
 
@@ -278,7 +282,9 @@ pub fn run(args: Args, ui: &Ui) -> Result<(), Failure> {
         _ => {}
     }
     let out = args.out.clone().unwrap_or_else(|| Path::new("runs/reproduce").join(experiment.name));
-    Run::check_free(&out)?;
+    if !experiment.goes_on {
+        Run::check_free(&out)?;
+    }
     std::fs::create_dir_all(&out)
         .map_err(|e| Failure::failed(format!("cannot make {}: {e}", out.display())))?;
     let setting = Setting {

@@ -75,6 +75,9 @@ pub fn write_recipe(folder: &Path, method: &str) -> PathBuf {
         "npid" => "kind = \"npid\"\nbatch = 48\nproximal = 0.5",
         "npid-nce" => "kind = \"npid\"\nbatch = 48\ndraws = 20",
         "exemplar-cnn" => "kind = \"exemplar-cnn\"\nbatch = 48\nsurrogates = 480\ncopies = 3",
+        "exemplar-cnn-patches" => {
+            "kind = \"exemplar-cnn\"\nbatch = 48\nsurrogates = 600\npatch = [0.4, 0.8]\ncopies = 3\nclassifier = \"linear\""
+        }
         "moco" => "kind = \"moco\"\nbatch = 48\nqueue = 100\nhidden = 32\nprojection = 16\ngroups = 4",
         "moco-v3" => "kind = \"moco\"\nversion = \"v3\"\nbatch = 48\nhidden = 32\nprojection = 16",
         "nnclr" => "kind = \"nnclr\"\nbatch = 48\nqueue = 100\nhidden = 32\nprojection = 16",

@@ -126,6 +126,7 @@ killed! {
     npid_killed_and_resumed_ends_with_the_same_bits: "npid",
     npid_by_noise_contrast_killed_and_resumed_ends_with_the_same_bits: "npid-nce",
     exemplar_cnn_killed_and_resumed_ends_with_the_same_bits: "exemplar-cnn",
+    exemplar_cnn_of_patches_killed_and_resumed_ends_with_the_same_bits: "exemplar-cnn-patches",
     moco_killed_and_resumed_ends_with_the_same_bits: "moco",
     moco_v3_killed_and_resumed_ends_with_the_same_bits: "moco-v3",
     nnclr_killed_and_resumed_ends_with_the_same_bits: "nnclr",

@@ -159,7 +159,11 @@ fn media_and_settings_that_do_not_fit_are_refused_by_name() {
     };
     let images = "data/fashion-mnist#0..50";
     let cpc = "[method]\nkind = \"cpc\"\n";
-    with(cpc, images).with(2, &["method = cpc", "the data holds images"]);
+    with(&format!("{cpc}[encoder]\nkind = \"resnet18\"\n"), images)
+        .with(2, &["encoder = resnet18", "cpc-patches"]);
+    with(&format!("{cpc}ahead = 7\n"), images).with(2, &["method.ahead = 7", "7 rows"]);
+    with(&format!("{cpc}[encoder]\nkind = \"cpc-patches\"\ngrid = 40\n"), images)
+        .with(2, &["encoder.grid is 40", "28 pixels"]);
     with("[method]\nkind = \"simclr\"\n[encoder]\nkind = \"series\"\n", images)
         .with(2, &["encoder = series", "images"]);
     with("[method]\nkind = \"simclr\"\n[signal]\nrate = 8000\n", images).with(2, &["signal", "images"]);
@@ -172,6 +176,8 @@ fn media_and_settings_that_do_not_fit_are_refused_by_name() {
     with(&format!("names = \"{NAMES}\"\nkin = {{ same = \"speaker\" }}\n{cpc}"), text(&sounds))
         .with(2, &["kin"]);
     with(&format!("{cpc}ahead = 0\n"), text(&sounds)).with(2, &["method.ahead = 0"]);
+    with("[method]\nkind = \"exemplar-cnn\"\npatch = [0.5, 1.0]\n", text(&sounds))
+        .with(2, &["method.patch", "sounds have no patches"]);
     let nearest = "kin = { neighbours = 2 }\n[method]\nkind = \"drlim\"\nclasses = 4\n";
     with(nearest, text(&sounds)).with(1, &["holds sounds, wanted images"]);
     run(["data", text(&sounds), "--names", "{label}-{x}"]).with(1, &["{label}-{x}", "18 of 18"]);

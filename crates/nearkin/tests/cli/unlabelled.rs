@@ -78,6 +78,45 @@ fn a_network_is_fine_tuned_on_few_labels_beside_a_probe_and_a_net_from_scratch()
 }
 
 #[test]
+fn support_vector_machines_read_classes_off_quadrants() {
+    let scratch = tempfile::tempdir().unwrap();
+    let at = |name: &str| scratch.path().join(name).display().to_string();
+    write_classes(&scratch.path().join("train"), &["a", "b", "c"], 20);
+    write_classes(&scratch.path().join("test"), &["a", "b", "c"], 8);
+    let train = |method: &str, out: &str| {
+        let recipe = write_recipe(scratch.path(), method).display().to_string();
+        let known =
+            ["train", "--data", &at("train"), "--recipe", &recipe, "--epochs", "1", "--out", &at(out)];
+        run(known).well();
+    };
+    let eval = |model: &str, more: &[&str]| {
+        let fixed = ["--json", "eval", &at(model), "--data", &at("test"), "--protocol", "quadrants"]
+            .map(str::to_owned);
+        run(fixed.into_iter().chain(more.iter().map(|s| (*s).to_owned())))
+    };
+    train("exemplar-cnn-patches", "run");
+    // More patches than images, and the plan says so.
+    let plan = fs::read_to_string(scratch.path().join("run/run.toml")).unwrap();
+    assert!(plan.contains("samples = 60") && plan.contains("patch = [0.4"), "{plan}");
+    let with = ["--reference", &at("train")];
+    let found = eval("run", &with).well().json();
+    let (learned, pixels) = (&found[0]["learned"], &found[0]["baseline"]);
+    // Of a net 8 wide, 64 features a quadrant; the classes have colours of their own.
+    assert_eq!((&learned["features"], &pixels["features"]), (&256.into(), &(3 * 24 * 24).into()));
+    for of in [learned, pixels] {
+        assert!(of["accuracy"].as_f64().unwrap() > 0.6 && of["c"].as_f64().unwrap() > 0.0, "{found:?}");
+    }
+    assert_eq!(eval("run", &with).well().json(), found);
+    let page = fs::read_to_string(scratch.path().join("run/report.html")).unwrap();
+    assert!(page.replace("<wbr>", "").contains("linear_svm_accuracy"), "{page}");
+
+    eval("run", &[]).with(2, &["--reference"]);
+    eval("run", &[&with[..], &["--flip"]].concat()).with(2, &["--flip", "quadrants"]);
+    train("mae", "tokens");
+    eval("tokens", &with).with(2, &["vit", "no map of features", "small-conv"]);
+}
+
+#[test]
 fn a_comparison_on_known_classes_has_neighbours_a_probe_and_raw_pixels_and_goes_on() {
     let scratch = tempfile::tempdir().unwrap();
     let at = |name: &str| scratch.path().join(name).display().to_string();

@@ -132,9 +132,6 @@ fn every_method_trains_from_its_name_alone() {
     write_classes(at("named").as_ref(), &["a", "b", "c"], 8);
     for method in run(["--json", "methods"]).well().json() {
         let (name, out) = (method["name"].as_str().unwrap(), at(method["name"].as_str().unwrap()));
-        if name == "cpc" {
-            continue; // Takes sounds and series: see `signals`.
-        }
         let train = ["train", "--data", &at("named"), "--method", name, "--epochs", "1", "--out", &out];
         let trained = run(train).well();
         assert!(trained.stderr.contains("epoch 1/1  loss"), "{name}: {trained:#?}");
@@ -238,6 +235,8 @@ fn views_of_a_picture_are_drawn_on_a_sheet() {
     fs::write(&recipe, format!("[method]\nkind = \"simclr\"\n{part}")).unwrap();
     run(with(&["--recipe", &recipe, "--out", &two])).well();
     assert_eq!(drawn, image::open(&two).unwrap().to_rgb8());
+    let said = run(with(&["--preset", "exemplar-cnn", "--out", &two])).well().stdout;
+    assert!(said.contains("[views.pca-contrast]") && said.contains("[views.hsv]"), "{said}");
     run(with(&["--preset", "byol-second", "--seed", "2", "--out", &two])).well();
     assert_ne!(drawn, image::open(&two).unwrap().to_rgb8());
 

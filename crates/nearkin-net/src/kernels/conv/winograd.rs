@@ -8,7 +8,12 @@
 //! ```
 //!
 //! Without a stride, F(2 × 2, 3 × 3), that takes 16 products in place of 36, of 4 × 4 input pixels. With a stride of 2 the even
-//! and the odd pixels are convolutions of their own, with two taps and with one, which takes 25, of 5 × 5 pixels.
+//! and the odd pixels are convolutions of their own, with two taps and with one, which takes 25, of 5 × 5 pixels. F(4 × 4, 3 × 3), where
+//! the map is large enough for it, takes 36 in place of 144.
+//!
+//! The points of the larger transform are 0, ± ¾, ± 1½ and infinity. All that is made of them but the kernels' factors is exact in f32, and
+//! results are as near as those of the small transform; with 0, ± 1, ± 2 they are five times as far off (B. Barabasz, A. Anderson, K. M.
+//! Soodhalter, D. Gregg, "Error Analysis and Improving the Accuracy of Winograd Convolution for Deep Neural Networks", 2020).
 //!
 //! With the sum over channels this is one matrix product for each point of the transform. The gradients are the same chain in
 //! reverse: `∂(G g Gᵀ) = (A ∂Y Aᵀ) ⊙ (Bᵀ d B)`, summed over tiles, and `∂d = B [ (G g Gᵀ) ⊙ (A ∂Y Aᵀ) ] Bᵀ`, added where tiles
@@ -24,19 +29,18 @@ use std::ops::Range;
 use pulp::{Simd, WithSimd};
 use rayon::prelude::*;
 
+use super::pixels::{LANES, Place, gather, scatter};
 use super::{ConvShape, resized};
 use crate::kernels::widest;
 
-/// Channels of a block.
-const LANES: usize = 16;
-/// Tiles a forward task, about.
-const TASK: usize = 128;
+/// Pixels of a forward task's tiles, about.
+const TASK: usize = 512;
+/// With how many tiles' products the transform of a kernel is as costly.
+const KERNEL: usize = 32;
 /// Transformed inputs that a weight gradient holds at once, about: 4 MiB.
 const CHUNK: usize = 1 << 20;
 /// Tiles whose sums a weight gradient keeps in registers: both operands then stay in the nearest cache.
 const STRETCH: usize = 192;
-
-type Lanes = [f32; LANES];
 
 /// Whether the transform pays: a 3 × 3 kernel, a stride of 1 or 2, channels to fill a block, and at least one whole tile.
 pub(super) fn applies(shape: &ConvShape) -> bool {
@@ -51,32 +55,46 @@ pub(super) fn applies(shape: &ConvShape) -> bool {
 
 /// Whether it pays for the weight gradient too: the sums at a kernel's points have to be worth their tiles.
 pub(super) fn applies_to_weights(shape: &ConvShape) -> bool {
-    let tiles = shape.images * shape.out_height.div_ceil(2) * shape.out_width.div_ceil(2);
-    applies(shape) && tiles >= shape.in_channels.max(shape.out_channels)
+    applies(shape) && 4 * shape.images * tiles_of_image(shape, 2) >= shape.in_channels.max(shape.out_channels)
+}
+
+fn tiles_of_image(shape: &ConvShape, out: usize) -> usize {
+    shape.out_height.div_ceil(out) * shape.out_width.div_ceil(out)
+}
+
+/// Whether, without a stride, tiles of 4 × 4 outputs cost less than those of 2 × 2: products at each point of each tile, and for each point a
+/// transform of the kernel. With a stride of 2 there are 81 points to 25, and what they save the transforms cost.
+fn wide(shape: &ConvShape) -> bool {
+    let cost = |out: usize, side: usize| (shape.images * tiles_of_image(shape, out) + KERNEL) * side * side;
+    cost(4, 6) < cost(2, 4)
 }
 
 pub(super) fn forward(x: &[f32], weight: &[f32], shape: &ConvShape) -> Vec<f32> {
-    if shape.stride == 1 { Stride1::forward(x, weight, shape) } else { Stride2::forward(x, weight, shape) }
+    match (shape.stride, wide(shape)) {
+        (1, false) => Stride1::forward(x, weight, shape),
+        (1, true) => Stride1Wide::forward(x, weight, shape),
+        _ => Stride2::forward(x, weight, shape),
+    }
 }
 
 pub(super) fn data_gradient(dy: &[f32], weight: &[f32], shape: &ConvShape) -> Vec<f32> {
-    if shape.stride == 1 {
-        Stride1::data_gradient(dy, weight, shape)
-    } else {
-        Stride2::data_gradient(dy, weight, shape)
+    match (shape.stride, wide(shape)) {
+        (1, false) => Stride1::data_gradient(dy, weight, shape),
+        (1, true) => Stride1Wide::data_gradient(dy, weight, shape),
+        _ => Stride2::data_gradient(dy, weight, shape),
     }
 }
 
 pub(super) fn weight_gradient(x: &[f32], dy: &[f32], shape: &ConvShape) -> Vec<f32> {
-    if shape.stride == 1 {
-        Stride1::weight_gradient(x, dy, shape)
-    } else {
-        Stride2::weight_gradient(x, dy, shape)
+    match (shape.stride, wide(shape)) {
+        (1, false) => Stride1::weight_gradient(x, dy, shape),
+        (1, true) => Stride1Wide::weight_gradient(x, dy, shape),
+        _ => Stride2::weight_gradient(x, dy, shape),
     }
 }
 
-/// A transform along one axis, of `SIDE` input pixels to as many points; along both axes it is done twice.
-trait Scheme<const SIDE: usize>: Sized + Sync {
+/// A transform along one axis, of `SIDE` input pixels to as many points, and of these to `OUT` output pixels; along both axes it is done twice.
+trait Scheme<const SIDE: usize, const OUT: usize>: Sized + Sync {
     /// Input pixels from a tile to the next.
     const STEP: usize;
 
@@ -85,37 +103,37 @@ trait Scheme<const SIDE: usize>: Sized + Sync {
     /// B times a tile's points.
     fn input_gradient<S: Simd>(simd: S, points: [S::f32s; SIDE]) -> [S::f32s; SIDE];
     /// Aᵀ times a tile's points.
-    fn output<S: Simd>(simd: S, points: [S::f32s; SIDE]) -> [S::f32s; 2];
-    /// A times two outputs.
-    fn output_gradient<S: Simd>(simd: S, outputs: [S::f32s; 2]) -> [S::f32s; SIDE];
+    fn output<S: Simd>(simd: S, points: [S::f32s; SIDE]) -> [S::f32s; OUT];
+    /// A times a tile's outputs.
+    fn output_gradient<S: Simd>(simd: S, outputs: [S::f32s; OUT]) -> [S::f32s; SIDE];
     /// G times the kernel.
-    fn kernel(taps: [f32; 3]) -> [f32; SIDE];
+    fn kernel<S: Simd>(simd: S, taps: [S::f32s; 3]) -> [S::f32s; SIDE];
     /// Gᵀ times the points of a kernel.
-    fn kernel_gradient(points: [f32; SIDE]) -> [f32; 3];
+    fn kernel_gradient<S: Simd>(simd: S, points: [S::f32s; SIDE]) -> [S::f32s; 3];
 
     fn forward(x: &[f32], weight: &[f32], shape: &ConvShape) -> Vec<f32> {
-        let kernels = transform_kernels::<Self, SIDE>(weight, shape, false);
+        let kernels = transform_kernels::<Self, SIDE, OUT>(weight, shape, false);
         let ways = (shape.input_image(), shape.output_image(), shape.in_channels, shape.out_channels);
-        through::<SIDE>(
+        through::<SIDE, OUT>(
             x,
             &kernels,
             shape,
             ways,
-            transform_inputs::<Self, SIDE>,
-            transform_outputs::<Self, SIDE>,
+            transform_inputs::<Self, SIDE, OUT>,
+            transform_outputs::<Self, SIDE, OUT>,
         )
     }
 
     fn data_gradient(dy: &[f32], weight: &[f32], shape: &ConvShape) -> Vec<f32> {
-        let kernels = transform_kernels::<Self, SIDE>(weight, shape, true);
+        let kernels = transform_kernels::<Self, SIDE, OUT>(weight, shape, true);
         let ways = (shape.output_image(), shape.input_image(), shape.out_channels, shape.in_channels);
-        through::<SIDE>(
+        through::<SIDE, OUT>(
             dy,
             &kernels,
             shape,
             ways,
-            transform_output_gradients::<Self, SIDE>,
-            transform_input_gradients::<Self, SIDE>,
+            transform_output_gradients::<Self, SIDE, OUT>,
+            transform_input_gradients::<Self, SIDE, OUT>,
         )
     }
 
@@ -128,7 +146,7 @@ trait Scheme<const SIDE: usize>: Sized + Sync {
         let mut sums = vec![0.0; blocks_out * points * LANES * width];
         let chunk = CHUNK / (points * LANES * blocks_in.max(blocks_out));
         Scratch::with(|scratch| {
-            for part in parts(shape, shape.images, chunk.max(1)) {
+            for part in parts::<OUT>(shape, shape.images, chunk.max(1)) {
                 let tiles = part.tiles();
                 // An odd number: points a power of two apart would fall on one another in the caches.
                 let room = tiles | 1;
@@ -142,9 +160,11 @@ trait Scheme<const SIDE: usize>: Sized + Sync {
                 let both = inputs.par_chunks_exact_mut(block).chain(outputs.par_chunks_exact_mut(block));
                 both.enumerate().for_each(|(b, values)| {
                     Scratch::with(|own| match b.checked_sub(blocks_in) {
-                        None => transform_inputs::<Self, SIDE>(x, b, &part, shape, &mut own.grid, values),
+                        None => {
+                            transform_inputs::<Self, SIDE, OUT>(x, b, &part, shape, &mut own.grid, values)
+                        }
                         Some(b) => {
-                            transform_output_gradients::<Self, SIDE>(
+                            transform_output_gradients::<Self, SIDE, OUT>(
                                 dy,
                                 b,
                                 &part,
@@ -171,14 +191,14 @@ trait Scheme<const SIDE: usize>: Sized + Sync {
                 });
             }
         });
-        kernels_of::<Self, SIDE>(&sums, width, shape)
+        kernels_of::<Self, SIDE, OUT>(&sums, width, shape)
     }
 }
 
 /// F(2, 3): four products for two outputs of three taps.
 struct Stride1;
 
-impl Scheme<4> for Stride1 {
+impl Scheme<4, 2> for Stride1 {
     const STEP: usize = 2;
 
     #[inline(always)]
@@ -203,13 +223,15 @@ impl Scheme<4> for Stride1 {
     }
 
     #[inline(always)]
-    fn kernel([a, b, c]: [f32; 3]) -> [f32; 4] {
-        [a, 0.5 * (a + b + c), 0.5 * (a - b + c), c]
+    fn kernel<S: Simd>(simd: S, [a, b, c]: [S::f32s; 3]) -> [S::f32s; 4] {
+        let [sum, difference] = [simd.add_f32s(a, b), simd.sub_f32s(a, b)];
+        [a, scaled(simd, 0.5, simd.add_f32s(sum, c)), scaled(simd, 0.5, simd.add_f32s(difference, c)), c]
     }
 
     #[inline(always)]
-    fn kernel_gradient([p, q, r, s]: [f32; 4]) -> [f32; 3] {
-        [p + 0.5 * (q + r), 0.5 * (q - r), 0.5 * (q + r) + s]
+    fn kernel_gradient<S: Simd>(simd: S, [p, q, r, s]: [S::f32s; 4]) -> [S::f32s; 3] {
+        let both = scaled(simd, 0.5, simd.add_f32s(q, r));
+        [simd.add_f32s(p, both), scaled(simd, 0.5, simd.sub_f32s(q, r)), simd.add_f32s(both, s)]
     }
 }
 
@@ -217,7 +239,7 @@ impl Scheme<4> for Stride1 {
 /// `(a − c) g₀ + c (g₀ + g₂)` and `c (g₀ + g₂) − (c − e) g₂`, and one each for the tap on odd ones.
 struct Stride2;
 
-impl Scheme<5> for Stride2 {
+impl Scheme<5, 2> for Stride2 {
     const STEP: usize = 4;
 
     #[inline(always)]
@@ -241,13 +263,115 @@ impl Scheme<5> for Stride2 {
     }
 
     #[inline(always)]
-    fn kernel([a, b, c]: [f32; 3]) -> [f32; 5] {
-        [a, a + c, c, b, b]
+    fn kernel<S: Simd>(simd: S, [a, b, c]: [S::f32s; 3]) -> [S::f32s; 5] {
+        [a, simd.add_f32s(a, c), c, b, b]
     }
 
     #[inline(always)]
-    fn kernel_gradient([p, q, r, s, t]: [f32; 5]) -> [f32; 3] {
-        [p + q, s + t, q + r]
+    fn kernel_gradient<S: Simd>(simd: S, [p, q, r, s, t]: [S::f32s; 5]) -> [S::f32s; 3] {
+        [simd.add_f32s(p, q), simd.add_f32s(s, t), simd.add_f32s(q, r)]
+    }
+}
+
+/// F(4, 3): six products for four outputs of three taps, at the points 0, ± A, ± B and infinity.
+///
+/// Pixels are coefficients of a polynomial. With `m(x) = x (x² − A²) (x² − B²)` the transform of the point `p` has the coefficients of
+/// `m(x) / (x − p)`, that of outputs the powers of `p`, and that of a kernel these divided by `m′(p)`; infinity has the coefficients of
+/// `m(x)`, the last output and the last tap.
+struct Stride1Wide;
+
+const A: f32 = 0.75;
+const B: f32 = 1.5;
+const A2: f32 = A * A;
+const B2: f32 = B * B;
+/// `1 / m′(0)`
+const AT_ZERO: f32 = 1.0 / (A2 * B2);
+/// `1 / m′(± A)`
+const AT_A: f32 = 0.5 / (A2 * (A2 - B2));
+/// `1 / m′(± B)`
+const AT_B: f32 = 0.5 / (B2 * (B2 - A2));
+
+/// `a x`
+#[inline(always)]
+fn scaled<S: Simd>(simd: S, a: f32, x: S::f32s) -> S::f32s {
+    simd.mul_f32s(simd.splat_f32s(a), x)
+}
+
+/// `a x + y`
+#[inline(always)]
+fn plus<S: Simd>(simd: S, a: f32, x: S::f32s, y: S::f32s) -> S::f32s {
+    simd.mul_add_e_f32s(simd.splat_f32s(a), x, y)
+}
+
+/// What even and odd powers come to at a point and at its negative.
+#[inline(always)]
+fn pair<S: Simd>(simd: S, even: S::f32s, odd: S::f32s) -> [S::f32s; 2] {
+    [simd.add_f32s(even, odd), simd.sub_f32s(even, odd)]
+}
+
+impl Scheme<6, 4> for Stride1Wide {
+    const STEP: usize = 4;
+
+    #[inline(always)]
+    fn input<S: Simd>(simd: S, [a, b, c, d, e, f]: [S::f32s; 6]) -> [S::f32s; 6] {
+        let [q, r] = pair(simd, plus(simd, -B2, c, e), scaled(simd, A, plus(simd, -B2, b, d)));
+        let [s, t] = pair(simd, plus(simd, -A2, c, e), scaled(simd, B, plus(simd, -A2, b, d)));
+        let p = plus(simd, A2 * B2, a, plus(simd, -(A2 + B2), c, e));
+        let u = plus(simd, A2 * B2, b, plus(simd, -(A2 + B2), d, f));
+        [p, q, r, s, t, u]
+    }
+
+    #[inline(always)]
+    fn input_gradient<S: Simd>(simd: S, [p, q, r, s, t, u]: [S::f32s; 6]) -> [S::f32s; 6] {
+        let ([even_a, odd_a], [even_b, odd_b]) = (pair(simd, q, r), pair(simd, s, t));
+        let b = plus(simd, -A * B2, odd_a, scaled(simd, -A2 * B, odd_b));
+        let c = plus(simd, -B2, even_a, plus(simd, -A2, even_b, scaled(simd, -(A2 + B2), p)));
+        let d = plus(simd, A, odd_a, scaled(simd, B, odd_b));
+        [
+            scaled(simd, A2 * B2, p),
+            simd.add_f32s(b, scaled(simd, A2 * B2, u)),
+            c,
+            simd.add_f32s(d, scaled(simd, -(A2 + B2), u)),
+            simd.add_f32s(p, simd.add_f32s(even_a, even_b)),
+            u,
+        ]
+    }
+
+    #[inline(always)]
+    fn output<S: Simd>(simd: S, [p, q, r, s, t, u]: [S::f32s; 6]) -> [S::f32s; 4] {
+        let ([even_a, odd_a], [even_b, odd_b]) = (pair(simd, q, r), pair(simd, s, t));
+        [
+            simd.add_f32s(p, simd.add_f32s(even_a, even_b)),
+            plus(simd, A, odd_a, scaled(simd, B, odd_b)),
+            plus(simd, A2, even_a, scaled(simd, B2, even_b)),
+            simd.add_f32s(u, plus(simd, A * A2, odd_a, scaled(simd, B * B2, odd_b))),
+        ]
+    }
+
+    #[inline(always)]
+    fn output_gradient<S: Simd>(simd: S, [a, b, c, d]: [S::f32s; 4]) -> [S::f32s; 6] {
+        let [q, r] = pair(simd, plus(simd, A2, c, a), scaled(simd, A, plus(simd, A2, d, b)));
+        let [s, t] = pair(simd, plus(simd, B2, c, a), scaled(simd, B, plus(simd, B2, d, b)));
+        [a, q, r, s, t, d]
+    }
+
+    #[inline(always)]
+    fn kernel<S: Simd>(simd: S, [a, b, c]: [S::f32s; 3]) -> [S::f32s; 6] {
+        let [even_a, even_b] = [plus(simd, A2, c, a), plus(simd, B2, c, a)];
+        let [q, r] = pair(simd, scaled(simd, AT_A, even_a), scaled(simd, A * AT_A, b));
+        let [s, t] = pair(simd, scaled(simd, AT_B, even_b), scaled(simd, B * AT_B, b));
+        [scaled(simd, AT_ZERO, a), q, r, s, t, c]
+    }
+
+    #[inline(always)]
+    fn kernel_gradient<S: Simd>(simd: S, [p, q, r, s, t, u]: [S::f32s; 6]) -> [S::f32s; 3] {
+        let ([even_a, odd_a], [even_b, odd_b]) = (pair(simd, q, r), pair(simd, s, t));
+        let [even_a, even_b] = [scaled(simd, AT_A, even_a), scaled(simd, AT_B, even_b)];
+        [
+            plus(simd, AT_ZERO, p, simd.add_f32s(even_a, even_b)),
+            plus(simd, A * AT_A, odd_a, scaled(simd, B * AT_B, odd_b)),
+            simd.add_f32s(u, plus(simd, A2, even_a, scaled(simd, B2, even_b))),
+        ]
     }
 }
 
@@ -276,9 +400,9 @@ impl Part {
 }
 
 /// Cuts so many images into parts of about so many tiles: several small images, or some rows of a large one.
-fn parts(shape: &ConvShape, images: usize, tiles: usize) -> Vec<Part> {
-    let (rows, columns) = (shape.out_height.div_ceil(2), shape.out_width.div_ceil(2));
-    let together = images_together(shape, tiles);
+fn parts<const OUT: usize>(shape: &ConvShape, images: usize, tiles: usize) -> Vec<Part> {
+    let (rows, columns) = (shape.out_height.div_ceil(OUT), shape.out_width.div_ceil(OUT));
+    let together = images_together::<OUT>(shape, tiles);
     let step = if together > 1 { rows } else { tiles.div_ceil(columns).min(rows) };
     let groups = (0..images).step_by(together).map(|first| first..(first + together).min(images));
     groups
@@ -289,8 +413,8 @@ fn parts(shape: &ConvShape, images: usize, tiles: usize) -> Vec<Part> {
         .collect()
 }
 
-fn images_together(shape: &ConvShape, tiles: usize) -> usize {
-    let of_image = shape.out_height.div_ceil(2) * shape.out_width.div_ceil(2);
+fn images_together<const OUT: usize>(shape: &ConvShape, tiles: usize) -> usize {
+    let of_image = tiles_of_image(shape, OUT);
     (tiles / of_image).clamp(1, shape.images)
 }
 
@@ -324,7 +448,7 @@ type FromPoints = fn(&mut [f32], usize, &Part, &ConvShape, &mut Vec<f32>, &mut [
 
 /// Images to points, products with kernels there, and back to images. `ways` are the values an image and the channels of what goes in
 /// and of what comes out.
-fn through<const SIDE: usize>(
+fn through<const SIDE: usize, const OUT: usize>(
     from: &[f32],
     kernels: &[f32],
     shape: &ConvShape,
@@ -335,12 +459,13 @@ fn through<const SIDE: usize>(
     let points = SIDE * SIDE;
     let arch = widest();
     let (blocks_from, blocks_to) = (channels_from.div_ceil(LANES), channels_to.div_ceil(LANES));
-    let together = images_together(shape, TASK);
+    let tiles = TASK / (OUT * OUT);
+    let together = images_together::<OUT>(shape, tiles);
     let mut to = vec![0.0; shape.images * image_to];
     let tasks = to.par_chunks_mut(together * image_to).zip(from.par_chunks(together * image_from));
     tasks.for_each(|(to, from)| {
         Scratch::with(|scratch| {
-            for part in parts(shape, to.len() / image_to, TASK) {
+            for part in parts::<OUT>(shape, to.len() / image_to, tiles) {
                 // Products are taken of several tiles at once: what lies beyond the last is thrown away.
                 let tiles = part.tiles().next_multiple_of(arch.dispatch(TilesAtOnce));
                 let block = points * tiles * LANES;
@@ -365,7 +490,7 @@ fn through<const SIDE: usize>(
 
 /// `G g Gᵀ` of every kernel, as `[block of outputs][point][input][16 outputs]`, filled up with zeros; with inputs and outputs
 /// exchanged for the data gradient.
-fn transform_kernels<K: Scheme<SIDE>, const SIDE: usize>(
+fn transform_kernels<K: Scheme<SIDE, OUT>, const SIDE: usize, const OUT: usize>(
     weight: &[f32],
     shape: &ConvShape,
     exchanged: bool,
@@ -377,104 +502,108 @@ fn transform_kernels<K: Scheme<SIDE>, const SIDE: usize>(
     let depth = from.next_multiple_of(LANES);
     let mut kernels = vec![0.0; to.div_ceil(LANES) * SIDE * SIDE * depth * LANES];
     kernels.par_chunks_exact_mut(SIDE * SIDE * depth * LANES).enumerate().for_each(|(b, kernels)| {
-        for (lane, output) in (b * LANES..to.min((b + 1) * LANES)).enumerate() {
-            for input in 0..from {
+        for input in 0..from {
+            let mut taps = [[0.0; LANES]; 9];
+            for (lane, output) in (b * LANES..to.min((b + 1) * LANES)).enumerate() {
                 let Some(g) = weight[output * of_to + input * of_from..].first_chunk::<9>() else { break };
-                let mut down = [[0.0; 3]; SIDE];
-                for x in 0..3 {
-                    let column = K::kernel([g[x], g[3 + x], g[6 + x]]);
-                    for y in 0..SIDE {
-                        down[y][x] = column[y];
-                    }
-                }
-                for (y, row) in down.into_iter().enumerate() {
-                    for (x, value) in K::kernel(row).into_iter().enumerate() {
-                        kernels[((y * SIDE + x) * depth + input) * LANES + lane] = value;
-                    }
+                for (taps, g) in taps.iter_mut().zip(g) {
+                    taps[lane] = *g;
                 }
             }
+            let points = &mut kernels[input * LANES..];
+            widest().dispatch(Kernels::<K, SIDE, OUT> { taps, points, depth, scheme: PhantomData });
         }
     });
     kernels
 }
 
+/// The transform of a kernel each from one input to 16 outputs.
+struct Kernels<'a, K, const SIDE: usize, const OUT: usize> {
+    taps: [[f32; LANES]; 9],
+    /// From this input's on; those of the next point begin `depth · 16` values later.
+    points: &'a mut [f32],
+    depth: usize,
+    scheme: PhantomData<K>,
+}
+
+impl<K: Scheme<SIDE, OUT>, const SIDE: usize, const OUT: usize> WithSimd for Kernels<'_, K, SIDE, OUT> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, simd: S) {
+        let vectors = LANES / S::F32_LANES;
+        let (taps, points) =
+            (S::as_simd_f32s(self.taps.as_flattened()).0, S::as_mut_simd_f32s(self.points).0);
+        for v in 0..vectors {
+            both_ways(
+                simd,
+                #[inline(always)]
+                |simd, along| K::kernel::<S>(simd, along),
+                #[inline(always)]
+                |y, x| taps[(y * 3 + x) * vectors + v],
+                #[inline(always)]
+                |y, x, value| points[(y * SIDE + x) * self.depth * vectors + v] = value,
+            );
+        }
+    }
+}
+
 /// `Gᵀ s G` of the sums at every kernel's points.
-fn kernels_of<K: Scheme<SIDE>, const SIDE: usize>(sums: &[f32], width: usize, shape: &ConvShape) -> Vec<f32> {
+fn kernels_of<K: Scheme<SIDE, OUT>, const SIDE: usize, const OUT: usize>(
+    sums: &[f32],
+    width: usize,
+    shape: &ConvShape,
+) -> Vec<f32> {
     let mut dw = vec![0.0; shape.out_channels * shape.patch()];
     dw.par_chunks_exact_mut(shape.patch()).enumerate().for_each(|(output, dw)| {
         let (b, lane) = (output / LANES, output % LANES);
-        let rows = &sums[(b * SIDE * SIDE * LANES + lane) * width..];
-        for (input, dw) in dw.as_chunks_mut::<9>().0.iter_mut().enumerate() {
-            let mut down = [[0.0; SIDE]; 3];
-            for x in 0..SIDE {
-                let mut column = [0.0; SIDE];
-                for (y, value) in column.iter_mut().enumerate() {
-                    *value = rows[(y * SIDE + x) * LANES * width + input];
-                }
-                let column = K::kernel_gradient(column);
-                for y in 0..3 {
-                    down[y][x] = column[y];
-                }
-            }
-            for (row, dw) in down.into_iter().zip(dw.as_chunks_mut::<3>().0) {
-                *dw = K::kernel_gradient(row);
+        let sums = &sums[(b * SIDE * SIDE * LANES + lane) * width..];
+        for (first, dw) in (0..).step_by(LANES).zip(dw.as_chunks_mut::<9>().0.chunks_mut(LANES)) {
+            let mut taps = [[0.0; LANES]; 9];
+            let of_lanes = KernelGradients::<K, SIDE, OUT> {
+                sums: &sums[first..],
+                next: LANES * width,
+                taps: &mut taps,
+                scheme: PhantomData,
+            };
+            widest().dispatch(of_lanes);
+            for (lane, dw) in dw.iter_mut().enumerate() {
+                *dw = taps.map(|tap| tap[lane]);
             }
         }
     });
     dw
 }
 
-/// Lays a block of channels of one image's plane rows out as pixels of 16 channels: `grid` has `columns` a row, and its pixel
-/// `(i, j)` is the image's `(i + top, j + left)`, or zero outside of it.
-fn gather(
-    image: &[f32],
-    (height, width): (usize, usize),
-    block: usize,
-    (top, left): (isize, isize),
-    columns: usize,
-    grid: &mut [Lanes],
-) {
-    grid.fill([0.0; LANES]);
-    let planes = image[block * LANES * height * width..].chunks_exact(height * width).take(LANES);
-    let skipped = (-left).max(0) as usize;
-    for (lane, plane) in planes.enumerate() {
-        for (i, pixels) in grid.chunks_exact_mut(columns).enumerate() {
-            let Some(row) = usize::try_from(i as isize + top).ok().filter(|row| *row < height) else {
-                continue;
-            };
-            let row = &plane[row * width..][..width];
-            for (pixel, value) in pixels[skipped..].iter_mut().zip(&row[left.max(0) as usize..]) {
-                pixel[lane] = *value;
-            }
-        }
-    }
+/// The transform of the sums of kernels from 16 inputs to one output.
+struct KernelGradients<'a, K, const SIDE: usize, const OUT: usize> {
+    /// From the first point's on; those of the next begin `next` values later.
+    sums: &'a [f32],
+    next: usize,
+    taps: &'a mut [[f32; LANES]; 9],
+    scheme: PhantomData<K>,
 }
 
-/// The counterpart of [`gather`]: puts the pixels of a grid where they belong in a block of channels of one image, over what is
-/// there or, with `ADD`, on top of it.
-fn scatter<const ADD: bool>(
-    grid: &[Lanes],
-    columns: usize,
-    image: &mut [f32],
-    (height, width): (usize, usize),
-    block: usize,
-    (top, left): (isize, isize),
-) {
-    let planes = image[block * LANES * height * width..].chunks_exact_mut(height * width).take(LANES);
-    let skipped = (-left).max(0) as usize;
-    for (lane, plane) in planes.enumerate() {
-        for (i, pixels) in grid.chunks_exact(columns).enumerate() {
-            let Some(row) = usize::try_from(i as isize + top).ok().filter(|row| *row < height) else {
-                continue;
-            };
-            let row = &mut plane[row * width..][..width];
-            for (value, pixel) in row[left.max(0) as usize..].iter_mut().zip(&pixels[skipped..]) {
-                if ADD {
-                    *value += pixel[lane];
-                } else {
-                    *value = pixel[lane];
-                }
-            }
+impl<K: Scheme<SIDE, OUT>, const SIDE: usize, const OUT: usize> WithSimd
+    for KernelGradients<'_, K, SIDE, OUT>
+{
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, simd: S) {
+        let vectors = LANES / S::F32_LANES;
+        let (sums, taps) =
+            (S::as_simd_f32s(self.sums).0, S::as_mut_simd_f32s(self.taps.as_flattened_mut()).0);
+        for v in 0..vectors {
+            both_ways(
+                simd,
+                #[inline(always)]
+                |simd, along| K::kernel_gradient::<S>(simd, along),
+                #[inline(always)]
+                |y, x| sums[(y * SIDE + x) * self.next / S::F32_LANES + v],
+                #[inline(always)]
+                |y, x, value| taps[(y * 3 + x) * vectors + v] = value,
+            );
         }
     }
 }
@@ -487,7 +616,7 @@ fn input_corner(part: &Part, step: usize, shape: &ConvShape) -> (isize, isize) {
 
 /// `Bᵀ d B` of every tile of a part, for one block of input channels: `values` is `[point][tiles][16]`, and may have room for more
 /// tiles than there are.
-fn transform_inputs<K: Scheme<SIDE>, const SIDE: usize>(
+fn transform_inputs<K: Scheme<SIDE, OUT>, const SIDE: usize, const OUT: usize>(
     x: &[f32],
     block: usize,
     part: &Part,
@@ -499,14 +628,15 @@ fn transform_inputs<K: Scheme<SIDE>, const SIDE: usize>(
     let grid = resized(grid, height * width * LANES);
     for (image, x) in x.chunks_exact(shape.input_image()).enumerate() {
         let corner = input_corner(part, K::STEP, shape);
-        gather(x, (shape.height, shape.width), block, corner, width, grid.as_chunks_mut().0);
+        let place = Place { size: (shape.height, shape.width), block, corner };
+        gather(x, place, width, grid.as_chunks_mut().0);
         let tiles = Tiles::new(part, image, K::STEP, width, grid, values, SIDE * SIDE);
-        widest().dispatch(Inputs::<K, SIDE>(tiles, PhantomData));
+        widest().dispatch(Inputs::<K, SIDE, OUT>(tiles, PhantomData));
     }
 }
 
 /// `A ∂Y Aᵀ` of every tile of a part, for one block of output channels, as [`transform_inputs`].
-fn transform_output_gradients<K: Scheme<SIDE>, const SIDE: usize>(
+fn transform_output_gradients<K: Scheme<SIDE, OUT>, const SIDE: usize, const OUT: usize>(
     dy: &[f32],
     block: usize,
     part: &Part,
@@ -514,18 +644,19 @@ fn transform_output_gradients<K: Scheme<SIDE>, const SIDE: usize>(
     grid: &mut Vec<f32>,
     values: &mut [f32],
 ) {
-    let (height, width) = part.grid(2, 2);
+    let (height, width) = part.grid(OUT, OUT);
     let grid = resized(grid, height * width * LANES);
     for (image, dy) in dy.chunks_exact(shape.output_image()).enumerate() {
-        let corner = (2 * part.rows.start as isize, 0);
-        gather(dy, (shape.out_height, shape.out_width), block, corner, width, grid.as_chunks_mut().0);
-        let tiles = Tiles::new(part, image, 2, width, grid, values, SIDE * SIDE);
-        widest().dispatch(OutputGradients::<K, SIDE>(tiles, PhantomData));
+        let corner = ((OUT * part.rows.start) as isize, 0);
+        let place = Place { size: (shape.out_height, shape.out_width), block, corner };
+        gather(dy, place, width, grid.as_chunks_mut().0);
+        let tiles = Tiles::new(part, image, OUT, width, grid, values, SIDE * SIDE);
+        widest().dispatch(OutputGradients::<K, SIDE, OUT>(tiles, PhantomData));
     }
 }
 
 /// `Aᵀ m A` of every tile of a part, for one block of output channels, put where it belongs in `y`.
-fn transform_outputs<K: Scheme<SIDE>, const SIDE: usize>(
+fn transform_outputs<K: Scheme<SIDE, OUT>, const SIDE: usize, const OUT: usize>(
     values: &mut [f32],
     block: usize,
     part: &Part,
@@ -533,19 +664,19 @@ fn transform_outputs<K: Scheme<SIDE>, const SIDE: usize>(
     grid: &mut Vec<f32>,
     y: &mut [f32],
 ) {
-    let (height, width) = part.grid(2, 2);
+    let (height, width) = part.grid(OUT, OUT);
     let grid = resized(grid, height * width * LANES);
     for (image, y) in y.chunks_exact_mut(shape.output_image()).enumerate() {
-        let tiles = Tiles::new(part, image, 2, width, grid, values, SIDE * SIDE);
-        widest().dispatch(Outputs::<K, SIDE>(tiles, PhantomData));
-        let corner = (2 * part.rows.start as isize, 0);
-        let size = (shape.out_height, shape.out_width);
-        scatter::<false>(grid.as_chunks().0, width, y, size, block, corner);
+        let tiles = Tiles::new(part, image, OUT, width, grid, values, SIDE * SIDE);
+        widest().dispatch(Outputs::<K, SIDE, OUT>(tiles, PhantomData));
+        let corner = ((OUT * part.rows.start) as isize, 0);
+        let place = Place { size: (shape.out_height, shape.out_width), block, corner };
+        scatter::<false>(grid.as_chunks().0, width, y, place);
     }
 }
 
 /// `B v Bᵀ` of every tile of a part, for one block of input channels, added up where it belongs in `dx`.
-fn transform_input_gradients<K: Scheme<SIDE>, const SIDE: usize>(
+fn transform_input_gradients<K: Scheme<SIDE, OUT>, const SIDE: usize, const OUT: usize>(
     values: &mut [f32],
     block: usize,
     part: &Part,
@@ -558,9 +689,10 @@ fn transform_input_gradients<K: Scheme<SIDE>, const SIDE: usize>(
     for (image, dx) in dx.chunks_exact_mut(shape.input_image()).enumerate() {
         grid.fill(0.0);
         let tiles = Tiles::new(part, image, K::STEP, width, grid, values, SIDE * SIDE);
-        widest().dispatch(InputGradients::<K, SIDE>(tiles, PhantomData));
+        widest().dispatch(InputGradients::<K, SIDE, OUT>(tiles, PhantomData));
         let corner = input_corner(part, K::STEP, shape);
-        scatter::<true>(grid.as_chunks().0, width, dx, (shape.height, shape.width), block, corner);
+        let place = Place { size: (shape.height, shape.width), block, corner };
+        scatter::<true>(grid.as_chunks().0, width, dx, place);
     }
 }
 
@@ -673,9 +805,9 @@ fn both_ways<S: Simd, const FROM: usize, const TO: usize>(
     }
 }
 
-struct Inputs<'a, K, const SIDE: usize>(Tiles<'a>, PhantomData<K>);
+struct Inputs<'a, K, const SIDE: usize, const OUT: usize>(Tiles<'a>, PhantomData<K>);
 
-impl<K: Scheme<SIDE>, const SIDE: usize> WithSimd for Inputs<'_, K, SIDE> {
+impl<K: Scheme<SIDE, OUT>, const SIDE: usize, const OUT: usize> WithSimd for Inputs<'_, K, SIDE, OUT> {
     type Output = ();
 
     #[inline(always)]
@@ -685,7 +817,8 @@ impl<K: Scheme<SIDE>, const SIDE: usize> WithSimd for Inputs<'_, K, SIDE> {
             |grid, values, pixels, points| {
                 both_ways(
                     simd,
-                    K::input::<S>,
+                    #[inline(always)]
+                    |simd, along| K::input::<S>(simd, along),
                     #[inline(always)]
                     |y, x| grid[pixels.at(y, x)],
                     #[inline(always)]
@@ -696,9 +829,11 @@ impl<K: Scheme<SIDE>, const SIDE: usize> WithSimd for Inputs<'_, K, SIDE> {
     }
 }
 
-struct OutputGradients<'a, K, const SIDE: usize>(Tiles<'a>, PhantomData<K>);
+struct OutputGradients<'a, K, const SIDE: usize, const OUT: usize>(Tiles<'a>, PhantomData<K>);
 
-impl<K: Scheme<SIDE>, const SIDE: usize> WithSimd for OutputGradients<'_, K, SIDE> {
+impl<K: Scheme<SIDE, OUT>, const SIDE: usize, const OUT: usize> WithSimd
+    for OutputGradients<'_, K, SIDE, OUT>
+{
     type Output = ();
 
     #[inline(always)]
@@ -708,7 +843,8 @@ impl<K: Scheme<SIDE>, const SIDE: usize> WithSimd for OutputGradients<'_, K, SID
             |grid, values, pixels, points| {
                 both_ways(
                     simd,
-                    K::output_gradient::<S>,
+                    #[inline(always)]
+                    |simd, along| K::output_gradient::<S>(simd, along),
                     #[inline(always)]
                     |y, x| grid[pixels.at(y, x)],
                     #[inline(always)]
@@ -719,9 +855,9 @@ impl<K: Scheme<SIDE>, const SIDE: usize> WithSimd for OutputGradients<'_, K, SID
     }
 }
 
-struct Outputs<'a, K, const SIDE: usize>(Tiles<'a>, PhantomData<K>);
+struct Outputs<'a, K, const SIDE: usize, const OUT: usize>(Tiles<'a>, PhantomData<K>);
 
-impl<K: Scheme<SIDE>, const SIDE: usize> WithSimd for Outputs<'_, K, SIDE> {
+impl<K: Scheme<SIDE, OUT>, const SIDE: usize, const OUT: usize> WithSimd for Outputs<'_, K, SIDE, OUT> {
     type Output = ();
 
     #[inline(always)]
@@ -731,7 +867,8 @@ impl<K: Scheme<SIDE>, const SIDE: usize> WithSimd for Outputs<'_, K, SIDE> {
             |grid, values, pixels, points| {
                 both_ways(
                     simd,
-                    K::output::<S>,
+                    #[inline(always)]
+                    |simd, along| K::output::<S>(simd, along),
                     #[inline(always)]
                     |y, x| values[points.at(y * SIDE + x)],
                     #[inline(always)]
@@ -742,9 +879,11 @@ impl<K: Scheme<SIDE>, const SIDE: usize> WithSimd for Outputs<'_, K, SIDE> {
     }
 }
 
-struct InputGradients<'a, K, const SIDE: usize>(Tiles<'a>, PhantomData<K>);
+struct InputGradients<'a, K, const SIDE: usize, const OUT: usize>(Tiles<'a>, PhantomData<K>);
 
-impl<K: Scheme<SIDE>, const SIDE: usize> WithSimd for InputGradients<'_, K, SIDE> {
+impl<K: Scheme<SIDE, OUT>, const SIDE: usize, const OUT: usize> WithSimd
+    for InputGradients<'_, K, SIDE, OUT>
+{
     type Output = ();
 
     #[inline(always)]
@@ -754,7 +893,8 @@ impl<K: Scheme<SIDE>, const SIDE: usize> WithSimd for InputGradients<'_, K, SIDE
             |grid, values, pixels, points| {
                 both_ways(
                     simd,
-                    K::input_gradient::<S>,
+                    #[inline(always)]
+                    |simd, along| K::input_gradient::<S>(simd, along),
                     #[inline(always)]
                     |y, x| values[points.at(y * SIDE + x)],
                     #[inline(always)]

@@ -18,6 +18,7 @@ pub const EXPERIMENT: Experiment = Experiment {
     paper: "N. Poh, A. Martin, S. Bengio, \"Performance Generalization in Biometric Authentication Using Joint User-Specific and Sample \
             Bootstraps\", 2007.",
     data: Data::Given(OMNIGLOT),
+    goes_on: false,
     run,
 };
 

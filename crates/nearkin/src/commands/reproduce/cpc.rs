@@ -25,6 +25,7 @@ pub const EXPERIMENT: Experiment = Experiment {
     data: Data::Given(
         "the Free Spoken Digit Dataset: its folder of .wav files, a ZIP of it, or a folder with that ZIP",
     ),
+    goes_on: false,
     run,
 };
 
@@ -149,7 +150,7 @@ impl Features {
 }
 
 fn recipe(negatives: Negatives, epochs: usize, lr: f64, seed: u64) -> Recipe {
-    let method = CpcMethod { batch: BATCH, ahead: AHEAD, negatives };
+    let method = CpcMethod { batch: BATCH, ahead: Some(AHEAD), negatives };
     let context = Some(ContextConfig::Gru { width: CONTEXT });
     Recipe {
         seed,

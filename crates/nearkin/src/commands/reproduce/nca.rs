@@ -22,6 +22,7 @@ pub const EXPERIMENT: Experiment = Experiment {
     paper: "J. Goldberger, S. Roweis, G. Hinton, R. Salakhutdinov, \"Neighbourhood Components Analysis\", 2004; with a net as in \
             R. Salakhutdinov, G. Hinton, \"Learning a Nonlinear Embedding by Preserving Class Neighbourhood Structure\", 2007.",
     data: Data::Own,
+    goes_on: false,
     run,
 };
 

@@ -19,6 +19,7 @@ pub const EXPERIMENT: Experiment = Experiment {
     paper: "T. Chen, S. Kornblith, M. Norouzi, G. Hinton, \"A Simple Framework for Contrastive Learning of Visual Representations\", 2020; \
             A. van den Oord, Y. Li, O. Vinyals, \"Representation Learning with Contrastive Predictive Coding\", 2018.",
     data: Data::Given("a folder with the folders GunPoint, ItalyPowerDemand and BasicMotions of .ts files"),
+    goes_on: false,
     run,
 };
 
@@ -97,7 +98,7 @@ fn run(setting: &Setting<'_>) -> Result<Outcome, Failure> {
         };
         // A frame is 8 steps; half of them are predicted, 6 at most.
         let ahead = (steps / 16).clamp(1, 6);
-        let cpc = MethodConfig::Cpc(CpcMethod { batch: BATCH, ahead, ..CpcMethod::default() });
+        let cpc = MethodConfig::Cpc(CpcMethod { batch: BATCH, ahead: Some(ahead), ..CpcMethod::default() });
         let [learned, raw] = measure("simclr", simclr(), epochs, RATE)?;
         let [predicted, _] = measure("cpc", cpc, epochs, RATE)?;
         // At a rate of 0 nothing is learned.
