@@ -6,8 +6,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use nearkin_data::{
-    Batch, DataError, Dataset, Loader, PkSampler, PrepareOptions, Prepared, Sampler, Sequential, ViewConfig,
-    Views,
+    Batch, DataError, Dataset, Loader, Patches, PkSampler, PrepareOptions, Prepared, Sampler, Sequential,
+    ViewConfig, Views,
 };
 
 /// `count` colour images of growing size in two class folders.
@@ -176,6 +176,28 @@ fn batches_come_in_order_with_the_same_bits_on_any_number_of_threads() {
     }
     assert_eq!(one[2..], load(&prepared, &batches, 2, 2));
     assert!(load(&prepared, &batches, batches.len(), 2).is_empty());
+}
+
+#[test]
+fn exemplar_cnns_copies_of_images_and_patches_have_the_same_bits_on_any_number_of_threads() {
+    let dir = tempfile::tempdir().unwrap();
+    let images = twenty(dir.path());
+    let patches = Patches { count: 50, side: [0.5, 1.0] };
+    let patches = Arc::new(images.patches(patches, &options(dir.path()), 7).unwrap());
+    let views = vec![Arc::new(Views::new(&ViewConfig::exemplar_cnn(1.0), 8, 3).unwrap())];
+    for prepared in [&images, &patches] {
+        let batches: Vec<Vec<usize>> =
+            (0..prepared.len()).collect::<Vec<_>>().chunks(7).map(<[_]>::to_vec).collect();
+        let load = |threads| -> Vec<Batch> {
+            let (prepared, views) = (Arc::clone(prepared), views.clone());
+            let loader = Loader::start(prepared, views, batches.clone(), 7, 3, 0, threads, 2).unwrap();
+            loader.collect::<Result<_, _>>().unwrap()
+        };
+        let one = load(1);
+        assert_eq!(one, load(4));
+        let copies: Vec<&[f32]> = one.iter().flat_map(|batch| batch.crops[0].pixels.chunks(3 * 64)).collect();
+        assert!((1..copies.len()).all(|i| !copies[..i].contains(&copies[i])));
+    }
 }
 
 #[test]
