@@ -139,15 +139,15 @@ fn outcome(
     let mut rows = Vec::new();
     for contender in contenders {
         let name = contender.name.as_str();
-        let figures: [&dyn Fn(&KnownClasses) -> Option<f64>; 4] = [
-            &|k| Some(k.knn_accuracy),
-            &|k| Some(k.linear_probe_accuracy),
-            &|k| k.behind_head.map(|[knn, _]| knn),
-            &|k| k.behind_head.map(|[_, probe]| probe),
+        let figures: [fn(&KnownClasses) -> Option<f64>; 4] = [
+            |k| Some(k.knn_accuracy),
+            |k| Some(k.linear_probe_accuracy),
+            |k| k.behind_head.map(|[knn, _]| knn),
+            |k| k.behind_head.map(|[_, probe]| probe),
         ];
         let mut values = Vec::new();
         for figure in figures {
-            values.push(mean_of(name, figure)?);
+            values.push(mean_of(name, &figure)?);
         }
         let own: Vec<&Score> = scores.iter().filter(|score| score.name == name).collect();
         let minutes = own.iter().map(|score| score.seconds).sum::<f64>() / own.len().max(1) as f64 / 60.0;
