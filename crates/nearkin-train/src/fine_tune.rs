@@ -89,7 +89,7 @@ pub struct FewLabels {
     pub chosen: Vec<usize>,
 }
 
-/// The epochs of a share that makes batches of so many an epoch: `30 · 2^{log₁₀(0.1 / share)}`, and at least [`STEPS`] steps.
+/// The epochs of a share that makes batches of so many an epoch: `30 · 2^{log₁₀(0.1 / share)}`, and at least 600 steps.
 pub fn usual_epochs(share: f64, batches: usize) -> usize {
     let published = EPOCHS_ON_A_TENTH * (0.1 / share).log10().exp2();
     (published.round() as usize).max(STEPS.div_ceil(batches.max(1)))
