@@ -44,6 +44,11 @@ impl MlpConfig {
         Self { hidden, out, layers: 2, batch_norm: false, output_norm: false }
     }
 
+    /// One layer, which is linear.
+    pub fn linear(out: usize) -> Self {
+        Self { layers: 1, ..Self::new(1, out) }
+    }
+
     /// BYOL's projector and predictor: two layers, the hidden one batch-normalised (4096 wide, 256 out in Grill et al., "Bootstrap
     /// your own latent", 2020).
     pub fn byol(hidden: usize, out: usize) -> Self {

@@ -73,6 +73,18 @@ pub struct KnownClasses {
     pub behind_head: Option<[f64; 2]>,
 }
 
+impl KnownClasses {
+    /// What [`figures`](Self::figures) are called.
+    pub const NAMES: [&str; 4] =
+        ["200-NN", "linear probe", "200-NN behind the head", "linear probe behind it"];
+
+    /// Accuracy of the neighbours and of the linear classifier, and the same two behind the head; `None` where there is no head.
+    pub fn figures(&self) -> [Option<f64>; 4] {
+        let [knn, probe] = self.behind_head.map_or([None; 2], |both| both.map(Some));
+        [Some(self.knn_accuracy), Some(self.linear_probe_accuracy), knn, probe]
+    }
+}
+
 /// Trains each contender with each seed in a run folder of its own, `out/NAME/seed-N`, and measures its model on `test`, or without it
 /// on the part of `data` that the recipes' split keeps for tests. A split by chance follows the seed, so that what is said of the
 /// methods does not hang on one choice of classes.

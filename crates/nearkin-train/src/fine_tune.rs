@@ -41,7 +41,7 @@ const MOMENTUM: f64 = 0.9;
 /// Epochs on a tenth of the labels; a tenth of that share takes twice as many.
 const EPOCHS_ON_A_TENTH: f64 = 30.0;
 /// Steps of a training at least.
-pub const STEPS: usize = 600;
+const STEPS: usize = 600;
 /// Batches that the loader makes ahead of the step.
 const AHEAD: usize = 3;
 
@@ -168,8 +168,7 @@ pub fn fine_tune(
         task.accuracy(&learner, test.samples, &asked)
     };
     let fine_tuned_accuracy = accuracy(model.to_train()?, 0)?;
-    let from_scratch_accuracy =
-        accuracy(task.config().init(&model.device().clone().autodiff(), seed)?, steps)?;
+    let from_scratch_accuracy = accuracy(model.untrained(seed)?, steps)?;
     let dim = model.card.dimension;
     let rows = Vectors::new(reference.vectors, dim)?;
     let vectors: Vec<f32> = chosen.iter().flat_map(|&i| rows.row(i)).copied().collect();
@@ -203,15 +202,9 @@ struct Task<'a> {
 }
 
 impl Task<'_> {
-    /// The model's network without its projector, which no classifier sees.
-    fn config(&self) -> NetworkConfig {
-        NetworkConfig { projector: None, ..self.model.card.network.clone() }
-    }
-
     fn train(&self, network: Network, progress: &mut dyn FnMut(usize)) -> Result<Learner, TrainError> {
         let device = self.model.device().clone().autodiff();
-        let classifier = MlpConfig { layers: 1, ..MlpConfig::new(1, self.classes) };
-        let head = classifier.predictor(network.embedding_dim(), &device, self.seed)?;
+        let head = MlpConfig::linear(self.classes).predictor(network.embedding_dim(), &device, self.seed)?;
         let mut learner =
             Learner { network, proxies: None, head: Some(Head::Mlp(head)), twin: None, probe: None };
         let batch = BATCH.min(self.chosen.len());

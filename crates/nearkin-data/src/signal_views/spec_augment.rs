@@ -9,6 +9,7 @@
 //! nothing is masked the sound comes back as it was. The paper's bands are those of the mel scale, and so are these. A masked part is
 //! silent; in the paper it has the mean of the log spectrogram.
 
+use std::cell::RefCell;
 use std::f32::consts::PI;
 
 use rand::Rng;
@@ -23,6 +24,11 @@ use crate::signal::Signal;
 const SECONDS: f32 = 0.025;
 /// The rate that is assumed of a signal that has none.
 const NO_RATE: u32 = 1024;
+
+thread_local! {
+    /// It remembers its plans. Without vector instructions, which differ between machines: the same bits everywhere.
+    static PLANNER: RefCell<FftPlannerScalar<f32>> = RefCell::new(FftPlannerScalar::new());
+}
 
 /// How much of a sound is left out.
 #[derive(Serialize, Deserialize, Clone, Copy, PartialEq, Debug, Default)]
@@ -52,9 +58,8 @@ pub(super) fn apply(view: &mut Signal, config: &SpecAugment, rng: &mut impl Rng)
         .map(|bin| covered(&bands, mel((bin * rate as usize) as f32 / frame as f32) / most))
         .collect();
     let window: Vec<f32> = (0..frame).map(|i| libm::sinf(PI * (i as f32 + 0.5) / frame as f32)).collect();
-    // Without vector instructions, which differ between machines: the same bits everywhere.
-    let mut planner = FftPlannerScalar::new();
-    let (forward, inverse) = (planner.plan_fft_forward(frame), planner.plan_fft_inverse(frame));
+    let (forward, inverse) =
+        PLANNER.with_borrow_mut(|p| (p.plan_fft_forward(frame), p.plan_fft_inverse(frame)));
     let mut spectrum = vec![Complex::default(); frame];
     for channel in view.values.chunks_exact_mut(steps) {
         let mut made = vec![0.0; steps];

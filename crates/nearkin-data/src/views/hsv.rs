@@ -3,7 +3,7 @@
 use rand::Rng;
 
 use super::config::Hsv;
-use super::rgb;
+use super::{rgb, rounded};
 use crate::random::{bernoulli, log_uniform, uniform_between};
 
 /// A change of hue, saturation and value, once drawn.
@@ -51,7 +51,7 @@ pub(super) fn apply(planes: &mut [u8], channels: usize, change: &Change) {
     // A pixel's value is one of 256.
     let values: [f32; 256] = std::array::from_fn(|value| change.value.of(value as f32 / 255.0) * 255.0);
     if channels == 1 {
-        planes.iter_mut().for_each(|value| *value = byte(values[usize::from(*value)]));
+        planes.iter_mut().for_each(|value| *value = rounded(values[usize::from(*value)]));
         return;
     }
     let [red, green, blue] = rgb(planes);
@@ -61,14 +61,14 @@ pub(super) fn apply(planes: &mut [u8], channels: usize, change: &Change) {
         let range = f32::from(highest - lowest);
         let value = values[usize::from(highest)];
         if range == 0.0 {
-            [*r, *g, *b] = [byte(value); 3];
+            [*r, *g, *b] = [rounded(value); 3];
             continue;
         }
         let depth = value * change.saturation.of(range / f32::from(highest));
         let sixths = hue(pixel, range) + 6.0 * change.hue;
         [*r, *g, *b] = [5.0, 3.0, 1.0].map(|from| {
             let place = (from + sixths).rem_euclid(6.0);
-            byte(value - depth * place.min(4.0 - place).clamp(0.0, 1.0))
+            rounded(value - depth * place.min(4.0 - place).clamp(0.0, 1.0))
         });
     }
 }
@@ -83,11 +83,6 @@ fn hue([r, g, b]: [u8; 3], range: f32) -> f32 {
     } else {
         4.0 + over(r, g)
     }
-}
-
-/// Rounded; what leaves the range of bytes ends at its edge.
-fn byte(value: f32) -> u8 {
-    (value + 0.5) as u8
 }
 
 #[cfg(test)]

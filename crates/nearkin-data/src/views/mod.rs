@@ -254,6 +254,12 @@ fn into_planes(pixels: &[u8], channels: usize, planes: &mut Vec<u8>) {
     }
 }
 
+/// The nearest byte; what leaves their range ends at its edge.
+#[inline(always)]
+fn rounded(value: f32) -> u8 {
+    (value + 0.5) as u8
+}
+
 /// The planes of red, green and blue.
 fn rgb(planes: &mut [u8]) -> [&mut [u8]; 3] {
     let (red, rest) = planes.split_at_mut(planes.len() / 3);

@@ -4,7 +4,7 @@ use nearkin_sweep::wide;
 use rand::Rng;
 
 use super::config::PcaContrast;
-use super::rgb;
+use super::{rgb, rounded};
 use crate::image::Image;
 use crate::random::{bernoulli, log_uniform};
 
@@ -37,7 +37,11 @@ pub(super) fn apply(planes: &mut [u8], image: &Image, Factors { first, others }:
         let mean = (sum as f64 / image.pixels.len() as f64) as f32;
         wide(
             #[inline(always)]
-            || planes.iter_mut().for_each(|value| *value = byte(mean + first * (f32::from(*value) - mean))),
+            || {
+                planes
+                    .iter_mut()
+                    .for_each(|value| *value = rounded(mean + first * (f32::from(*value) - mean)))
+            },
         );
         return;
     }
@@ -52,18 +56,12 @@ pub(super) fn apply(planes: &mut [u8], image: &Image, Factors { first, others }:
                 // others · off + (first − others) · axis axisᵀ off: all that is orthogonal to the axis has one factor.
                 let along = axis[0] * off[0] + axis[1] * off[1] + axis[2] * off[2];
                 let more = (first - others) * along;
-                *r = byte(mean[0] + others * off[0] + more * axis[0]);
-                *g = byte(mean[1] + others * off[1] + more * axis[1]);
-                *b = byte(mean[2] + others * off[2] + more * axis[2]);
+                *r = rounded(mean[0] + others * off[0] + more * axis[0]);
+                *g = rounded(mean[1] + others * off[1] + more * axis[1]);
+                *b = rounded(mean[2] + others * off[2] + more * axis[2]);
             }
         },
     );
-}
-
-/// Rounded; what leaves the range of bytes ends at its edge.
-#[inline(always)]
-fn byte(value: f32) -> u8 {
-    (value + 0.5) as u8
 }
 
 /// The mean of colours, and the unit vector along which they vary most.

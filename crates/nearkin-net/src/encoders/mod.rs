@@ -220,7 +220,7 @@ impl EncoderConfig {
             Self::Inception(config) => return Encoder::Inception(Inception::new(config, channels, init)),
             Self::Vit(config) => return Encoder::Vit(Vit::new(config, channels, init)),
             Self::CpcPatches(config) => {
-                return Encoder::Patches(PatchGrid::new(config, channels, size, init));
+                return Encoder::PatchGrid(PatchGrid::new(config, channels, size, init));
             }
             Self::CpcAudio(_) | Self::Series(_) => {
                 let config = self.sequence_network(channels).expect("an encoder of sequences");
@@ -254,7 +254,7 @@ pub enum Encoder {
     /// See [`Vit`].
     Vit(Vit),
     /// See [`PatchGrid`].
-    Patches(PatchGrid),
+    PatchGrid(PatchGrid),
     /// See [`SequenceNetwork`].
     Sequence(SequenceNetwork),
 }
@@ -280,7 +280,7 @@ impl Encoder {
             Self::LuNet(encoder) => encoder.forward(input),
             Self::Inception(encoder) => encoder.forward(input),
             Self::Vit(encoder) => encoder.forward(input),
-            Self::Patches(encoder) => encoder.forward(input),
+            Self::PatchGrid(encoder) => encoder.forward(input),
             Self::Sequence(encoder) => encoder.embed(in_a_row(input)),
         }
     }
@@ -313,7 +313,7 @@ impl Encoder {
             Self::LuNet(encoder) => encoder.feature_dim(),
             Self::Inception(encoder) => encoder.feature_dim(),
             Self::Vit(encoder) => encoder.width(),
-            Self::Patches(encoder) => encoder.encoder.feature_dim(),
+            Self::PatchGrid(encoder) => encoder.encoder.feature_dim(),
             Self::Sequence(encoder) => encoder.context_dim(),
         }
     }
@@ -342,7 +342,7 @@ impl Encoder {
                 let predictions = encoder.predictions(encoder.contexts(frames.clone()));
                 Some(Foreseen { frames, predictions })
             }
-            Self::Patches(encoder) => {
+            Self::PatchGrid(encoder) => {
                 let frames = encoder.patches(input);
                 let predictions = encoder.predictions(encoder.contexts(frames.clone()));
                 Some(Foreseen { frames, predictions })
@@ -354,7 +354,7 @@ impl Encoder {
     /// Frames from one to that which comes a step later: 1 in a sound or a series, a row of patches in an image.
     pub fn frames_a_step(&self) -> usize {
         match self {
-            Self::Patches(encoder) => encoder.grid,
+            Self::PatchGrid(encoder) => encoder.grid,
             _ => 1,
         }
     }
@@ -363,7 +363,7 @@ impl Encoder {
     pub fn steps_ahead(&self) -> usize {
         match self {
             Self::Sequence(encoder) => encoder.predictors.len(),
-            Self::Patches(encoder) => encoder.predictors.len(),
+            Self::PatchGrid(encoder) => encoder.predictors.len(),
             _ => 0,
         }
     }

@@ -2,11 +2,11 @@ use burn::nn::Linear;
 use burn::prelude::*;
 use serde::{Deserialize, Serialize};
 
+use super::EncoderConfig;
 use super::small_conv::SmallConv;
-use super::{EncoderConfig, MAX_WIDTH};
 use crate::error::{ConfigError, check_size};
 use crate::init::Init;
-use crate::sequences::{Context, ContextConfig, MAX_AHEAD, contexts, predictions};
+use crate::sequences::{Context, ContextConfig, check_ahead, contexts, is_zero, predictions};
 
 /// Most patches in a row.
 const MAX_GRID: usize = 1 << 6;
@@ -25,10 +25,6 @@ pub struct PatchGridConfig {
     /// Rows ahead with a predictor each (default 0). The method says it, where it predicts.
     #[serde(skip_serializing_if = "is_zero")]
     pub ahead: usize,
-}
-
-fn is_zero(n: &usize) -> bool {
-    *n == 0
 }
 
 impl Default for PatchGridConfig {
@@ -53,7 +49,6 @@ impl PatchGridConfig {
 
     pub(super) fn check(&self, channels: usize, size: usize) -> Result<(), ConfigError> {
         check_size("encoder.grid", self.grid, MAX_GRID)?;
-        check_size("encoder.width", self.width, MAX_WIDTH)?;
         if stride(size, self.grid) == 0 {
             return Err(ConfigError {
                 field: "encoder.grid".to_owned(),
@@ -61,11 +56,11 @@ impl PatchGridConfig {
                 wanted: format!("give a number below the image's {size} pixels"),
             });
         }
+        self.of_patch().check(channels, patch(size, self.grid))?;
         if let Some(context) = &self.context {
             context.check(self.feature_dim())?;
         }
-        if self.ahead > 0 { check_size("ahead", self.ahead, MAX_AHEAD) } else { Ok(()) }?;
-        self.of_patch().check(channels, patch(size, self.grid))
+        check_ahead(self.ahead)
     }
 }
 
@@ -75,7 +70,7 @@ fn stride(size: usize, grid: usize) -> usize {
 }
 
 /// Side of a patch in pixels: it overlaps with its neighbours by half.
-fn patch(size: usize, grid: usize) -> usize {
+pub(crate) fn patch(size: usize, grid: usize) -> usize {
     2 * stride(size, grid)
 }
 
@@ -177,11 +172,6 @@ pub(crate) fn corners(size: usize, grid: usize) -> Vec<[usize; 2]> {
     let margin = (size - stride * (grid + 1)) / 2;
     let places = move || (0..grid).map(move |place| margin + place * stride);
     places().flat_map(|top| places().map(move |left| [top, left])).collect()
-}
-
-/// Side of the patches of an image in pixels.
-pub(crate) fn side_of_patch(size: usize, grid: usize) -> usize {
-    patch(size, grid)
 }
 
 #[cfg(test)]

@@ -5,7 +5,7 @@ use super::message::FLOAT;
 use crate::encoders::inception::{NEIGHBOUR_POWER, NEIGHBOUR_WEIGHT, NEIGHBOURS, SMALLEST_SQUARE};
 use crate::encoders::le_net::SUBSAMPLING;
 use crate::encoders::lu_net::SLOPE;
-use crate::encoders::patch_grid::{corners, side_of_patch};
+use crate::encoders::patch_grid::{corners, patch};
 use crate::encoders::{
     Block, Bottleneck, Encoder, FullyConnected, Inception, InceptionModule, LeNet, LuNet, PatchGrid, ResNet,
     SmallConv, Unit, Vit,
@@ -27,7 +27,7 @@ impl Graph {
             Encoder::LuNet(encoder) => self.lu_net(encoder, x),
             Encoder::Inception(encoder) => self.inception(encoder, x),
             Encoder::Vit(encoder) => self.vit(encoder, x, size),
-            Encoder::Patches(encoder) => self.patch_grid(encoder, x, size),
+            Encoder::PatchGrid(encoder) => self.patch_grid(encoder, x, size),
             Encoder::Sequence(encoder) => self.sequence(encoder, x),
         }
     }
@@ -45,7 +45,7 @@ impl Graph {
 
     /// All patches as one batch, patch by patch, and the mean over them.
     fn patch_grid(&mut self, encoder: &PatchGrid, x: &Value, size: usize) -> Value {
-        let (corners, side) = (corners(size, encoder.grid), side_of_patch(size, encoder.grid));
+        let (corners, side) = (corners(size, encoder.grid), patch(size, encoder.grid));
         let axes = self.ints(&[2, 3]);
         let patches: Vec<Value> = corners
             .iter()

@@ -25,7 +25,7 @@ use crate::init::Init;
 use crate::parameters::param_count;
 
 /// Most steps ahead that are predicted.
-pub(crate) const MAX_AHEAD: usize = 1 << 10;
+const MAX_AHEAD: usize = 1 << 10;
 
 /// Which encoder of series, as a recipe says it: `kind = "cpc-audio"`, `width = 128`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -108,7 +108,7 @@ pub struct SequenceConfig {
     pub ahead: usize,
 }
 
-fn is_zero(n: &usize) -> bool {
+pub(crate) fn is_zero(n: &usize) -> bool {
     *n == 0
 }
 
@@ -180,7 +180,7 @@ impl SequenceNetworkConfig {
         if let Some(context) = &self.context {
             context.check(self.encoder.feature_dim())?;
         }
-        if self.ahead > 0 { check_size("ahead", self.ahead, MAX_AHEAD) } else { Ok(()) }
+        check_ahead(self.ahead)
     }
 
     /// Values of a context vector.
@@ -266,6 +266,11 @@ impl SequenceNetwork {
     pub fn param_count(&self) -> usize {
         param_count(self)
     }
+}
+
+/// Whether so many steps ahead can be predicted; none, too.
+pub(crate) fn check_ahead(ahead: usize) -> Result<(), ConfigError> {
+    if ahead > 0 { check_size("ahead", ahead, MAX_AHEAD) } else { Ok(()) }
 }
 
 /// Contexts of frames, which without a network for them are the frames.

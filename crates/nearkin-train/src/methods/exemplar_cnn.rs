@@ -180,8 +180,7 @@ impl Stateful for Ready {
         let (classes, inputs) = (self.config.surrogates.min(site.samples), site.network.embedding_dim());
         Ok(Some(match self.config.classifier {
             Classifier::Linear => {
-                let one = MlpConfig { layers: 1, ..MlpConfig::new(1, classes) };
-                Head::Mlp(one.predictor(inputs, site.device, site.seed)?)
+                Head::Mlp(MlpConfig::linear(classes).predictor(inputs, site.device, site.seed)?)
             }
             Classifier::Cosine => {
                 Head::Directions(PrototypesConfig { count: classes }.init(inputs, site.device, site.seed)?)

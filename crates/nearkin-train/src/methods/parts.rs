@@ -9,6 +9,12 @@ use nearkin_sweep::{SameLabel, SweepError, Vectors};
 use super::HeadSite;
 use crate::learner::Head;
 
+/// A head of two layers; linear without hidden units, and none without an output.
+pub(super) fn head_of(hidden: usize, out: usize) -> Option<MlpConfig> {
+    let head = if hidden == 0 { MlpConfig::linear(out) } else { MlpConfig::new(hidden, out) };
+    (out > 0).then_some(head)
+}
+
 /// Vectors on the host.
 pub(super) struct Rows {
     values: Vec<f32>,

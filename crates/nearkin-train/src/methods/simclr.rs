@@ -11,6 +11,7 @@ use nearkin_net::{MlpConfig, Network};
 use nearkin_sweep::{Metric, SameLabel};
 use serde::{Deserialize, Serialize};
 
+use super::parts::head_of;
 use super::{BatchKin, Configured, Method, MethodCard, Objective, OfBatch, Selection, TrainSet};
 use crate::error::TrainError;
 
@@ -46,9 +47,7 @@ impl Configured for SimClr {
     };
 
     fn projector(&self) -> Option<MlpConfig> {
-        let layers = if self.hidden == 0 { 1 } else { 2 };
-        let head = MlpConfig { layers, ..MlpConfig::new(self.hidden.max(1), self.projection) };
-        (self.projection > 0).then_some(head)
+        head_of(self.hidden, self.projection)
     }
 
     /// The encoder's features, with a head or without.

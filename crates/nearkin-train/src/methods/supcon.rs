@@ -7,6 +7,7 @@ use nearkin_net::MlpConfig;
 use nearkin_sweep::Metric;
 use serde::{Deserialize, Serialize};
 
+use super::parts::head_of;
 use super::supervised::{Batches, Supervised};
 use super::{Configured, Method, MethodCard};
 use crate::error::TrainError;
@@ -43,9 +44,7 @@ impl Configured for SupConMethod {
     };
 
     fn projector(&self) -> Option<MlpConfig> {
-        let layers = if self.hidden == 0 { 1 } else { 2 };
-        let head = MlpConfig { layers, ..MlpConfig::new(self.hidden.max(1), self.projection) };
-        (self.projection > 0).then_some(head)
+        head_of(self.hidden, self.projection)
     }
 
     fn build(&self) -> Result<Box<dyn Method>, TrainError> {

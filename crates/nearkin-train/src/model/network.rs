@@ -95,9 +95,14 @@ impl NetworkModel {
 
     /// A copy of its encoder and embedding layer that can be trained on; its device is the model's with a tape.
     pub(crate) fn to_train(&self) -> Result<Network, TrainError> {
-        let config = NetworkConfig { projector: None, ..self.card.network.clone() };
         let weights = self.network.clone().without_projector().into_record();
-        Ok(config.init(&self.device.clone().autodiff(), 0)?.load_record(weights))
+        Ok(self.untrained(0)?.load_record(weights))
+    }
+
+    /// The same encoder and embedding layer with random weights.
+    pub(crate) fn untrained(&self, seed: u64) -> Result<Network, TrainError> {
+        let config = NetworkConfig { projector: None, ..self.card.network.clone() };
+        Ok(config.init(&self.device.clone().autodiff(), seed)?)
     }
 
     /// Where it runs.

@@ -154,12 +154,6 @@ fn show_known(
     pixels: Option<KnownClasses>,
     ui: &Ui,
 ) -> Result<(), Failure> {
-    let figures: [fn(&KnownClasses) -> Option<f64>; 4] = [
-        |k| Some(k.knn_accuracy),
-        |k| Some(k.linear_probe_accuracy),
-        |k| k.behind_head.map(|[knn, _]| knn),
-        |k| k.behind_head.map(|[_, probe]| probe),
-    ];
     let mut rows: Vec<(f64, [String; 6])> = Vec::new();
     for contender in contenders {
         let own: Vec<&Score> = scores.iter().filter(|score| score.name == contender.name).collect();
@@ -171,8 +165,8 @@ fn show_known(
             Ok(compare_methods(&[(contender.name.as_str(), &values)])?.into_iter().next())
         };
         let mut cells = Vec::new();
-        for figure in figures {
-            cells.push(of(&|score: &Score| score.known_classes.as_ref().and_then(figure))?);
+        for at in 0..KnownClasses::NAMES.len() {
+            cells.push(of(&|score: &Score| score.known_classes.as_ref().and_then(|k| k.figures()[at]))?);
         }
         let seconds = of(&|score| Some(score.seconds))?.map_or(0.0, |summary| summary.mean);
         let order = cells[0].as_ref().map_or(0.0, |summary| summary.mean);
@@ -186,8 +180,8 @@ fn show_known(
         rows.push((knn_accuracy, ["raw pixels".to_owned(), knn, probe, none(), none(), none()]));
     }
     rows.sort_by(|a, b| b.0.total_cmp(&a.0));
-    let head =
-        ["recipe", "200-NN", "linear probe", "200-NN behind the head", "linear probe behind it", "a run"];
+    let [knn, probe, knn_behind, probe_behind] = KnownClasses::NAMES;
+    let head = ["recipe", knn, probe, knn_behind, probe_behind, "a run"];
     ui.print(table(head, rows.into_iter().map(|(_, row)| row), &[1, 2, 3, 4, 5]));
     ui.note(
         "Accuracy on the test images of neighbours and a linear classifier that know the classes of the training images; means over \

@@ -58,7 +58,7 @@ impl Place {
 pub(super) fn gather(image: &[f32], place: Place, columns: usize, grid: &mut [Lanes]) {
     #[cfg(target_arch = "x86_64")]
     if let Some(simd) = *turned::WIDE {
-        return simd.vectorize(turned::Gather { image, place, columns, grid });
+        return simd.vectorize(turned::Gather { simd, image, place, columns, grid });
     }
     let plane = place.plane();
     let image = &image[place.before()..];
@@ -79,7 +79,7 @@ pub(super) fn gather(image: &[f32], place: Place, columns: usize, grid: &mut [La
 pub(super) fn scatter<const ADD: bool>(grid: &[Lanes], columns: usize, image: &mut [f32], place: Place) {
     #[cfg(target_arch = "x86_64")]
     if let Some(simd) = *turned::WIDE {
-        return simd.vectorize(turned::Scatter::<ADD> { grid, columns, image, place });
+        return simd.vectorize(turned::Scatter::<ADD> { simd, grid, columns, image, place });
     }
     let plane = place.plane();
     let image = &mut image[place.before()..];
@@ -106,6 +106,7 @@ mod turned {
     pub static WIDE: LazyLock<Option<V4>> = LazyLock::new(V4::try_new);
 
     pub struct Gather<'a> {
+        pub simd: V4,
         pub image: &'a [f32],
         pub place: Place,
         pub columns: usize,
@@ -117,8 +118,7 @@ mod turned {
 
         #[inline(always)]
         fn call(self) {
-            let Self { image, place, columns, grid } = self;
-            let Some(simd) = *WIDE else { return };
+            let Self { simd, image, place, columns, grid } = self;
             let (plane, image) = (place.plane(), &image[place.before()..]);
             let lanes = (image.len() / plane).min(LANES);
             let zero = simd.splat_f32s(0.0);
@@ -142,6 +142,7 @@ mod turned {
     }
 
     pub struct Scatter<'a, const ADD: bool> {
+        pub simd: V4,
         pub grid: &'a [Lanes],
         pub columns: usize,
         pub image: &'a mut [f32],
@@ -153,8 +154,7 @@ mod turned {
 
         #[inline(always)]
         fn call(self) {
-            let Self { grid, columns, image, place } = self;
-            let Some(simd) = *WIDE else { return };
+            let Self { simd, grid, columns, image, place } = self;
             let (plane, image) = (place.plane(), &mut image[place.before()..]);
             let lanes = (image.len() / plane).min(LANES);
             let zero = simd.splat_f32s(0.0);

@@ -64,31 +64,31 @@ fn tiles_of_image(shape: &ConvShape, out: usize) -> usize {
 
 /// Whether, without a stride, tiles of 4 × 4 outputs cost less than those of 2 × 2: products at each point of each tile, and for each point a
 /// transform of the kernel. With a stride of 2 there are 81 points to 25, and what they save the transforms cost.
-fn wide(shape: &ConvShape) -> bool {
+fn large(shape: &ConvShape) -> bool {
     let cost = |out: usize, side: usize| (shape.images * tiles_of_image(shape, out) + KERNEL) * side * side;
     cost(4, 6) < cost(2, 4)
 }
 
 pub(super) fn forward(x: &[f32], weight: &[f32], shape: &ConvShape) -> Vec<f32> {
-    match (shape.stride, wide(shape)) {
+    match (shape.stride, large(shape)) {
         (1, false) => Stride1::forward(x, weight, shape),
-        (1, true) => Stride1Wide::forward(x, weight, shape),
+        (1, true) => Stride1Large::forward(x, weight, shape),
         _ => Stride2::forward(x, weight, shape),
     }
 }
 
 pub(super) fn data_gradient(dy: &[f32], weight: &[f32], shape: &ConvShape) -> Vec<f32> {
-    match (shape.stride, wide(shape)) {
+    match (shape.stride, large(shape)) {
         (1, false) => Stride1::data_gradient(dy, weight, shape),
-        (1, true) => Stride1Wide::data_gradient(dy, weight, shape),
+        (1, true) => Stride1Large::data_gradient(dy, weight, shape),
         _ => Stride2::data_gradient(dy, weight, shape),
     }
 }
 
 pub(super) fn weight_gradient(x: &[f32], dy: &[f32], shape: &ConvShape) -> Vec<f32> {
-    match (shape.stride, wide(shape)) {
+    match (shape.stride, large(shape)) {
         (1, false) => Stride1::weight_gradient(x, dy, shape),
-        (1, true) => Stride1Wide::weight_gradient(x, dy, shape),
+        (1, true) => Stride1Large::weight_gradient(x, dy, shape),
         _ => Stride2::weight_gradient(x, dy, shape),
     }
 }
@@ -278,7 +278,7 @@ impl Scheme<5, 2> for Stride2 {
 /// Pixels are coefficients of a polynomial. With `m(x) = x (x² − A²) (x² − B²)` the transform of the point `p` has the coefficients of
 /// `m(x) / (x − p)`, that of outputs the powers of `p`, and that of a kernel these divided by `m′(p)`; infinity has the coefficients of
 /// `m(x)`, the last output and the last tap.
-struct Stride1Wide;
+struct Stride1Large;
 
 const A: f32 = 0.75;
 const B: f32 = 1.5;
@@ -309,7 +309,7 @@ fn pair<S: Simd>(simd: S, even: S::f32s, odd: S::f32s) -> [S::f32s; 2] {
     [simd.add_f32s(even, odd), simd.sub_f32s(even, odd)]
 }
 
-impl Scheme<6, 4> for Stride1Wide {
+impl Scheme<6, 4> for Stride1Large {
     const STEP: usize = 4;
 
     #[inline(always)]

@@ -67,8 +67,8 @@ const GAINS: [(&str, f64); 9] = [
 ];
 
 fn run(setting: &Setting<'_>) -> Result<Outcome, Failure> {
-    let part =
-        |name: &str| PathBuf::from(format!("{}#{name}", setting.data().unwrap_or(Path::new("")).display()));
+    let data = setting.data()?;
+    let part = |name: &str| PathBuf::from(format!("{}#{name}", data.display()));
     let (train, test) = (part("train"), part("test"));
     let contenders = contenders(setting)?;
     let repeated: Vec<Contender> =
@@ -113,94 +113,92 @@ fn contenders(setting: &Setting<'_>) -> Result<Vec<Contender>, Failure> {
     RECIPES.iter().map(one).collect()
 }
 
+/// The places of [`KnownClasses::figures`].
+const KNN: usize = 0;
+const PROBE: usize = 1;
+const PROBE_BEHIND: usize = 3;
+
+/// A recipe, and what it came to, seed by seed.
+struct Entry<'a> {
+    contender: &'a Contender,
+    /// [`KnownClasses::figures`]
+    figures: Vec<[Option<f64>; 4]>,
+    seconds: Vec<f64>,
+}
+
+impl<'a> Entry<'a> {
+    fn of(contender: &'a Contender, scores: &[Score]) -> Result<Self, Failure> {
+        let own = || scores.iter().filter(|score| score.name == contender.name);
+        let figures = own().map(|score| score.known_classes.map(|known| known.figures()));
+        let figures: Option<Vec<_>> = figures.collect();
+        Ok(Self {
+            contender,
+            figures: figures
+                .ok_or_else(|| Failure::failed("the test images are not of the training images' classes"))?,
+            seconds: own().map(|score| score.seconds).collect(),
+        })
+    }
+
+    /// The mean of a figure over the seeds.
+    fn mean(&self, at: usize) -> Option<f64> {
+        mean(self.figures.iter().filter_map(|figures| figures[at]))
+    }
+
+    fn row(&self) -> (String, Vec<Option<f64>>) {
+        let minutes = mean(self.seconds.iter().map(|seconds| seconds / 60.0));
+        let (epochs, seeds) = (self.contender.recipe.epochs as f64, self.seconds.len() as f64);
+        let figures = (0..KnownClasses::NAMES.len()).map(|at| self.mean(at));
+        (self.contender.name.clone(), figures.chain([minutes, Some(epochs), Some(seeds)]).collect())
+    }
+}
+
+fn mean(values: impl Iterator<Item = f64>) -> Option<f64> {
+    let (count, sum) = values.fold((0, 0.0), |(count, sum), value| (count + 1, sum + value));
+    (count > 0).then(|| sum / f64::from(count))
+}
+
 fn outcome(
     contenders: &[Contender],
     scores: &[Score],
     pixels: Option<KnownClasses>,
     setting: &Setting<'_>,
 ) -> Result<Outcome, Failure> {
-    let known = |score: &Score| {
-        score
-            .known_classes
-            .ok_or_else(|| Failure::failed("the test images are not of the training images' classes"))
-    };
-    let mean_of =
-        |name: &str, figure: &dyn Fn(&KnownClasses) -> Option<f64>| -> Result<Option<f64>, Failure> {
-            let own: Result<Vec<KnownClasses>, Failure> =
-                scores.iter().filter(|score| score.name == name).map(known).collect();
-            let values: Vec<f64> = own?.iter().filter_map(figure).collect();
-            Ok((!values.is_empty()).then(|| values.iter().sum::<f64>() / values.len() as f64))
-        };
-    let votes = |name: &str| Ok::<_, Failure>(mean_of(name, &|k| Some(k.knn_accuracy))?.unwrap_or(f64::NAN));
-    let probe =
-        |name: &str| Ok::<_, Failure>(mean_of(name, &|k| Some(k.linear_probe_accuracy))?.unwrap_or(f64::NAN));
-    let untrained = votes("untrained")?;
+    let entries: Result<Vec<Entry<'_>>, Failure> =
+        contenders.iter().map(|contender| Entry::of(contender, scores)).collect();
+    let entries = entries?;
+    let named = |name: &str| entries.iter().find(|entry| entry.contender.name == name);
+    let of = |name: &str, at: usize| named(name).and_then(|entry| entry.mean(at)).unwrap_or(f64::NAN);
 
-    let mut rows = Vec::new();
-    for contender in contenders {
-        let name = contender.name.as_str();
-        let figures: [fn(&KnownClasses) -> Option<f64>; 4] = [
-            |k| Some(k.knn_accuracy),
-            |k| Some(k.linear_probe_accuracy),
-            |k| k.behind_head.map(|[knn, _]| knn),
-            |k| k.behind_head.map(|[_, probe]| probe),
-        ];
-        let mut values = Vec::new();
-        for figure in figures {
-            values.push(mean_of(name, &figure)?);
-        }
-        let own: Vec<&Score> = scores.iter().filter(|score| score.name == name).collect();
-        let minutes = own.iter().map(|score| score.seconds).sum::<f64>() / own.len().max(1) as f64 / 60.0;
-        values.extend([Some(minutes), Some(contender.recipe.epochs as f64), Some(own.len() as f64)]);
-        rows.push((name.to_owned(), values));
+    let mut rows: Vec<(String, Vec<Option<f64>>)> = entries.iter().map(Entry::row).collect();
+    if let Some(pixels) = pixels {
+        rows.push(("raw pixels".to_owned(), [&pixels.figures()[..], &[None; 3]].concat()));
     }
-    if let Some(KnownClasses { knn_accuracy, linear_probe_accuracy, .. }) = pixels {
-        let mut values = vec![Some(knn_accuracy), Some(linear_probe_accuracy)];
-        values.resize(7, None);
-        rows.push(("raw pixels".to_owned(), values));
-    }
-    let vote = |row: &(String, Vec<Option<f64>>)| row.1.first().copied().flatten().unwrap_or(0.0);
-    rows.sort_by(|a, b| vote(b).total_cmp(&vote(a)));
-
-    let mut by_seed = Vec::new();
-    for name in REPEATED {
-        let own: Result<Vec<KnownClasses>, Failure> =
-            scores.iter().filter(|score| score.name == name).map(known).collect();
-        let own = own?;
-        let values =
-            own.iter().map(|k| Some(k.knn_accuracy)).chain(own.iter().map(|k| Some(k.linear_probe_accuracy)));
-        by_seed.push((name.to_owned(), values.collect()));
-    }
+    rows.sort_by(|(_, a), (_, b)| b[KNN].unwrap_or(0.0).total_cmp(&a[KNN].unwrap_or(0.0)));
+    let by_seed = REPEATED.into_iter().filter_map(named).map(|entry| {
+        let all = |at: usize| entry.figures.iter().map(move |figures| figures[at]);
+        (entry.contender.name.clone(), all(KNN).chain(all(PROBE)).collect())
+    });
     let seeds = setting.seed..setting.seed + SEEDS;
     let by = |what: &str| seeds.clone().map(|seed| format!("{what}, seed {seed}")).collect::<Vec<_>>();
 
     let mut findings = Vec::new();
     for (name, gain) in GAINS {
-        let above = votes(name)? - untrained;
+        let above = of(name, KNN) - of("untrained", KNN);
         findings.push(Finding::at_least(format!("{name} above the untrained net, 200-NN"), above, gain));
     }
     for part in ["simclr-crop-only", "simclr-colour-only"] {
-        let above = votes("simclr")? - votes(part)?;
+        let above = of("simclr", KNN) - of(part, KNN);
         findings.push(Finding::at_least(format!("crop and colour above {part}, 200-NN"), above, 0.0));
     }
-    let behind = mean_of("simclr", &|k| k.behind_head.map(|[_, probe]| probe))?.unwrap_or(f64::NAN);
     let name = "simclr before its head above behind it, linear classifier";
-    findings.push(Finding::at_least(name, probe("simclr")? - behind, 0.0));
+    findings.push(Finding::at_least(name, of("simclr", PROBE) - of("simclr", PROBE_BEHIND), 0.0));
 
-    let head = [
-        "",
-        "200-NN",
-        "linear",
-        "200-NN behind the head",
-        "linear behind it",
-        "minutes a run",
-        "epochs",
-        "seeds",
-    ];
+    let header = [""].into_iter().chain(KnownClasses::NAMES).chain(["minutes a run", "epochs", "seeds"]);
+    let four = format!("{} to {} for {}", seeds.start, seeds.end - 1, REPEATED.join(", "));
     Ok(Outcome {
         story: vec![
-            "Each method learns from 10,000 images without their labels (the first batch of five, if there is no other), as its recipe in \
-             `recipes/cifar10/` says: a small convolutional net of 390,000 weights, MAE and I-JEPA a small transformer, CPC a net that reads \
+            "Each method learns from the training images without their labels, as its recipe in `recipes/cifar10/` says (made for one batch \
+             of five, 10,000 images): a small convolutional net of 390,000 weights, MAE and I-JEPA a small transformer, CPC a net that reads \
              patches. Its features of the test images, before the projection head, are then judged by the weighted vote of 200 neighbours \
              among the training images (cosine, temperature 0.07), and by a linear classifier on the training images."
                 .into(),
@@ -210,23 +208,44 @@ fn outcome(
                 .into(),
         ],
         facts: vec![
-            ("seeds".into(), format!("{}, and {} to {} for {}", seeds.start, seeds.start, seeds.end - 1, REPEATED.join(", "))),
+            ("seeds".into(), format!("{}, and {four}", seeds.start)),
             ("net".into(), "small-conv, width 32, 256 features".into()),
             ("batches and epochs".into(), "as in the recipes".into()),
         ],
         findings,
         tables: vec![
             Table {
-                title: "Accuracy on 10,000 test images, means over the seeds".into(),
-                header: head.map(str::to_owned).to_vec(),
+                title: "Accuracy on the test images, means over the seeds".into(),
+                header: header.map(str::to_owned).collect(),
                 rows,
             },
             Table {
                 title: "Seed by seed".into(),
-                header: [vec![String::new()], by("200-NN"), by("linear")].concat(),
-                rows: by_seed,
+                header: [vec![String::new()], by(KnownClasses::NAMES[KNN]), by(KnownClasses::NAMES[PROBE])].concat(),
+                rows: by_seed.collect(),
             },
         ],
         figures: Vec::new(),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_recipe_parses_and_every_name_is_one_of_them() {
+        for (name, text) in RECIPES {
+            Recipe::parse(text, Path::new(name)).unwrap();
+        }
+        let names = GAINS.into_iter().map(|(name, _)| name).chain(REPEATED);
+        for name in names.chain(["untrained", "simclr-crop-only", "simclr-colour-only"]) {
+            assert!(RECIPES.iter().any(|(known, _)| *known == name), "{name}");
+        }
+    }
+
+    #[test]
+    fn a_mean_is_over_what_is_there() {
+        assert_eq!((mean([].into_iter()), mean([1.0, 2.0].into_iter())), (None, Some(1.5)));
+    }
 }
