@@ -23,7 +23,8 @@ pub struct WhiteningMse {
 
 impl WhiteningMse {
     /// With slices of so many samples, 128 for 64 dimensions in the paper (about twice as many as dimensions); and with covariances
-    /// `(1 − shrinkage) Σ + shrinkage I`: 0 in the authors' code, which then needs slices of full rank.
+    /// `(1 − shrinkage) Σ + shrinkage (tr Σ / d) I`: 0 in the authors' code, which then needs slices of full rank. A share of the mean
+    /// variance rather than a fixed one, which the network could outdo by making its outputs small.
     ///
     /// # Errors
     /// When a slice has fewer than 2 samples, or the shrinkage is not from 0 to below 1.
@@ -114,8 +115,7 @@ fn directions(a: &[f64], b: &[f64]) -> (f64, Vec<f64>, Vec<f64>) {
 /// Whitened rows, and what their gradient needs. Matrices are row-major.
 struct Whitened {
     d: usize,
-    /// `1 − shrinkage` over `s − 1`.
-    weight: f64,
+    shrinkage: f64,
     /// `x − μ`
     centred: Vec<f64>,
     /// `L`, lower triangular.
@@ -129,10 +129,9 @@ impl Whitened {
     fn of(mut x: Vec<f64>, d: usize, shrinkage: f64) -> Result<Self, LossError> {
         let s = x.len() / d;
         subtract_means(&mut x, d);
-        let weight = (1.0 - shrinkage) / (s.max(2) - 1) as f64;
         let mut covariance = transposed_product(&x, &x, d);
-        covariance.iter_mut().for_each(|c| *c *= weight);
-        (0..d).for_each(|j| covariance[j * d + j] += shrinkage);
+        covariance.iter_mut().for_each(|c| *c /= (s.max(2) - 1) as f64);
+        shrink(&mut covariance, d, shrinkage);
         let factor = cholesky(&covariance, d).ok_or_else(|| {
             let why = format!(
                 "a slice of {s} vectors has no full rank in {d} dimensions: give larger slices or more shrinkage"
@@ -141,7 +140,7 @@ impl Whitened {
         })?;
         let inverse = lower_inverse(&factor, d);
         let z = product(&x, &transposed(&inverse, d), d);
-        Ok(Self { d, weight, centred: x, factor, inverse, z })
+        Ok(Self { d, shrinkage, centred: x, factor, inverse, z })
     }
 
     /// `∂ℓ/∂x` from `∂ℓ/∂z`, through the whitening matrix too (I. Murray, "Differentiation of the Cholesky decomposition", 2016).
@@ -167,14 +166,24 @@ impl Whitened {
             };
         }
         let at_covariance = product(&product(&w_t, &phi, d), w, d);
-        let symmetric: Vec<f64> =
+        let mut symmetric: Vec<f64> =
             (0..d * d).map(|at| at_covariance[at] + at_covariance[at % d * d + at / d]).collect();
+        // Shrinking is its own adjoint.
+        shrink(&mut symmetric, d, self.shrinkage);
+        let weight = 1.0 / ((self.centred.len() / d).max(2) - 1) as f64;
         let mut gradient = product(pull, w, d);
         let through = product(&self.centred, &symmetric, d);
-        gradient.iter_mut().zip(through).for_each(|(g, t)| *g += self.weight * t);
+        gradient.iter_mut().zip(through).for_each(|(g, t)| *g += weight * t);
         subtract_means(&mut gradient, d);
         gradient
     }
+}
+
+/// `(1 − shrinkage) M + shrinkage (tr M / d) I`
+fn shrink(matrix: &mut [f64], d: usize, shrinkage: f64) {
+    let mean = (0..d).map(|j| matrix[j * d + j]).sum::<f64>() / d as f64;
+    matrix.iter_mut().for_each(|m| *m *= 1.0 - shrinkage);
+    (0..d).for_each(|j| matrix[j * d + j] += shrinkage * mean);
 }
 
 fn subtract_means(x: &mut [f64], d: usize) {
@@ -285,7 +294,7 @@ mod tests {
                 moved[at] += step;
                 (pull(&moved).loss, f64::from(moved[at]))
             };
-            let ((high, above), (low, below)) = (by(1e-3), by(-1e-3));
+            let ((high, above), (low, below)) = (by(1e-4), by(-1e-4));
             let wanted = (high - low) / (above - below);
             assert!((f64::from(found[at]) - wanted).abs() < 1e-4, "{at}: {} for {wanted}", found[at]);
         }
@@ -297,8 +306,17 @@ mod tests {
         let same = vec![1.0; 8 * 2];
         let error = loss.pull(2, Vectors::new(&same, 2).unwrap(), 1).unwrap_err().to_string();
         assert!(error.contains("more shrinkage"), "{error}");
-        let shrunk = WhiteningMse::new(4, 0.1).unwrap().pull(2, Vectors::new(&same, 2).unwrap(), 1).unwrap();
-        assert!((shrunk.loss - 2.0).abs() < 1e-9 && shrunk.query_gradient.iter().all(|g| *g == 0.0));
+        let shrinking = WhiteningMse::new(4, 0.1).unwrap();
+        assert!(
+            shrinking.pull(2, Vectors::new(&same, 2).unwrap(), 1).is_err(),
+            "no variance to shrink towards"
+        );
+        let line: Vec<f32> = noise(8).into_iter().flat_map(|x| [x, 2.0 * x]).collect();
+        assert!(loss.pull(2, Vectors::new(&line, 2).unwrap(), 1).is_err());
+        let found = shrinking.pull(2, Vectors::new(&line, 2).unwrap(), 1).unwrap();
+        let small: Vec<f32> = line.iter().map(|x| x / 1024.0).collect();
+        let of_small = shrinking.pull(2, Vectors::new(&small, 2).unwrap(), 1).unwrap();
+        assert!((found.loss - of_small.loss).abs() < 1e-9, "the scale of the outputs is no way out");
         assert!(loss.pull(1, Vectors::new(&same, 2).unwrap(), 1).is_err());
         assert!(WhiteningMse::new(1, 0.0).is_err() && WhiteningMse::new(4, 1.0).is_err());
     }

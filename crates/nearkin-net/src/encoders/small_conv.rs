@@ -1,8 +1,7 @@
 use burn::prelude::*;
 
-use super::pooled;
 use crate::init::Init;
-use crate::layers::{BatchNorm, Conv2d};
+use crate::layers::{BatchNorm, Conv2d, FeatureMap};
 
 /// Stages of the encoder; each doubles the channels.
 pub(super) const STAGES: usize = 4;
@@ -67,11 +66,17 @@ impl SmallConv {
     /// - input: `[n, channels, h, w]`
     /// - output: `[n, 8 · width]`
     pub fn forward(&self, input: Tensor<4>) -> Tensor<2> {
-        pooled(self.feature_map(input))
+        self.maps(input).pooled()
     }
 
     /// What is pooled.
     pub(super) fn feature_map(&self, input: Tensor<4>) -> Tensor<4> {
-        self.stages.iter().fold(input, |x, stage| stage.bn.forward_relu(stage.conv.forward(x)))
+        self.maps(input).into_planes()
+    }
+
+    fn maps(&self, input: Tensor<4>) -> FeatureMap {
+        self.stages
+            .iter()
+            .fold(input.into(), |x: FeatureMap, stage| x.convolve(&stage.conv).normalise_relu(&stage.bn))
     }
 }

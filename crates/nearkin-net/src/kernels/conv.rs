@@ -13,11 +13,25 @@ use std::ops::Range;
 use rayon::prelude::*;
 
 use super::product::{Matrix, product};
+use pixels::{Place, scatter};
 
 mod direct;
+mod first;
 mod pixels;
 mod whole;
 mod winograd;
+
+/// Channels of a block.
+pub const LANES: usize = 16;
+
+/// In which order the values of an image lie in memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Order {
+    /// `[c, h, w]`
+    Planes,
+    /// `[c / 16, h, w, 16]`: how convolutions compute. From one to the next nothing has to be turned around.
+    Blocks,
+}
 
 /// Columns a product should have at least: below that, packing the weights dominates.
 const COLUMNS: usize = 512;
@@ -29,7 +43,7 @@ const WEIGHT_TASKS: usize = 16;
 /// Unfolded inputs (channels × kernel²) a weight-gradient task should have at least.
 const WEIGHT_WIDTH: usize = 256;
 
-/// The sizes of a convolution: NCHW images, a kernel, one stride, and zero padding along each axis.
+/// The sizes of a convolution: images, a kernel, one stride, and zero padding along each axis; and how the images lie in memory.
 ///
 /// A series is an image of height 1, and its kernel `[1, k]` has no padding along the height.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,6 +58,8 @@ pub struct ConvShape {
     padding: [usize; 2],
     out_height: usize,
     out_width: usize,
+    input_order: Order,
+    output_order: Order,
 }
 
 impl ConvShape {
@@ -71,7 +87,38 @@ impl ConvShape {
             padding,
             out_height: out(height, rows, padding[0])?,
             out_width: out(width, columns, padding[1])?,
+            input_order: Order::Planes,
+            output_order: Order::Planes,
         })
+    }
+
+    /// From an input's shape, `[n, c, h, w]` or `[n, c / 16, h, w, 16]`, to an output in blocks.
+    ///
+    /// `None` where that does not apply: channels that do not fill blocks, and sizes for which there is no such kernel.
+    pub fn to_blocks(
+        input: &[usize],
+        weight: [usize; 4],
+        stride: usize,
+        padding: [usize; 2],
+    ) -> Option<Self> {
+        let (input, input_order) = match *input {
+            [n, c, h, w] => ([n, c, h, w], Order::Planes),
+            [n, blocks, h, w, LANES] => ([n, blocks * LANES, h, w], Order::Blocks),
+            _ => return None,
+        };
+        let shape = Self::new(input, weight, stride, padding)?;
+        let shape = Self { input_order, output_order: Order::Blocks, ..shape };
+        let full = shape.out_channels.is_multiple_of(LANES);
+        (full && (winograd::applies(&shape) || first::applies(&shape))).then_some(shape)
+    }
+
+    /// Shape of the output's tensor: `[n, o, h', w']` or `[n, o / 16, h', w', 16]`.
+    pub fn output_tensor(&self) -> Vec<usize> {
+        let [n, o, h, w] = self.output();
+        match self.output_order {
+            Order::Planes => vec![n, o, h, w],
+            Order::Blocks => vec![n, o / LANES, h, w, LANES],
+        }
     }
 
     /// Shape of the output, `[n, o, h', w']`.
@@ -105,6 +152,18 @@ impl ConvShape {
         self.out_channels * self.output_plane()
     }
 
+    /// An output in blocks, and this shape, with planes.
+    fn output_in_planes(&self, y: &[f32]) -> (Vec<f32>, Self) {
+        let planes = in_planes(y, self.out_channels, (self.out_height, self.out_width));
+        (planes, Self { output_order: Order::Planes, ..*self })
+    }
+
+    /// An input in blocks, and this shape, with planes.
+    fn input_in_planes(&self, x: &[f32]) -> (Vec<f32>, Self) {
+        let planes = in_planes(x, self.in_channels, (self.height, self.width));
+        (planes, Self { input_order: Order::Planes, ..*self })
+    }
+
     /// Taps of a kernel: `k · k'`.
     fn area(&self) -> usize {
         self.kernel[0] * self.kernel[1]
@@ -113,6 +172,37 @@ impl ConvShape {
     /// Values of one unfolded patch: `c · k · k'`.
     fn patch(&self) -> usize {
         self.in_channels * self.area()
+    }
+
+    /// Values of a row of the padded image.
+    fn padded_width(&self) -> usize {
+        self.width + 2 * self.padding[1]
+    }
+
+    /// Values of a channel of the padded image.
+    fn padded_plane(&self) -> usize {
+        (self.height + 2 * self.padding[0]) * self.padded_width()
+    }
+
+    /// Values of the padded image from the first of a patch to each.
+    fn taps(&self) -> Vec<usize> {
+        let place =
+            |(channel, row, column)| channel * self.padded_plane() + row * self.padded_width() + column;
+        (0..self.patch()).map(|value| place(self.tap(value))).collect()
+    }
+
+    /// The padded image, with zeros after its end up to so many values.
+    fn pad<'a>(&self, x: &[f32], len: usize, padded: &'a mut Vec<f32>) -> &'a [f32] {
+        let (plane, width) = (self.padded_plane(), self.padded_width());
+        let padded = resized(padded, len.max(self.in_channels * plane));
+        padded.fill(0.0);
+        for (channel, x) in x.chunks_exact(self.input_plane()).enumerate() {
+            let to = &mut padded[channel * plane + self.padding[0] * width + self.padding[1]..];
+            for (row, to) in x.chunks_exact(self.width).zip(to.chunks_mut(width)) {
+                to[..self.width].copy_from_slice(row);
+            }
+        }
+        padded
     }
 
     /// Channel, row and column of a value of an unfolded patch.
@@ -164,6 +254,9 @@ pub fn forward(x: &[f32], weight: &[f32], shape: &ConvShape) -> Vec<f32> {
     check(weight, shape.weight(), "weight");
     if winograd::applies(shape) {
         return winograd::forward(x, weight, shape);
+    }
+    if shape.output_order == Order::Blocks {
+        return first::forward(x, weight, shape);
     }
     if whole::applies(shape) {
         return whole::forward(x, weight, shape);
@@ -223,6 +316,10 @@ pub fn data_gradient(dy: &[f32], weight: &[f32], shape: &ConvShape) -> Vec<f32> 
     if winograd::applies(shape) {
         return winograd::data_gradient(dy, weight, shape);
     }
+    if shape.output_order == Order::Blocks {
+        let (dy, shape) = shape.output_in_planes(dy);
+        return data_gradient(&dy, weight, &shape);
+    }
     if whole::applies(shape) {
         return whole::data_gradient(dy, weight, shape);
     }
@@ -273,6 +370,18 @@ pub fn weight_gradient(x: &[f32], dy: &[f32], shape: &ConvShape) -> Vec<f32> {
     check(dy, shape.output(), "output gradient");
     if winograd::applies_to_weights(shape) {
         return winograd::weight_gradient(x, dy, shape);
+    }
+    if shape.input_order == Order::Blocks {
+        // Few and small images.
+        let (x, shape) = shape.input_in_planes(x);
+        return weight_gradient(&x, dy, &shape);
+    }
+    if shape.output_order == Order::Blocks {
+        if first::applies(shape) {
+            return first::weight_gradient(x, dy, shape);
+        }
+        let (dy, shape) = shape.output_in_planes(dy);
+        return weight_gradient(x, &dy, &shape);
     }
     if whole::applies(shape) {
         return whole::weight_gradient(x, dy, shape);
@@ -386,6 +495,19 @@ fn resized(buffer: &mut Vec<f32>, len: usize) -> &mut [f32] {
         buffer.resize(len, 0.0);
     }
     &mut buffer[..len]
+}
+
+/// Images in blocks as images in planes.
+fn in_planes(blocks: &[f32], channels: usize, size: (usize, usize)) -> Vec<f32> {
+    let (plane, mut planes) = (size.0 * size.1, vec![0.0; blocks.len()]);
+    let images = planes.par_chunks_exact_mut(channels * plane).zip(blocks.par_chunks_exact(channels * plane));
+    images.for_each(|(planes, blocks)| {
+        for (block, grid) in blocks.chunks_exact(plane * LANES).enumerate() {
+            let place = Place { order: Order::Planes, size, block, corner: (0, 0) };
+            scatter::<false>(grid.as_chunks().0, size.1, planes, place);
+        }
+    });
+    planes
 }
 
 fn check(values: &[f32], shape: [usize; 4], what: &str) {
@@ -599,6 +721,61 @@ mod tests {
         .map(|(x, w, s, p)| ConvShape::new(x, w, s, p).expect("a valid shape"))
     }
 
+    /// Shapes that have kernels in blocks, from planes and from blocks.
+    fn in_blocks() -> impl Iterator<Item = ConvShape> {
+        let more = [[9, 3, 12, 10, 16, 3, 2, 1], [3, 2, 9, 9, 32, 5, 3, 2], [17, 1, 28, 28, 32, 3, 1, 1]];
+        SHAPES.into_iter().chain(more).flat_map(|[n, c, h, w, o, k, s, p]| {
+            let inputs = [vec![n, c, h, w], vec![n, c / LANES, h, w, LANES]];
+            inputs.into_iter().filter_map(move |input| {
+                let shape = ConvShape::to_blocks(&input, [o, c, k, k], s, [p, p])?;
+                (shape.in_channels == c).then_some(shape)
+            })
+        })
+    }
+
+    /// Images in planes as images in blocks.
+    fn blocks(planes: &[f32], channels: usize, size: (usize, usize)) -> Vec<f32> {
+        let plane = size.0 * size.1;
+        let mut blocks = vec![0.0; planes.len()];
+        let images = blocks.chunks_exact_mut(channels * plane).zip(planes.chunks_exact(channels * plane));
+        for (blocks, planes) in images {
+            for (channel, values) in planes.chunks_exact(plane).enumerate() {
+                let block = &mut blocks[channel / LANES * LANES * plane..];
+                for (pixel, value) in values.iter().enumerate() {
+                    block[pixel * LANES + channel % LANES] = *value;
+                }
+            }
+        }
+        blocks
+    }
+
+    #[test]
+    fn blocks_hold_what_planes_hold() {
+        let mut orders = [0; 2];
+        for q in in_blocks() {
+            orders[usize::from(q.input_order == Order::Blocks)] += 1;
+            let of_planes = ConvShape { input_order: Order::Planes, output_order: Order::Planes, ..q };
+            let (x, w) = (noise(size(q.input()), 1), noise(size(q.weight()), 2));
+            let dy = noise(size(q.output()), 3);
+            let (of_input, of_output) = ((q.height, q.width), (q.out_height, q.out_width));
+            let input = |x: &[f32]| match q.input_order {
+                Order::Planes => x.to_vec(),
+                Order::Blocks => blocks(x, q.in_channels, of_input),
+            };
+            let output = |y: &[f32]| blocks(y, q.out_channels, of_output);
+            assert_eq!(in_planes(&output(&dy), q.out_channels, of_output), dy);
+            let wide = |values: Vec<f32>| -> Vec<f64> { values.into_iter().map(f64::from).collect() };
+            let y = wide(output(&forward(&x, &w, &of_planes)));
+            assert_close(&forward(&input(&x), &w, &q), &y, 1e-5, &format!("forward of {q:?}"));
+            let dx = wide(input(&data_gradient(&dy, &w, &of_planes)));
+            assert_close(&data_gradient(&output(&dy), &w, &q), &dx, 1e-5, &format!("data gradient of {q:?}"));
+            let dw = wide(weight_gradient(&x, &dy, &of_planes));
+            let found = weight_gradient(&input(&x), &output(&dy), &q);
+            assert_close(&found, &dw, 1e-5, &format!("weight gradient of {q:?}"));
+        }
+        assert!(orders.into_iter().all(|count| count >= 4), "{orders:?}");
+    }
+
     fn size(shape: [usize; 4]) -> usize {
         shape.iter().product()
     }
@@ -646,7 +823,7 @@ mod tests {
     #[test]
     fn the_bits_do_not_depend_on_the_number_of_threads() {
         let more = [[37, 24, 9, 9, 16, 3, 2, 1], [40, 3, 16, 16, 8, 3, 1, 1]];
-        for q in SHAPES.into_iter().chain(more).map(shape).chain(oblong()) {
+        for q in SHAPES.into_iter().chain(more).map(shape).chain(oblong()).chain(in_blocks()) {
             let (x, w) = (noise(size(q.input()), 1), noise(size(q.weight()), 2));
             let dy = noise(size(q.output()), 3);
             let all = |threads| {

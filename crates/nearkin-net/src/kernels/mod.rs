@@ -25,7 +25,7 @@ use burn::tensor::activation::relu as burn_relu;
 use burn::tensor::{DType, ops::ConvOptions};
 
 use activation::Activation;
-use conv::ConvShape;
+use conv::{ConvShape, Order};
 use norm::Channels;
 use ops::FlexOps;
 
@@ -71,6 +71,29 @@ pub fn conv2d(input: Tensor<4>, weight: Tensor<4>, stride: usize, padding: usize
     convolve(input, weight, stride, [padding, padding])
 }
 
+/// [`conv2d`] with its output's channels in blocks of 16, [`Order::Blocks`], in which the CPU's kernels are fastest.
+///
+/// `None` where they do not apply: other devices and precisions, channels that do not fill blocks, unusual kernels, tiny outputs.
+///
+/// # Shapes
+///
+/// - `input`: `[n, c, h, w]` or `[n, c / 16, h, w, 16]`
+/// - `weight`: `[o, c, k, k']`
+/// - output: `[n, o / 16, h', w', 16]`
+pub fn conv2d_in_blocks<const D: usize>(
+    input: &Tensor<D>,
+    weight: Tensor<4>,
+    stride: usize,
+    padding: usize,
+) -> Option<Tensor<5>> {
+    let padding = [padding, padding];
+    ConvShape::to_blocks(&input.dims(), weight.dims(), stride, padding)?;
+    (is_flex_f32(input) && is_flex_f32(&weight)).then(|| {
+        let (input, weight) = (input.clone().into_dispatch(), weight.into_dispatch());
+        Tensor::from_dispatch(Dispatch::convolve(input, weight, stride, padding, Order::Blocks))
+    })
+}
+
 /// One-dimensional convolution (cross-correlation) with zero padding, without bias.
 ///
 /// # Shapes
@@ -98,6 +121,7 @@ fn convolve(input: Tensor<4>, weight: Tensor<4>, stride: usize, padding: [usize;
             weight.into_dispatch(),
             stride,
             padding,
+            Order::Planes,
         ));
     }
     let groups = (input.dims()[1] / weight.dims()[1].max(1)).max(1);
@@ -120,7 +144,7 @@ pub struct BatchNormOutput<const D: usize> {
 ///
 /// # Shapes
 ///
-/// - `input`, output: `[n, c, …]`
+/// - `input`, output: `[n, c, …]`, or with channels in blocks `[n, c / 16, …, 16]`
 /// - `gamma`, `beta`: `[c]`
 ///
 /// # Panics
@@ -160,7 +184,7 @@ pub fn batch_norm_train<const D: usize>(
 ///
 /// # Shapes
 ///
-/// - `input`, output: `[n, c, …]`
+/// - `input`, output: `[n, c, …]`, or with channels in blocks `[n, c / 16, …, 16]`
 /// - `gamma`, `beta`, `mean`, `variance`: `[c]`
 ///
 /// # Panics
@@ -308,9 +332,10 @@ pub fn gru(x: Tensor<3>, weight: Tensor<2>, bias: Tensor<1>) -> Tensor<3> {
 }
 
 fn applies<const D: usize>(input: &Tensor<D>, per_channel: &[&Tensor<1>]) -> bool {
-    let dims = input.dims();
-    let fits = |values: &&Tensor<1>| is_flex_f32(*values) && dims.get(1) == Some(&values.dims()[0]);
-    is_flex_f32(input) && Channels::new(&dims).is_some() && per_channel.iter().all(fits)
+    let fits = |values: &&Tensor<1>| {
+        is_flex_f32(*values) && Channels::new(&input.dims(), values.dims()[0]).is_some()
+    };
+    is_flex_f32(input) && per_channel.iter().all(fits)
 }
 
 fn rectified_if<const D: usize>(tensor: Tensor<D>, relu: bool) -> Tensor<D> {

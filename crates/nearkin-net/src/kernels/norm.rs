@@ -2,35 +2,46 @@
 //!
 //! Ioffe and Szegedy, "Batch normalization: accelerating deep network training by reducing
 //! internal covariate shift", 2015. Tensors are `[n, c, plane]`: images after images, channels
-//! after channels.
+//! after channels; or `[n, c / 16, plane, 16]`, see [`Order`].
 
 use pulp::{Simd, WithSimd};
 use rayon::prelude::*;
 
+use super::conv::Order;
 use super::residual::rectified;
-use super::{wide, widest};
+use super::widest;
 
 /// Independent partial sums, so that the compiler can use vector registers.
 const LANES: usize = 16;
 /// Values a task should hold at least, so that handing it out is worth it.
 const TASK: usize = 1 << 14;
+/// Tasks into which sums over blocks of channels are cut, at least: enough for a large desktop processor.
+const TASKS: usize = 16;
+/// Values of a block that are added up in f32 before they go to f64.
+const STRETCH: usize = 64 * LANES;
 
-/// Sizes of a tensor with channels: `[images, channels, plane]`.
+/// Sizes of a tensor with channels: `[images, channels, plane]`, or `[images, channels / 16, plane, 16]`.
+///
+/// Values that follow one another and belong to the same channels are a run: a plane of one channel, or the pixels of a block of 16. A run
+/// is read 16 values at a time, whose channels are the same each time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Channels {
     images: usize,
     channels: usize,
     plane: usize,
+    order: Order,
 }
 
 impl Channels {
-    /// From a shape `[n, c, …]`; `None` if it has fewer than two axes or no values.
-    pub fn new(shape: &[usize]) -> Option<Self> {
-        let [images, channels, rest @ ..] = shape else {
-            return None;
+    /// From a shape `[n, c, …]`, or `[n, c / 16, …, 16]` with channels in blocks; `None` if it is neither, or has no values.
+    pub fn new(shape: &[usize], channels: usize) -> Option<Self> {
+        let (images, rest, order) = match shape {
+            [images, found, rest @ ..] if *found == channels => (images, rest, Order::Planes),
+            [images, blocks, rest @ .., LANES] if blocks * LANES == channels => (images, rest, Order::Blocks),
+            _ => return None,
         };
         let plane = rest.iter().product::<usize>();
-        (images * channels * plane > 0).then_some(Self { images: *images, channels: *channels, plane })
+        (images * channels * plane > 0).then_some(Self { images: *images, channels, plane, order })
     }
 
     /// Values of one channel.
@@ -42,25 +53,103 @@ impl Channels {
         self.channels * self.per_channel()
     }
 
-    /// Calls `visit(channel, first value's index)` for each plane of a block of channels, in order.
-    fn planes(&self, first: usize, count: usize, mut visit: impl FnMut(usize, usize)) {
-        for image in 0..self.images {
-            for channel in 0..count {
-                visit(channel, (image * self.channels + first + channel) * self.plane);
-            }
+    /// Runs of an image.
+    fn runs(&self) -> usize {
+        match self.order {
+            Order::Planes => self.channels,
+            Order::Blocks => self.channels / LANES,
         }
     }
 
-    /// Channels summed by one task: planes of a few pixels are read together with their neighbours.
-    fn block(&self) -> usize {
-        (LANES / self.plane).max(1)
+    /// Values of a run.
+    fn run(&self) -> usize {
+        self.channels * self.plane / self.runs()
+    }
+
+    /// Runs that one task adds up: those of few values are read together with their neighbours.
+    fn together(&self) -> usize {
+        (LANES / self.run()).max(1)
+    }
+
+    /// Images that one task adds up: where there are few runs, several tasks share one.
+    fn stripe(&self) -> usize {
+        match self.order {
+            Order::Planes => self.images,
+            Order::Blocks => self.images.div_ceil(TASKS.div_ceil(self.runs())),
+        }
     }
 
     /// Images normalised by one task.
     fn images_per_task(&self) -> usize {
         (TASK / (self.channels * self.plane)).max(1)
     }
+
+    /// A value of each channel as the 16 of each run.
+    fn lanes(&self, values: &[f32]) -> Vec<Lanes> {
+        match self.order {
+            Order::Planes => values.iter().map(|value| [*value; LANES]).collect(),
+            Order::Blocks => values.as_chunks().0.to_vec(),
+        }
+    }
+
+    /// Two sums over 16 lanes of each run as two of each channel.
+    fn of_channels(&self, sums: Vec<[[f64; LANES]; 2]>) -> Vec<[f64; 2]> {
+        match self.order {
+            Order::Planes => sums.into_iter().map(|both| both.map(|lanes| lanes.iter().sum())).collect(),
+            Order::Blocks => sums
+                .into_iter()
+                .flat_map(|[one, other]| (0..LANES).map(move |l| [one[l], other[l]]))
+                .collect(),
+        }
+    }
+
+    /// The sums of two terms over all images, for each run.
+    fn sums<T: Terms>(
+        &self,
+        a: &[f32],
+        b: &[f32],
+        terms: impl Fn(usize) -> T + Sync,
+    ) -> Vec<[[f64; LANES]; 2]> {
+        let (runs, run, together, stripe) = (self.runs(), self.run(), self.together(), self.stripe());
+        let of_stripe = |first: usize| {
+            let mut sums = vec![[[0.0; LANES]; 2]; runs];
+            sums.par_chunks_mut(together).enumerate().for_each(|(task, sums)| {
+                let terms: Vec<T> = (0..sums.len()).map(|at| terms(task * together + at)).collect();
+                for image in first..(first + stripe).min(self.images) {
+                    for (at, (sums, terms)) in sums.iter_mut().zip(&terms).enumerate() {
+                        let from = (image * runs + task * together + at) * run;
+                        for stretch in (from..from + run).step_by(self.stretch()) {
+                            let end = (stretch + self.stretch()).min(from + run);
+                            let (a, b) = (&a[stretch..end], &b[stretch..end]);
+                            widest().dispatch(Sums { a, b, terms, sums: &mut *sums });
+                        }
+                    }
+                }
+            });
+            sums
+        };
+        let stripes: Vec<_> = (0..self.images).into_par_iter().step_by(stripe).map(of_stripe).collect();
+        let mut stripes = stripes.into_iter();
+        let mut all = stripes.next().unwrap_or_default();
+        for stripe in stripes {
+            for (all, own) in all.as_flattened_mut().iter_mut().zip(stripe.as_flattened()) {
+                all.iter_mut().zip(own).for_each(|(sum, value)| *sum += value);
+            }
+        }
+        all
+    }
+
+    /// Values of a run that are added up in f32.
+    fn stretch(&self) -> usize {
+        match self.order {
+            Order::Planes => self.run(),
+            Order::Blocks => STRETCH,
+        }
+    }
 }
+
+/// One value for each of the 16 that are read at a time.
+type Lanes = [f32; LANES];
 
 /// Mean and biased variance of each channel.
 #[derive(Clone, Debug, PartialEq)]
@@ -86,29 +175,24 @@ pub fn inverse_deviation(variance: &[f32], epsilon: f64) -> Vec<f32> {
 /// If `x` does not have the size that `shape` says.
 pub fn statistics(x: &[f32], shape: &Channels) -> Statistics {
     assert_eq!(x.len(), shape.len(), "values of {shape:?}");
-    let block = shape.block();
-    let mut mean = vec![0.0; shape.channels];
-    let mut variance = vec![0.0; shape.channels];
-    mean.par_chunks_mut(block).zip(variance.par_chunks_mut(block)).enumerate().for_each(
-        |(task, (mean, variance))| {
-            let first = task * block;
-            let anchors: Vec<f32> =
-                (0..mean.len()).map(|channel| x[(first + channel) * shape.plane]).collect();
-            let mut sums = vec![[[0.0f64; LANES]; 2]; mean.len()];
-            shape.planes(first, mean.len(), |channel, at| {
-                let x = &x[at..][..shape.plane];
-                let terms = Moments { anchor: anchors[channel] };
-                widest().dispatch(Sums { a: x, b: x, terms, sums: &mut sums[channel] });
-            });
-            let count = shape.per_channel() as f64;
-            for (channel, sums) in sums.into_iter().enumerate() {
-                let [sum, square] = sums.map(|lanes| lanes.iter().sum::<f64>());
-                let offset = sum / count;
-                mean[channel] = (f64::from(anchors[channel]) + offset) as f32;
-                variance[channel] = (square / count - offset * offset).max(0.0) as f32;
-            }
-        },
-    );
+    let anchors: Vec<Lanes> = (0..shape.runs())
+        .map(|run| match shape.order {
+            Order::Planes => [x[run * shape.plane]; LANES],
+            Order::Blocks => *x[run * shape.run()..].first_chunk().expect("a pixel"),
+        })
+        .collect();
+    let sums = shape.of_channels(shape.sums(x, x, |run| Moments { anchors: anchors[run] }));
+    let count = shape.per_channel() as f64;
+    let anchor = |channel: usize| match shape.order {
+        Order::Planes => anchors[channel][0],
+        Order::Blocks => anchors[channel / LANES][channel % LANES],
+    };
+    let of_channel = |(channel, [sum, square]): (usize, [f64; 2])| {
+        let offset = sum / count;
+        let mean = f64::from(anchor(channel)) + offset;
+        (mean as f32, (square / count - offset * offset).max(0.0) as f32)
+    };
+    let (mean, variance) = sums.into_iter().enumerate().map(of_channel).unzip();
     Statistics { mean, variance }
 }
 
@@ -132,46 +216,59 @@ impl Affine<'_> {
         }
     }
 
-    /// The map of each channel.
-    fn maps(&self) -> Vec<Map> {
-        (0..self.mean.len())
-            .map(|channel| Map {
-                mean: self.mean[channel],
-                scale: self.gamma[channel] * self.inverse[channel],
-                beta: self.beta[channel],
-            })
-            .collect()
+    /// The map of each run.
+    fn maps(&self, shape: &Channels) -> Vec<Map> {
+        let scales: Vec<f32> = self.gamma.iter().zip(self.inverse).map(|(g, inverse)| g * inverse).collect();
+        let each = shape.lanes(self.mean).into_iter().zip(shape.lanes(&scales)).zip(shape.lanes(self.beta));
+        each.map(|((mean, scale), beta)| Map { mean, scale, beta }).collect()
     }
 }
 
-/// The normalisation of one channel. Forward and backward use it, so that both see the same sign
+/// The normalisation of a run. Forward and backward use it, so that both see the same sign
 /// before the ReLU and the output need not be kept.
 #[derive(Clone, Copy)]
 struct Map {
-    mean: f32,
-    scale: f32,
-    beta: f32,
+    mean: Lanes,
+    scale: Lanes,
+    beta: Lanes,
 }
 
 impl Map {
     #[inline(always)]
-    fn apply<const RELU: bool>(self, x: f32) -> f32 {
-        let y = (x - self.mean) * self.scale + self.beta;
-        if RELU { rectified(y) } else { y }
+    fn apply(&self, lane: usize, x: f32) -> f32 {
+        (x - self.mean[lane]) * self.scale[lane] + self.beta[lane]
+    }
+
+    /// Of a vector of the lanes.
+    #[inline(always)]
+    fn vector<S: Simd>(&self, simd: S, v: usize, x: S::f32s) -> S::f32s {
+        let (mean, scale, beta) =
+            (vector::<S>(&self.mean, v), vector::<S>(&self.scale, v), vector::<S>(&self.beta, v));
+        simd.add_f32s(simd.mul_f32s(simd.sub_f32s(x, mean), scale), beta)
     }
 
     /// The gradient before the ReLU, if there is one. Written in vectors: of a choice that hangs on arithmetic, compilers make
     /// branches, value by value.
     #[inline(always)]
-    fn gated<S: Simd, const RELU: bool>(self, simd: S, x: S::f32s, dy: S::f32s) -> S::f32s {
+    fn gated<S: Simd, const RELU: bool>(&self, simd: S, v: usize, x: S::f32s, dy: S::f32s) -> S::f32s {
         if !RELU {
             return dy;
         }
-        let (mean, scale) = (simd.splat_f32s(self.mean), simd.splat_f32s(self.scale));
-        let (beta, zero) = (simd.splat_f32s(self.beta), simd.splat_f32s(0.0));
-        let y = simd.add_f32s(simd.mul_f32s(simd.sub_f32s(x, mean), scale), beta);
-        simd.select_f32s(simd.less_than_or_equal_f32s(y, zero), zero, dy)
+        clipped(simd, self.vector(simd, v, x), dy)
     }
+}
+
+/// `value` where `y` is above zero or NaN, which stays one; else zero.
+#[inline(always)]
+fn clipped<S: Simd>(simd: S, y: S::f32s, value: S::f32s) -> S::f32s {
+    let zero = simd.splat_f32s(0.0);
+    simd.select_f32s(simd.less_than_or_equal_f32s(y, zero), zero, value)
+}
+
+/// A vector of the 16 lanes.
+#[inline(always)]
+fn vector<S: Simd>(lanes: &Lanes, v: usize) -> S::f32s {
+    S::as_simd_f32s(lanes).0[v]
 }
 
 /// Normalises each channel, then clips at zero if `relu`.
@@ -183,9 +280,9 @@ pub fn normalise(x: &[f32], affine: Affine, relu: bool, shape: &Channels) -> Vec
     assert_eq!(x.len(), shape.len(), "values of {shape:?}");
     affine.check(shape);
     if relu {
-        normalise_with::<true>(x, &affine.maps(), shape)
+        normalise_with::<true>(x, &affine.maps(shape), shape)
     } else {
-        normalise_with::<false>(x, &affine.maps(), shape)
+        normalise_with::<false>(x, &affine.maps(shape), shape)
     }
 }
 
@@ -193,19 +290,40 @@ fn normalise_with<const RELU: bool>(x: &[f32], maps: &[Map], shape: &Channels) -
     let chunk = shape.images_per_task() * shape.channels * shape.plane;
     let mut y = vec![0.0; x.len()];
     y.par_chunks_mut(chunk).zip(x.par_chunks(chunk)).for_each(|(y, x)| {
-        let planes = y.chunks_exact_mut(shape.plane).zip(x.chunks_exact(shape.plane));
-        wide(
-            #[inline(always)]
-            || {
-                for ((y, x), map) in planes.zip(maps.iter().cycle()) {
-                    for (y, x) in y.iter_mut().zip(x) {
-                        *y = map.apply::<RELU>(*x);
-                    }
-                }
-            },
-        );
+        let runs = y.chunks_exact_mut(shape.run()).zip(x.chunks_exact(shape.run()));
+        for ((y, x), map) in runs.zip(maps.iter().cycle()) {
+            widest().dispatch(Normalised::<RELU> { y, x, map });
+        }
     });
     y
+}
+
+/// A [`Map`] of the values of a run.
+struct Normalised<'a, const RELU: bool> {
+    y: &'a mut [f32],
+    x: &'a [f32],
+    map: &'a Map,
+}
+
+impl<const RELU: bool> WithSimd for Normalised<'_, RELU> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, simd: S) {
+        let Self { y, x, map } = self;
+        let ((whole_y, rest_y), (whole_x, rest_x)) = (y.as_chunks_mut::<LANES>(), x.as_chunks());
+        for (y, x) in whole_y.iter_mut().zip(whole_x) {
+            let y = S::as_mut_simd_f32s(y).0;
+            for (v, y) in y.iter_mut().enumerate() {
+                let plain = map.vector(simd, v, vector::<S>(x, v));
+                *y = if RELU { clipped(simd, plain, plain) } else { plain };
+            }
+        }
+        for (lane, (y, x)) in rest_y.iter_mut().zip(rest_x).enumerate() {
+            let plain = map.apply(lane, *x);
+            *y = if RELU { rectified(plain) } else { plain };
+        }
+    }
 }
 
 /// Gradients of [`normalise`].
@@ -252,101 +370,100 @@ fn gradients_with<const RELU: bool>(
     of_batch: bool,
     shape: &Channels,
 ) -> Gradients {
-    let maps = affine.maps();
-    let block = shape.block();
-    let mut gamma = vec![0.0; shape.channels];
-    let mut beta = vec![0.0; shape.channels];
-    gamma.par_chunks_mut(block).zip(beta.par_chunks_mut(block)).enumerate().for_each(
-        |(task, (gamma, beta))| {
-            let first = task * block;
-            let mut sums = vec![[[0.0f64; LANES]; 2]; gamma.len()];
-            shape.planes(first, gamma.len(), |channel, at| {
-                let (a, b) = (&x[at..][..shape.plane], &dy[at..][..shape.plane]);
-                let terms = Pulls::<RELU>(maps[first + channel]);
-                widest().dispatch(Sums { a, b, terms, sums: &mut sums[channel] });
-            });
-            for (channel, sums) in sums.into_iter().enumerate() {
-                let [sum, product] = sums.map(|lanes| lanes.iter().sum::<f64>());
-                beta[channel] = sum as f32;
-                gamma[channel] = (product * f64::from(affine.inverse[first + channel])) as f32;
-            }
-        },
-    );
+    let maps = affine.maps(shape);
+    let sums = shape.of_channels(shape.sums(x, dy, |run| Pulls::<RELU>(maps[run])));
+    let inverse = affine.inverse;
+    let beta: Vec<f32> = sums.iter().map(|[sum, _]| *sum as f32).collect();
+    let scaled =
+        sums.iter().zip(inverse).map(|([_, product], inverse)| (product * f64::from(*inverse)) as f32);
+    let gamma: Vec<f32> = scaled.collect();
 
     // dx = scale · (dy − offset − (x − mean) · slope); constant statistics have no share in it.
     let count = if of_batch { shape.per_channel() as f32 } else { f32::INFINITY };
-    let terms: Vec<(Map, f32, f32)> = maps
+    let offsets: Vec<f32> = beta.iter().map(|beta| beta / count).collect();
+    let slopes: Vec<f32> =
+        gamma.iter().zip(inverse).map(|(gamma, inverse)| gamma / count * inverse).collect();
+    let terms: Vec<Pulled<RELU>> = maps
         .into_iter()
-        .enumerate()
-        .map(|(c, map)| (map, beta[c] / count, gamma[c] / count * affine.inverse[c]))
+        .zip(shape.lanes(&offsets).into_iter().zip(shape.lanes(&slopes)))
+        .map(|(map, (offset, slope))| Pulled { map, offset, slope })
         .collect();
     let chunk = shape.images_per_task() * shape.channels * shape.plane;
     let mut dx = vec![0.0; x.len()];
     dx.par_chunks_mut(chunk).zip(x.par_chunks(chunk).zip(dy.par_chunks(chunk))).for_each(|(dx, (x, dy))| {
-        let planes = dx
-            .chunks_exact_mut(shape.plane)
-            .zip(x.chunks_exact(shape.plane).zip(dy.chunks_exact(shape.plane)));
-        for ((dx, (x, dy)), &(map, offset, slope)) in planes.zip(terms.iter().cycle()) {
-            widest().dispatch(Pulled::<RELU> { dx, x, dy, map, offset, slope });
+        let runs = dx
+            .chunks_exact_mut(shape.run())
+            .zip(x.chunks_exact(shape.run()).zip(dy.chunks_exact(shape.run())));
+        for ((dx, (x, dy)), pulled) in runs.zip(terms.iter().cycle()) {
+            widest().dispatch(ToInputs { dx, x, dy, pulled });
         }
     });
     Gradients { x: dx, gamma, beta }
 }
 
-/// `dx = scale · (dy − offset − (x − mean) · slope)`, value by value.
-struct Pulled<'a, const RELU: bool> {
-    dx: &'a mut [f32],
-    x: &'a [f32],
-    dy: &'a [f32],
+/// `dx = scale · (dy − offset − (x − mean) · slope)`
+struct Pulled<const RELU: bool> {
     map: Map,
-    offset: f32,
-    slope: f32,
+    offset: Lanes,
+    slope: Lanes,
 }
 
-impl<const RELU: bool> WithSimd for Pulled<'_, RELU> {
-    type Output = ();
-
+impl<const RELU: bool> Pulled<RELU> {
     #[inline(always)]
-    fn with_simd<S: Simd>(self, simd: S) {
-        let Self { dx, x, dy, .. } = self;
-        let (whole_dx, rest_dx) = S::as_mut_simd_f32s(dx);
-        let ((whole_x, rest_x), (whole_dy, rest_dy)) = (S::as_simd_f32s(x), S::as_simd_f32s(dy));
-        for (dx, (x, dy)) in whole_dx.iter_mut().zip(whole_x.iter().zip(whole_dy)) {
-            *dx = Self::of(simd, (self.map, self.offset, self.slope), *x, *dy);
-        }
-        // A few values: to load a part of a vector takes longer than they do.
-        let Map { mean, scale, .. } = self.map;
-        for (dx, (x, dy)) in rest_dx.iter_mut().zip(rest_x.iter().zip(rest_dy)) {
-            let dy = if RELU && self.map.apply::<false>(*x) <= 0.0 { 0.0 } else { *dy };
-            *dx = scale * (dy - self.offset - (x - mean) * self.slope);
-        }
-    }
-}
-
-impl<const RELU: bool> Pulled<'_, RELU> {
-    #[inline(always)]
-    fn of<S: Simd>(simd: S, (map, offset, slope): (Map, f32, f32), x: S::f32s, dy: S::f32s) -> S::f32s {
-        let (mean, scale) = (simd.splat_f32s(map.mean), simd.splat_f32s(map.scale));
-        let (offset, slope) = (simd.splat_f32s(offset), simd.splat_f32s(slope));
-        let dy = simd.sub_f32s(map.gated::<S, RELU>(simd, x, dy), offset);
+    fn of<S: Simd>(&self, simd: S, v: usize, x: S::f32s, dy: S::f32s) -> S::f32s {
+        let (mean, scale) = (vector::<S>(&self.map.mean, v), vector::<S>(&self.map.scale, v));
+        let (offset, slope) = (vector::<S>(&self.offset, v), vector::<S>(&self.slope, v));
+        let dy = simd.sub_f32s(self.map.gated::<S, RELU>(simd, v, x, dy), offset);
         simd.mul_f32s(scale, simd.sub_f32s(dy, simd.mul_f32s(simd.sub_f32s(x, mean), slope)))
     }
 }
 
+/// [`Pulled`] of the values of a run.
+struct ToInputs<'a, const RELU: bool> {
+    dx: &'a mut [f32],
+    x: &'a [f32],
+    dy: &'a [f32],
+    pulled: &'a Pulled<RELU>,
+}
+
+impl<const RELU: bool> WithSimd for ToInputs<'_, RELU> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, simd: S) {
+        let Self { dx, x, dy, pulled } = self;
+        let (whole_dx, rest_dx) = dx.as_chunks_mut::<LANES>();
+        let ((whole_x, rest_x), (whole_dy, rest_dy)) = (x.as_chunks(), dy.as_chunks());
+        for (dx, (x, dy)) in whole_dx.iter_mut().zip(whole_x.iter().zip(whole_dy)) {
+            let dx = S::as_mut_simd_f32s(dx).0;
+            for (v, dx) in dx.iter_mut().enumerate() {
+                *dx = pulled.of(simd, v, vector::<S>(x, v), vector::<S>(dy, v));
+            }
+        }
+        // A few values: to load a part of a vector takes longer than they do.
+        let Pulled { map: Map { mean, scale, .. }, offset, slope } = pulled;
+        for (lane, (dx, (x, dy))) in rest_dx.iter_mut().zip(rest_x.iter().zip(rest_dy)).enumerate() {
+            let dy = if RELU && pulled.map.apply(lane, *x) <= 0.0 { 0.0 } else { *dy };
+            *dx = scale[lane] * (dy - offset[lane] - (x - mean[lane]) * slope[lane]);
+        }
+    }
+}
+
 /// Two functions of a pair of values, to be added up.
-trait Terms {
-    fn of<S: Simd>(&self, simd: S, a: S::f32s, b: S::f32s) -> [S::f32s; 2];
+trait Terms: Sync {
+    /// Of the vector `v` of the lanes.
+    fn of<S: Simd>(&self, simd: S, v: usize, a: S::f32s, b: S::f32s) -> [S::f32s; 2];
 }
 
 /// `x − anchor` and its square.
 struct Moments {
-    anchor: f32,
+    anchors: Lanes,
 }
 
 impl Terms for Moments {
     #[inline(always)]
-    fn of<S: Simd>(&self, simd: S, x: S::f32s, _: S::f32s) -> [S::f32s; 2] {
-        let offset = simd.sub_f32s(x, simd.splat_f32s(self.anchor));
+    fn of<S: Simd>(&self, simd: S, v: usize, x: S::f32s, _: S::f32s) -> [S::f32s; 2] {
+        let offset = simd.sub_f32s(x, vector::<S>(&self.anchors, v));
         [offset, simd.mul_f32s(offset, offset)]
     }
 }
@@ -356,9 +473,9 @@ struct Pulls<const RELU: bool>(Map);
 
 impl<const RELU: bool> Terms for Pulls<RELU> {
     #[inline(always)]
-    fn of<S: Simd>(&self, simd: S, x: S::f32s, dy: S::f32s) -> [S::f32s; 2] {
-        let dy = self.0.gated::<S, RELU>(simd, x, dy);
-        [dy, simd.mul_f32s(dy, simd.sub_f32s(x, simd.splat_f32s(self.0.mean)))]
+    fn of<S: Simd>(&self, simd: S, v: usize, x: S::f32s, dy: S::f32s) -> [S::f32s; 2] {
+        let dy = self.0.gated::<S, RELU>(simd, v, x, dy);
+        [dy, simd.mul_f32s(dy, simd.sub_f32s(x, vector::<S>(&self.0.mean, v)))]
     }
 }
 
@@ -366,7 +483,7 @@ impl<const RELU: bool> Terms for Pulls<RELU> {
 struct Sums<'a, T> {
     a: &'a [f32],
     b: &'a [f32],
-    terms: T,
+    terms: &'a T,
     sums: &'a mut [[f64; LANES]; 2],
 }
 
@@ -385,7 +502,7 @@ impl<T: Terms> WithSimd for Sums<'_, T> {
         for v in 0..vectors {
             let mut sums = [simd.splat_f32s(0.0); 2];
             for (a, b) in a.iter().skip(v).step_by(vectors).zip(b.iter().skip(v).step_by(vectors)) {
-                let [u, w] = terms.of(simd, *a, *b);
+                let [u, w] = terms.of(simd, v, *a, *b);
                 sums = [simd.add_f32s(sums[0], u), simd.add_f32s(sums[1], w)];
             }
             (first[v], second[v]) = (sums[0], sums[1]);
@@ -406,7 +523,7 @@ impl<T: Terms> WithSimd for Sums<'_, T> {
         let [u, w] = &mut last;
         let (u, w) = (S::as_mut_simd_f32s(u).0, S::as_mut_simd_f32s(w).0);
         for v in 0..vectors {
-            [u[v], w[v]] = terms.of(simd, a[v], b[v]);
+            [u[v], w[v]] = terms.of(simd, v, a[v], b[v]);
         }
         for (sums, last) in sums.iter_mut().zip(&last) {
             for (sum, lane) in sums.iter_mut().zip(&last[..rest_a.len()]) {
@@ -421,8 +538,27 @@ mod tests {
     use super::*;
     use crate::kernels::testing::{assert_close, noise, on_threads};
 
-    const SHAPES: [[usize; 3]; 6] =
-        [[5, 7, 30], [1, 3, 100], [33, 20, 1], [4, 1, 17], [2, 5, 4], [40, 3, 1024]];
+    /// Planes of one channel, and blocks of 16.
+    fn shapes() -> impl Iterator<Item = Channels> {
+        let planes = [[5, 7, 30], [1, 3, 100], [33, 20, 1], [4, 1, 17], [2, 5, 4], [40, 3, 1024]];
+        let blocks = [[5, 2, 30], [1, 1, 100], [33, 3, 1], [40, 1, 1024]];
+        let planes = planes.into_iter().map(|shape| Channels::new(&shape, shape[1]));
+        let blocks = blocks.into_iter().map(|[n, b, plane]| Channels::new(&[n, b, plane, LANES], b * LANES));
+        planes.chain(blocks).map(|shape| shape.expect("values"))
+    }
+
+    /// Values of a channel.
+    fn of_channel(x: &[f32], channel: usize, shape: &Channels) -> Vec<f32> {
+        let place = |image: usize, pixel: usize| match shape.order {
+            Order::Planes => (image * shape.channels + channel) * shape.plane + pixel,
+            Order::Blocks => {
+                let block = image * shape.channels / LANES + channel / LANES;
+                (block * shape.plane + pixel) * LANES + channel % LANES
+            }
+        };
+        let pixels = |image| (0..shape.plane).map(move |pixel| (image, pixel));
+        (0..shape.images).flat_map(pixels).map(|(image, pixel)| x[place(image, pixel)]).collect()
+    }
 
     fn parameters(channels: usize) -> (Vec<f32>, Vec<f32>) {
         (noise(channels, 7), noise(channels, 8))
@@ -432,7 +568,7 @@ mod tests {
     fn statistics_match_a_hand_worked_channel() {
         // Channel 0 holds 1, 3, 5, 7; channel 1 holds 0, 0, 2, 2.
         let x = [1.0, 3.0, 0.0, 0.0, 5.0, 7.0, 2.0, 2.0];
-        let shape = Channels::new(&[2, 2, 2]).unwrap();
+        let shape = Channels::new(&[2, 2, 2], 2).unwrap();
         let found = statistics(&x, &shape);
         assert_eq!(found.mean, [4.0, 1.0]);
         assert_eq!(found.variance, [5.0, 1.0]);
@@ -441,13 +577,13 @@ mod tests {
     #[test]
     fn the_variance_survives_a_mean_far_from_zero() {
         let x: Vec<f32> = (0..4096).map(|i| 10_000.0 + (i % 2) as f32).collect();
-        let found = statistics(&x, &Channels::new(&[4, 1, 1024]).unwrap());
+        let found = statistics(&x, &Channels::new(&[4, 1, 1024], 1).unwrap());
         assert_eq!((found.mean[0], found.variance[0]), (10_000.5, 0.25));
     }
 
     #[test]
     fn a_channel_without_variation_gives_beta() {
-        let shape = Channels::new(&[3, 1, 2]).unwrap();
+        let shape = Channels::new(&[3, 1, 2], 1).unwrap();
         let x = [2.5; 6];
         let found = statistics(&x, &shape);
         let inverse = inverse_deviation(&found.variance, 1e-5);
@@ -459,7 +595,7 @@ mod tests {
     #[test]
     fn gradients_match_finite_differences_with_and_without_the_statistics() {
         for sizes in [[3, 2, 4], [6, 3, 1]] {
-            let shape = Channels::new(&sizes).unwrap();
+            let shape = Channels::new(&sizes, sizes[1]).unwrap();
             let x = noise(shape.len(), 1);
             let weight = noise(shape.len(), 2);
             let (gamma, beta) = parameters(shape.channels);
@@ -505,14 +641,49 @@ mod tests {
     }
 
     #[test]
+    fn blocks_give_what_planes_give() {
+        for shape in shapes().filter(|shape| shape.order == Order::Blocks) {
+            let planes = Channels { order: Order::Planes, ..shape };
+            let in_blocks = |values: &[f32]| -> Vec<f64> {
+                let mut turned = vec![0.0; values.len()];
+                for (from, value) in values.iter().enumerate() {
+                    let (image, channel) =
+                        (from / shape.plane / shape.channels, from / shape.plane % shape.channels);
+                    let block = image * shape.channels / LANES + channel / LANES;
+                    turned[(block * shape.plane + from % shape.plane) * LANES + channel % LANES] =
+                        f64::from(*value);
+                }
+                turned
+            };
+            let narrow = |values: &[f64]| -> Vec<f32> { values.iter().map(|v| *v as f32).collect() };
+            let wide = |values: &[f32]| -> Vec<f64> { values.iter().map(|v| f64::from(*v)).collect() };
+            let (x, dy) = (noise(shape.len(), 1), noise(shape.len(), 2));
+            let (x_blocks, dy_blocks) = (narrow(&in_blocks(&x)), narrow(&in_blocks(&dy)));
+            let (gamma, beta) = parameters(shape.channels);
+            let (of_planes, of_blocks) = (statistics(&x, &planes), statistics(&x_blocks, &shape));
+            assert_close(&of_blocks.mean, &wide(&of_planes.mean), 1e-6, "mean");
+            assert_close(&of_blocks.variance, &wide(&of_planes.variance), 1e-5, "variance");
+            let inverse = inverse_deviation(&of_planes.variance, 1e-5);
+            let affine = Affine { mean: &of_planes.mean, inverse: &inverse, gamma: &gamma, beta: &beta };
+            for (relu, of_batch) in [(false, false), (false, true), (true, false), (true, true)] {
+                let y = normalise(&x, affine, relu, &planes);
+                assert_eq!(normalise(&x_blocks, affine, relu, &shape), narrow(&in_blocks(&y)));
+                let wanted = gradients(&x, &dy, affine, relu, of_batch, &planes);
+                let found = gradients(&x_blocks, &dy_blocks, affine, relu, of_batch, &shape);
+                assert_close(&found.x, &in_blocks(&wanted.x), 1e-5, "dx");
+                assert_close(&found.gamma, &wide(&wanted.gamma), 1e-5, "dγ");
+                assert_close(&found.beta, &wide(&wanted.beta), 1e-5, "dβ");
+            }
+        }
+    }
+
+    #[test]
     fn statistics_match_the_plain_formula_on_many_shapes() {
-        for sizes in SHAPES {
-            let shape = Channels::new(&sizes).unwrap();
+        for shape in shapes() {
             let x = noise(shape.len(), 4);
             let found = statistics(&x, &shape);
             for c in 0..shape.channels {
-                let mut values: Vec<f32> = vec![];
-                shape.planes(c, 1, |_, at| values.extend(&x[at..at + shape.plane]));
+                let values = of_channel(&x, c, &shape);
                 let mean = values.iter().map(|v| f64::from(*v)).sum::<f64>() / values.len() as f64;
                 let square = values.iter().map(|v| (f64::from(*v) - mean).powi(2)).sum::<f64>();
                 assert_close(&found.mean[c..=c], &[mean], 1e-6, "mean");
@@ -523,8 +694,7 @@ mod tests {
 
     #[test]
     fn the_bits_do_not_depend_on_the_number_of_threads() {
-        for sizes in SHAPES {
-            let shape = Channels::new(&sizes).unwrap();
+        for shape in shapes() {
             let (x, dy) = (noise(shape.len(), 1), noise(shape.len(), 2));
             let (gamma, beta) = parameters(shape.channels);
             let all = |threads| {

@@ -14,7 +14,7 @@ use burn::backend::{Autodiff, AutodiffBackend, Backend, Flex, TensorMetadata, ba
 use burn::tensor::{Shape, TensorData};
 
 use super::activation::{self, Activation};
-use super::conv::{self, ConvShape};
+use super::conv::{self, ConvShape, Order};
 use super::gru::{self, Sequences};
 use super::norm::{self, Affine, Channels};
 use super::residual;
@@ -27,6 +27,7 @@ pub trait FlexOps: Backend {
         weight: FloatTensor<Self>,
         stride: usize,
         padding: [usize; 2],
+        order: Order,
     ) -> FloatTensor<Self>;
 
     /// Output, mean, biased variance.
@@ -69,10 +70,16 @@ pub trait FlexOps: Backend {
 }
 
 impl FlexOps for Flex {
-    fn convolve(x: FlexTensor, weight: FlexTensor, stride: usize, padding: [usize; 2]) -> FlexTensor {
-        let shape = conv_shape(&x, &weight, stride, padding);
+    fn convolve(
+        x: FlexTensor,
+        weight: FlexTensor,
+        stride: usize,
+        padding: [usize; 2],
+        order: Order,
+    ) -> FlexTensor {
+        let shape = conv_shape(&x, &weight, (stride, padding), order);
         let (x, weight) = (x.to_contiguous(), weight.to_contiguous());
-        tensor(conv::forward(slice(&x), slice(&weight), &shape), Shape::new(shape.output()))
+        tensor(conv::forward(slice(&x), slice(&weight), &shape), Shape::from(shape.output_tensor()))
     }
 
     fn batch_norm_of_batch(
@@ -82,7 +89,7 @@ impl FlexOps for Flex {
         epsilon: f64,
         relu: bool,
     ) -> (FlexTensor, FlexTensor, FlexTensor) {
-        let channels = channels(&x);
+        let channels = channels(&x, &gamma);
         let x = x.to_contiguous();
         let statistics = norm::statistics(slice(&x), &channels);
         let length = gamma.shape();
@@ -101,7 +108,7 @@ impl FlexOps for Flex {
         epsilon: f64,
         relu: bool,
     ) -> FlexTensor {
-        let (shape, channels) = (x.shape(), channels(&x));
+        let (shape, channels) = (x.shape(), channels(&x, &gamma));
         let per_channel = [&gamma, &beta, &mean, &variance].map(FlexTensor::to_contiguous);
         let [gamma, beta, mean, variance] = &per_channel;
         let inverse = norm::inverse_deviation(slice(variance), epsilon);
@@ -155,18 +162,19 @@ impl<C: CheckpointStrategy> FlexOps for Autodiff<Flex, C> {
         weight: FloatTensor<Self>,
         stride: usize,
         padding: [usize; 2],
+        order: Order,
     ) -> FloatTensor<Self> {
         let nodes = [x.node(), weight.node()];
+        let forward = |x: FloatTensor<Self>, weight: FloatTensor<Self>| {
+            Flex::convolve(x.into_primitive(), weight.into_primitive(), stride, padding, order)
+        };
         match ConvBackward.prepare::<C>(nodes).compute_bound().stateful() {
             OpsKind::Tracked(mut prep) => {
-                let state =
-                    ConvState { x: prep.checkpoint(&x), weight: prep.checkpoint(&weight), stride, padding };
-                let y = Flex::convolve(x.into_primitive(), weight.into_primitive(), stride, padding);
-                prep.finish(state, y)
+                let [of_x, of_weight] = [&x, &weight].map(|input| prep.checkpoint(input));
+                let state = ConvState { x: of_x, weight: of_weight, steps: (stride, padding), order };
+                prep.finish(state, forward(x, weight))
             }
-            OpsKind::UnTracked(prep) => {
-                prep.finish(Flex::convolve(x.into_primitive(), weight.into_primitive(), stride, padding))
-            }
+            OpsKind::UnTracked(prep) => prep.finish(forward(x, weight)),
         }
     }
 
@@ -335,8 +343,9 @@ struct ConvBackward;
 struct ConvState {
     x: NodeId,
     weight: NodeId,
-    stride: usize,
-    padding: [usize; 2],
+    /// Stride and padding.
+    steps: (usize, [usize; 2]),
+    order: Order,
 }
 
 impl Backward<Flex, 2> for ConvBackward {
@@ -347,7 +356,7 @@ impl Backward<Flex, 2> for ConvBackward {
         let state = ops.state;
         let x: FlexTensor = checkpointer.retrieve_node_output(state.x);
         let weight: FlexTensor = checkpointer.retrieve_node_output(state.weight);
-        let shape = conv_shape(&x, &weight, state.stride, state.padding);
+        let shape = conv_shape(&x, &weight, state.steps, state.order);
         let [x_node, weight_node] = ops.parents;
         if let Some(node) = x_node {
             let dx = conv::data_gradient(slice(&dy), slice(&weight.to_contiguous()), &shape);
@@ -389,7 +398,8 @@ impl Backward<Flex, 3> for NormBackward {
         let [mean, variance] = &statistics;
         let inverse = norm::inverse_deviation(slice(variance), state.epsilon);
         let affine = Affine { mean: slice(mean), inverse: &inverse, gamma: slice(gamma), beta: slice(beta) };
-        let found = norm::gradients(slice(x), slice(&dy), affine, state.relu, state.of_batch, &channels(x));
+        let channels = channels(x, gamma);
+        let found = norm::gradients(slice(x), slice(&dy), affine, state.relu, state.of_batch, &channels);
         let gradients = [found.x, found.gamma, found.beta];
         for ((node, gradient), input) in ops.parents.into_iter().zip(gradients).zip(&inputs) {
             if let Some(node) = node {
@@ -524,11 +534,21 @@ fn tensor(values: Vec<f32>, shape: Shape) -> FlexTensor {
     FlexTensor::from_data(TensorData::new(values, shape))
 }
 
-fn conv_shape(x: &FlexTensor, weight: &FlexTensor, stride: usize, padding: [usize; 2]) -> ConvShape {
-    ConvShape::new(x.shape().dims(), weight.shape().dims(), stride, padding)
-        .expect("the caller has checked the shape")
+fn conv_shape(
+    x: &FlexTensor,
+    weight: &FlexTensor,
+    (stride, padding): (usize, [usize; 2]),
+    order: Order,
+) -> ConvShape {
+    let weight = weight.shape().dims();
+    let shape = match order {
+        Order::Planes => ConvShape::new(x.shape().dims(), weight, stride, padding),
+        Order::Blocks => ConvShape::to_blocks(x.shape().as_slice(), weight, stride, padding),
+    };
+    shape.expect("the caller has checked the shape")
 }
 
-fn channels(x: &FlexTensor) -> Channels {
-    Channels::new(x.shape().as_slice()).expect("the caller has checked the shape")
+/// Of a tensor with so many values a channel as this has.
+fn channels(x: &FlexTensor, per_channel: &FlexTensor) -> Channels {
+    Channels::new(x.shape().as_slice(), last(per_channel)).expect("the caller has checked the shape")
 }

@@ -3,6 +3,7 @@
 mod batch_norm;
 mod conv1d;
 mod conv2d;
+mod feature_map;
 mod gru;
 mod layer_norm;
 mod transformer;
@@ -10,6 +11,7 @@ mod transformer;
 pub use batch_norm::BatchNorm;
 pub use conv1d::Conv1d;
 pub use conv2d::Conv2d;
+pub(crate) use feature_map::FeatureMap;
 pub use gru::Gru;
 pub use layer_norm::LayerNorm;
 pub use transformer::{Attention, FeedForward, TransformerBlock};

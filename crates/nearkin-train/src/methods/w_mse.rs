@@ -25,7 +25,8 @@ pub struct WMse {
     pub views: usize,
     /// Samples that are whitened together, drawn anew each step: about twice as many as dimensions.
     pub slice: usize,
-    /// The weight of the identity in their covariance, which keeps it of full rank; 0 in the authors' code.
+    /// How much of their covariance is shrunk towards equal variances, which keeps it of full rank where a slice is small; 0 in the
+    /// authors' code. Dimensions that vary less than this share of the mean are not whitened, so that a network may let them fade.
     pub shrinkage: f32,
     /// Hidden units of the head.
     pub hidden: usize,
@@ -36,9 +37,9 @@ pub struct WMse {
 }
 
 impl Default for WMse {
-    /// The paper's for CIFAR-10, but for a little shrinkage: a young network's slices may lack full rank.
+    /// The paper's for CIFAR-10, but for a trace of shrinkage: a set of fewer samples than a slice has no full rank.
     fn default() -> Self {
-        Self { batch: 256, views: 2, slice: 128, shrinkage: 1e-3, hidden: 512, projection: 64, colour: 0.5 }
+        Self { batch: 256, views: 2, slice: 128, shrinkage: 1e-6, hidden: 512, projection: 64, colour: 0.5 }
     }
 }
 

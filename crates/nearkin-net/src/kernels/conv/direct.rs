@@ -13,7 +13,7 @@
 use pulp::{Simd, WithSimd};
 use rayon::prelude::*;
 
-use super::{ConvShape, resized};
+use super::{ConvShape, LANES, resized};
 use crate::kernels::widest;
 
 /// Values of a patch, at most: beyond them products of unfolded patches are as fast.
@@ -29,12 +29,10 @@ const TAPS: usize = 8;
 const PAIR: usize = 2;
 /// Images whose weight gradients one task adds up.
 const STRIPE: usize = 8;
-/// Pixels of the widest vector: rows end with so many zeros.
-const LANES: usize = 16;
 
 /// Whether this pays.
 pub(super) fn applies(shape: &ConvShape) -> bool {
-    let padded = shape.width + 2 * shape.padding[1];
+    let padded = shape.padded_width();
     shape.stride == 1 && shape.patch() <= PATCH && 8 * (padded - shape.out_width) <= WASTE * padded
 }
 
@@ -42,8 +40,6 @@ pub(super) fn applies(shape: &ConvShape) -> bool {
 struct Layout {
     /// Values of a row of the padded image.
     width: usize,
-    /// Values of a channel of the padded image.
-    plane: usize,
     /// Values from an output to each tap of its kernel.
     taps: Vec<usize>,
     /// Values of an output channel whose rows are as wide as the padded image's, in whole steps.
@@ -52,29 +48,14 @@ struct Layout {
 
 impl Layout {
     fn new(shape: &ConvShape) -> Self {
-        let width = shape.width + 2 * shape.padding[1];
-        let plane = (shape.height + 2 * shape.padding[0]) * width;
-        let tap = |value| {
-            let (channel, row, column) = shape.tap(value);
-            channel * plane + row * width + column
-        };
-        let taps = (0..shape.patch()).map(tap).collect();
+        let width = shape.padded_width();
         let long = (shape.out_height * width).next_multiple_of(STEP * LANES);
-        Self { width, plane, taps, long }
+        Self { width, taps: shape.taps(), long }
     }
 
     /// The padded image, with zeros after its end that every tap of the last step may read.
     fn pad<'a>(&self, x: &[f32], shape: &ConvShape, padded: &'a mut Vec<f32>) -> &'a [f32] {
-        let last = self.taps.last().copied().unwrap_or_default();
-        let padded = resized(padded, (last + self.long).max(shape.in_channels * self.plane));
-        padded.fill(0.0);
-        for (channel, plane) in x.chunks_exact(shape.height * shape.width).enumerate() {
-            let to = &mut padded[channel * self.plane + shape.padding[0] * self.width + shape.padding[1]..];
-            for (row, to) in plane.chunks_exact(shape.width).zip(to.chunks_mut(self.width)) {
-                to[..shape.width].copy_from_slice(row);
-            }
-        }
-        padded
+        shape.pad(x, self.taps.last().copied().unwrap_or_default() + self.long, padded)
     }
 }
 

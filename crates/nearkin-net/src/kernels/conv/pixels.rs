@@ -1,16 +1,18 @@
-//! Planes of channels as pixels of 16 channels, and back: 16 rows of an image are turned at once where registers hold 16 values.
+//! Images as pixels of 16 channels, and back. Planes are turned, 16 rows at once where registers hold 16 values; of blocks rows are copied.
 
 use std::ops::Range;
 
-/// Channels of a block.
-pub(super) const LANES: usize = 16;
+use super::{LANES, Order};
+use crate::kernels::wide;
 
 /// A pixel of a block.
 pub(super) type Lanes = [f32; LANES];
 
-/// Where the pixels of a grid lie in an image of planes.
+/// Where the pixels of a grid lie in an image.
 #[derive(Clone, Copy)]
 pub(super) struct Place {
+    /// Of the image.
+    pub order: Order,
     /// Height and width of a plane.
     pub size: (usize, usize),
     /// Which block of channels.
@@ -31,6 +33,17 @@ struct Row {
 impl Place {
     fn plane(&self) -> usize {
         self.size.0 * self.size.1
+    }
+
+    /// Where in the image a grid of this size lies as it is, if it does: in blocks, inside, and with no pixels between its rows.
+    pub fn whole(self, rows: usize, columns: usize) -> Option<Range<usize>> {
+        let top = usize::try_from(self.corner.0).ok()?;
+        let lies = self.order == Order::Blocks
+            && self.corner.1 == 0
+            && columns == self.size.1
+            && top + rows <= self.size.0;
+        let first = self.before() + top * columns * LANES;
+        lies.then(|| first..first + rows * columns * LANES)
     }
 
     /// Values of the image before the block.
@@ -56,6 +69,17 @@ impl Place {
 /// Lays a block of channels of one image out as pixels: `grid` has `columns` a row, and is zero outside of the image and where the image
 /// has no more channels.
 pub(super) fn gather(image: &[f32], place: Place, columns: usize, grid: &mut [Lanes]) {
+    if place.order == Order::Blocks {
+        let (image, _) = image[place.before()..].as_chunks();
+        for Row { number, inside, first } in place.rows(grid.len() / columns, columns) {
+            let pixels = &mut grid[number * columns..][..columns];
+            pixels[..inside.start].fill([0.0; LANES]);
+            pixels[inside.end..].fill([0.0; LANES]);
+            let count = inside.len();
+            pixels[inside].copy_from_slice(&image[first..][..count]);
+        }
+        return;
+    }
     #[cfg(target_arch = "x86_64")]
     if let Some(simd) = *turned::WIDE {
         return simd.vectorize(turned::Gather { simd, image, place, columns, grid });
@@ -77,6 +101,24 @@ pub(super) fn gather(image: &[f32], place: Place, columns: usize, grid: &mut [La
 /// The counterpart of [`gather`]: puts the pixels of a grid where they belong in a block of channels of one image, over what is
 /// there or, with `ADD`, on top of it.
 pub(super) fn scatter<const ADD: bool>(grid: &[Lanes], columns: usize, image: &mut [f32], place: Place) {
+    if place.order == Order::Blocks {
+        let (image, _) = image[place.before()..].as_chunks_mut();
+        for Row { number, inside, first } in place.rows(grid.len() / columns, columns) {
+            let pixels = &grid[number * columns..][inside];
+            let there = &mut image[first..][..pixels.len()];
+            match ADD {
+                true => wide(
+                    #[inline(always)]
+                    || {
+                        let there = there.as_flattened_mut().iter_mut();
+                        there.zip(pixels.as_flattened()).for_each(|(there, value)| *there += value);
+                    },
+                ),
+                false => there.copy_from_slice(pixels),
+            }
+        }
+        return;
+    }
     #[cfg(target_arch = "x86_64")]
     if let Some(simd) = *turned::WIDE {
         return simd.vectorize(turned::Scatter::<ADD> { simd, grid, columns, image, place });
@@ -257,10 +299,10 @@ mod tests {
     fn pixels_come_back_and_what_lies_outside_is_zero() {
         let (height, width, channels) = (5, 37, 20);
         let image: Vec<f32> = (0..channels * height * width).map(|i| i as f32 + 1.0).collect();
-        for block in 0..2 {
+        for (block, order) in [(0, Order::Planes), (1, Order::Planes), (0, Order::Blocks)] {
             for corner in [(0, 0), (-1, -1), (2, 3), (-2, 0), (4, 36)] {
                 for (rows, columns) in [(7, 40), (3, 9), (1, 1)] {
-                    let place = Place { size: (height, width), block, corner };
+                    let place = Place { order, size: (height, width), block, corner };
                     let mut grid = vec![[f32::NAN; LANES]; rows * columns];
                     gather(&image, place, columns, &mut grid);
                     for (at, pixel) in grid.iter().enumerate() {
@@ -270,7 +312,12 @@ mod tests {
                         for (lane, value) in pixel.iter().enumerate() {
                             let channel = block * LANES + lane;
                             let wanted = match inside && channel < channels {
-                                true => image[(channel * height + y as usize) * width + x as usize],
+                                true => match order {
+                                    Order::Planes => {
+                                        image[(channel * height + y as usize) * width + x as usize]
+                                    }
+                                    Order::Blocks => image[(y as usize * width + x as usize) * LANES + lane],
+                                },
                                 false => 0.0,
                             };
                             assert_eq!(*value, wanted, "{corner:?} {at} {lane}");

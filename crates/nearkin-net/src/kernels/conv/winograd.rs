@@ -29,12 +29,16 @@ use std::ops::Range;
 use pulp::{Simd, WithSimd};
 use rayon::prelude::*;
 
-use super::pixels::{LANES, Place, gather, scatter};
-use super::{ConvShape, resized};
+use super::pixels::{Place, gather, scatter};
+use super::{ConvShape, LANES, resized};
 use crate::kernels::widest;
 
-/// Pixels of a forward task's tiles, about.
-const TASK: usize = 512;
+/// Transformed inputs that a forward task holds, about: 768 KiB, so that they stay in the second-level cache.
+const TASK: usize = 3 << 16;
+/// Tiles that it has at least, to be worth the reading of the kernels.
+const TASK_TILES: usize = 36;
+/// Tiles whose products fill the registers are 12 or fewer; see [`TilesAtOnce`].
+const AT_ONCE: usize = 12;
 /// With how many tiles' products the transform of a kernel is as costly.
 const KERNEL: usize = 32;
 /// Transformed inputs that a weight gradient holds at once, about: 4 MiB.
@@ -413,9 +417,13 @@ fn parts<const OUT: usize>(shape: &ConvShape, images: usize, tiles: usize) -> Ve
         .collect()
 }
 
+/// Images that have so many tiles or a few less: as many as make the least work, where tiles are taken [`AT_ONCE`].
 fn images_together<const OUT: usize>(shape: &ConvShape, tiles: usize) -> usize {
     let of_image = tiles_of_image(shape, OUT);
-    (tiles / of_image).clamp(1, shape.images)
+    let most = (tiles / of_image).clamp(1, shape.images);
+    let work =
+        |images: &usize| shape.images.div_ceil(*images) * (images * of_image).next_multiple_of(AT_ONCE);
+    (most.div_ceil(2)..=most).rev().min_by_key(work).unwrap_or(most)
 }
 
 /// Buffers that a thread keeps for its next convolution: to have the system hand out fresh pages costs as much as the products.
@@ -444,7 +452,7 @@ impl Scratch {
 /// One block of channels of a part to the points of its tiles.
 type ToPoints = fn(&[f32], usize, &Part, &ConvShape, &mut Vec<f32>, &mut [f32]);
 /// The points of its tiles to one block of channels of a part.
-type FromPoints = fn(&mut [f32], usize, &Part, &ConvShape, &mut Vec<f32>, &mut [f32]);
+type FromPoints = fn(&[f32], usize, &Part, &ConvShape, &mut Vec<f32>, &mut [f32]);
 
 /// Images to points, products with kernels there, and back to images. `ways` are the values an image and the channels of what goes in
 /// and of what comes out.
@@ -459,7 +467,7 @@ fn through<const SIDE: usize, const OUT: usize>(
     let points = SIDE * SIDE;
     let arch = widest();
     let (blocks_from, blocks_to) = (channels_from.div_ceil(LANES), channels_to.div_ceil(LANES));
-    let tiles = TASK / (OUT * OUT);
+    let tiles = (TASK / (points * blocks_from * LANES)).max(TASK_TILES);
     let together = images_together::<OUT>(shape, tiles);
     let mut to = vec![0.0; shape.images * image_to];
     let tasks = to.par_chunks_mut(together * image_to).zip(from.par_chunks(together * image_from));
@@ -473,13 +481,14 @@ fn through<const SIDE: usize, const OUT: usize>(
                 for (b, inputs) in inputs.chunks_exact_mut(block).enumerate() {
                     to_points(from, b, &part, shape, &mut scratch.grid, inputs);
                 }
-                let outputs = resized(&mut scratch.outputs, blocks_to * block);
-                for (at, out) in outputs.chunks_exact_mut(tiles * LANES).enumerate() {
-                    let (depth, point) = (blocks_from * LANES * LANES, at % points);
-                    let kernels = &kernels[at * depth..][..depth];
-                    arch.dispatch(Products { inputs: &inputs[point * tiles * LANES..], block, kernels, out });
-                }
-                for (b, outputs) in outputs.chunks_exact_mut(block).enumerate() {
+                let outputs = resized(&mut scratch.outputs, block);
+                let depth = blocks_from * LANES * LANES;
+                for (b, kernels) in kernels.chunks_exact(points * depth).enumerate().take(blocks_to) {
+                    let of_points = outputs.chunks_exact_mut(tiles * LANES).zip(kernels.chunks_exact(depth));
+                    for (point, (out, kernels)) in of_points.enumerate() {
+                        let inputs = &inputs[point * tiles * LANES..];
+                        arch.dispatch(Products { inputs, block, kernels, out });
+                    }
                     from_points(outputs, b, &part, shape, &mut scratch.grid, to);
                 }
             }
@@ -608,10 +617,34 @@ impl<K: Scheme<SIDE, OUT>, const SIDE: usize, const OUT: usize> WithSimd
     }
 }
 
-/// Where a part's first tile begins in the input.
-fn input_corner(part: &Part, step: usize, shape: &ConvShape) -> (isize, isize) {
+/// Where a part's tiles lie in the input.
+fn input_place(part: &Part, step: usize, block: usize, shape: &ConvShape) -> Place {
     let padding = shape.padding[0] as isize;
-    ((step * part.rows.start) as isize - padding, -padding)
+    let corner = ((step * part.rows.start) as isize - padding, -padding);
+    Place { order: shape.input_order, size: (shape.height, shape.width), block, corner }
+}
+
+/// Where a part's tiles lie in the output.
+fn output_place(part: &Part, out: usize, block: usize, shape: &ConvShape) -> Place {
+    let corner = ((out * part.rows.start) as isize, 0);
+    Place { order: shape.output_order, size: (shape.out_height, shape.out_width), block, corner }
+}
+
+/// A grid of an image's pixels: where it is whole in the image, there; else laid out in `room`.
+fn pixels<'a>(
+    image: &'a [f32],
+    place: Place,
+    (height, width): (usize, usize),
+    room: &'a mut Vec<f32>,
+) -> &'a [f32] {
+    match place.whole(height, width) {
+        Some(grid) => &image[grid],
+        None => {
+            let grid = resized(room, height * width * LANES);
+            gather(image, place, width, grid.as_chunks_mut().0);
+            grid
+        }
+    }
 }
 
 /// `Bᵀ d B` of every tile of a part, for one block of input channels: `values` is `[point][tiles][16]`, and may have room for more
@@ -621,17 +654,14 @@ fn transform_inputs<K: Scheme<SIDE, OUT>, const SIDE: usize, const OUT: usize>(
     block: usize,
     part: &Part,
     shape: &ConvShape,
-    grid: &mut Vec<f32>,
+    room: &mut Vec<f32>,
     values: &mut [f32],
 ) {
-    let (height, width) = part.grid(K::STEP, SIDE);
-    let grid = resized(grid, height * width * LANES);
+    let size = part.grid(K::STEP, SIDE);
     for (image, x) in x.chunks_exact(shape.input_image()).enumerate() {
-        let corner = input_corner(part, K::STEP, shape);
-        let place = Place { size: (shape.height, shape.width), block, corner };
-        gather(x, place, width, grid.as_chunks_mut().0);
-        let tiles = Tiles::new(part, image, K::STEP, width, grid, values, SIDE * SIDE);
-        widest().dispatch(Inputs::<K, SIDE, OUT>(tiles, PhantomData));
+        let grid = pixels(x, input_place(part, K::STEP, block, shape), size, room);
+        let tiles = Tiles::new(part, image, K::STEP, size.1, values.len(), SIDE * SIDE);
+        widest().dispatch(Inputs::<K, SIDE, OUT> { tiles, grid, values, scheme: PhantomData });
     }
 }
 
@@ -641,98 +671,91 @@ fn transform_output_gradients<K: Scheme<SIDE, OUT>, const SIDE: usize, const OUT
     block: usize,
     part: &Part,
     shape: &ConvShape,
-    grid: &mut Vec<f32>,
+    room: &mut Vec<f32>,
     values: &mut [f32],
 ) {
-    let (height, width) = part.grid(OUT, OUT);
-    let grid = resized(grid, height * width * LANES);
+    let size = part.grid(OUT, OUT);
     for (image, dy) in dy.chunks_exact(shape.output_image()).enumerate() {
-        let corner = ((OUT * part.rows.start) as isize, 0);
-        let place = Place { size: (shape.out_height, shape.out_width), block, corner };
-        gather(dy, place, width, grid.as_chunks_mut().0);
-        let tiles = Tiles::new(part, image, OUT, width, grid, values, SIDE * SIDE);
-        widest().dispatch(OutputGradients::<K, SIDE, OUT>(tiles, PhantomData));
+        let grid = pixels(dy, output_place(part, OUT, block, shape), size, room);
+        let tiles = Tiles::new(part, image, OUT, size.1, values.len(), SIDE * SIDE);
+        widest().dispatch(OutputGradients::<K, SIDE, OUT> { tiles, grid, values, scheme: PhantomData });
     }
 }
 
 /// `Aᵀ m A` of every tile of a part, for one block of output channels, put where it belongs in `y`.
 fn transform_outputs<K: Scheme<SIDE, OUT>, const SIDE: usize, const OUT: usize>(
-    values: &mut [f32],
+    values: &[f32],
     block: usize,
     part: &Part,
     shape: &ConvShape,
-    grid: &mut Vec<f32>,
+    room: &mut Vec<f32>,
     y: &mut [f32],
 ) {
     let (height, width) = part.grid(OUT, OUT);
-    let grid = resized(grid, height * width * LANES);
+    let place = output_place(part, OUT, block, shape);
     for (image, y) in y.chunks_exact_mut(shape.output_image()).enumerate() {
-        let tiles = Tiles::new(part, image, OUT, width, grid, values, SIDE * SIDE);
-        widest().dispatch(Outputs::<K, SIDE, OUT>(tiles, PhantomData));
-        let corner = ((OUT * part.rows.start) as isize, 0);
-        let place = Place { size: (shape.out_height, shape.out_width), block, corner };
-        scatter::<false>(grid.as_chunks().0, width, y, place);
+        let tiles = Tiles::new(part, image, OUT, width, values.len(), SIDE * SIDE);
+        let transform = |grid: &mut [f32]| {
+            widest().dispatch(Outputs::<K, SIDE, OUT> { tiles, grid, values, scheme: PhantomData });
+        };
+        match place.whole(height, width) {
+            Some(grid) => transform(&mut y[grid]),
+            None => {
+                let grid = resized(room, height * width * LANES);
+                transform(grid);
+                scatter::<false>(grid.as_chunks().0, width, y, place);
+            }
+        }
     }
 }
 
 /// `B v Bᵀ` of every tile of a part, for one block of input channels, added up where it belongs in `dx`.
 fn transform_input_gradients<K: Scheme<SIDE, OUT>, const SIDE: usize, const OUT: usize>(
-    values: &mut [f32],
+    values: &[f32],
     block: usize,
     part: &Part,
     shape: &ConvShape,
-    grid: &mut Vec<f32>,
+    room: &mut Vec<f32>,
     dx: &mut [f32],
 ) {
     let (height, width) = part.grid(K::STEP, SIDE);
-    let grid = resized(grid, height * width * LANES);
+    let grid = resized(room, height * width * LANES);
     for (image, dx) in dx.chunks_exact_mut(shape.input_image()).enumerate() {
         grid.fill(0.0);
-        let tiles = Tiles::new(part, image, K::STEP, width, grid, values, SIDE * SIDE);
-        widest().dispatch(InputGradients::<K, SIDE, OUT>(tiles, PhantomData));
-        let corner = input_corner(part, K::STEP, shape);
-        let place = Place { size: (shape.height, shape.width), block, corner };
-        scatter::<true>(grid.as_chunks().0, width, dx, place);
+        let tiles = Tiles::new(part, image, K::STEP, width, values.len(), SIDE * SIDE);
+        widest().dispatch(InputGradients::<K, SIDE, OUT> { tiles, grid, values, scheme: PhantomData });
+        scatter::<true>(grid.as_chunks().0, width, dx, input_place(part, K::STEP, block, shape));
     }
 }
 
-/// The tiles of one image of a part, in one block of channels: their pixels, and their values at the points.
-struct Tiles<'a> {
+/// The tiles of one image of a part, in one block of channels: where their pixels and their values at the points are.
+#[derive(Clone, Copy)]
+struct Tiles {
     rows: usize,
     columns: usize,
     /// Pixels from a tile to the next.
     step: usize,
-    /// Pixels of 16 channels, `width` a row.
-    grid: &'a mut [f32],
+    /// Pixels of 16 channels in a row of the grid.
     width: usize,
-    /// `[point][room for tiles][16]`
-    values: &'a mut [f32],
+    /// Tiles for which there is room at a point: values are `[point][room][16]`.
     room: usize,
     /// The image's first tile.
     first: usize,
 }
 
-impl<'a> Tiles<'a> {
-    fn new(
-        part: &Part,
-        image: usize,
-        step: usize,
-        width: usize,
-        grid: &'a mut [f32],
-        values: &'a mut [f32],
-        points: usize,
-    ) -> Self {
-        let room = values.len() / (points * LANES);
+impl Tiles {
+    /// `values` are so many at each of `points`.
+    fn new(part: &Part, image: usize, step: usize, width: usize, values: usize, points: usize) -> Self {
+        let room = values / (points * LANES);
         let first = image * part.tiles_of_image();
-        Self { rows: part.rows.len(), columns: part.columns, step, grid, width, values, room, first }
+        Self { rows: part.rows.len(), columns: part.columns, step, width, room, first }
     }
 
-    /// Calls `of_tile` with the grid and the values in vectors, for each tile and each vector of its channels, and with the places of its
-    /// first pixel, of the next to the right and of the next below, and of its first point and of the next.
+    /// Calls `of_tile` for each tile and each vector of its channels, with the places in vectors of its first pixel, of the next to the right
+    /// and of the next below, and of its first point and of the next.
     #[inline(always)]
-    fn each<S: Simd>(self, mut of_tile: impl FnMut(&mut [S::f32s], &mut [S::f32s], Pixels, Points)) {
+    fn each<S: Simd>(self, mut of_tile: impl FnMut(Pixels, Points)) {
         let vectors = LANES / S::F32_LANES;
-        let (grid, values) = (S::as_mut_simd_f32s(self.grid).0, S::as_mut_simd_f32s(self.values).0);
         for row in 0..self.rows {
             for column in 0..self.columns {
                 let pixel = self.step * (row * self.width + column);
@@ -741,7 +764,7 @@ impl<'a> Tiles<'a> {
                     let pixels =
                         Pixels { first: pixel * vectors + v, right: vectors, below: self.width * vectors };
                     let points = Points { first: tile * vectors + v, next: self.room * vectors };
-                    of_tile(grid, values, pixels, points);
+                    of_tile(pixels, points);
                 }
             }
         }
@@ -805,66 +828,60 @@ fn both_ways<S: Simd, const FROM: usize, const TO: usize>(
     }
 }
 
-struct Inputs<'a, K, const SIDE: usize, const OUT: usize>(Tiles<'a>, PhantomData<K>);
+/// What turns pixels into points.
+macro_rules! to_points {
+    ($name:ident, $transform:ident) => {
+        struct $name<'a, K, const SIDE: usize, const OUT: usize> {
+            tiles: Tiles,
+            grid: &'a [f32],
+            values: &'a mut [f32],
+            scheme: PhantomData<K>,
+        }
 
-impl<K: Scheme<SIDE, OUT>, const SIDE: usize, const OUT: usize> WithSimd for Inputs<'_, K, SIDE, OUT> {
-    type Output = ();
+        impl<K: Scheme<SIDE, OUT>, const SIDE: usize, const OUT: usize> WithSimd for $name<'_, K, SIDE, OUT> {
+            type Output = ();
 
-    #[inline(always)]
-    fn with_simd<S: Simd>(self, simd: S) {
-        self.0.each::<S>(
             #[inline(always)]
-            |grid, values, pixels, points| {
-                both_ways(
-                    simd,
+            fn with_simd<S: Simd>(self, simd: S) {
+                let (grid, values) = (S::as_simd_f32s(self.grid).0, S::as_mut_simd_f32s(self.values).0);
+                self.tiles.each::<S>(
                     #[inline(always)]
-                    |simd, along| K::input::<S>(simd, along),
-                    #[inline(always)]
-                    |y, x| grid[pixels.at(y, x)],
-                    #[inline(always)]
-                    |y, x, value| values[points.at(y * SIDE + x)] = value,
+                    |pixels, points| {
+                        both_ways(
+                            simd,
+                            #[inline(always)]
+                            |simd, along| K::$transform::<S>(simd, along),
+                            #[inline(always)]
+                            |y, x| grid[pixels.at(y, x)],
+                            #[inline(always)]
+                            |y, x, value| values[points.at(y * SIDE + x)] = value,
+                        );
+                    },
                 );
-            },
-        );
-    }
+            }
+        }
+    };
 }
 
-struct OutputGradients<'a, K, const SIDE: usize, const OUT: usize>(Tiles<'a>, PhantomData<K>);
+to_points!(Inputs, input);
+to_points!(OutputGradients, output_gradient);
 
-impl<K: Scheme<SIDE, OUT>, const SIDE: usize, const OUT: usize> WithSimd
-    for OutputGradients<'_, K, SIDE, OUT>
-{
-    type Output = ();
-
-    #[inline(always)]
-    fn with_simd<S: Simd>(self, simd: S) {
-        self.0.each::<S>(
-            #[inline(always)]
-            |grid, values, pixels, points| {
-                both_ways(
-                    simd,
-                    #[inline(always)]
-                    |simd, along| K::output_gradient::<S>(simd, along),
-                    #[inline(always)]
-                    |y, x| grid[pixels.at(y, x)],
-                    #[inline(always)]
-                    |y, x, value| values[points.at(y * SIDE + x)] = value,
-                );
-            },
-        );
-    }
+struct Outputs<'a, K, const SIDE: usize, const OUT: usize> {
+    tiles: Tiles,
+    grid: &'a mut [f32],
+    values: &'a [f32],
+    scheme: PhantomData<K>,
 }
-
-struct Outputs<'a, K, const SIDE: usize, const OUT: usize>(Tiles<'a>, PhantomData<K>);
 
 impl<K: Scheme<SIDE, OUT>, const SIDE: usize, const OUT: usize> WithSimd for Outputs<'_, K, SIDE, OUT> {
     type Output = ();
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {
-        self.0.each::<S>(
+        let (grid, values) = (S::as_mut_simd_f32s(self.grid).0, S::as_simd_f32s(self.values).0);
+        self.tiles.each::<S>(
             #[inline(always)]
-            |grid, values, pixels, points| {
+            |pixels, points| {
                 both_ways(
                     simd,
                     #[inline(always)]
@@ -879,7 +896,12 @@ impl<K: Scheme<SIDE, OUT>, const SIDE: usize, const OUT: usize> WithSimd for Out
     }
 }
 
-struct InputGradients<'a, K, const SIDE: usize, const OUT: usize>(Tiles<'a>, PhantomData<K>);
+struct InputGradients<'a, K, const SIDE: usize, const OUT: usize> {
+    tiles: Tiles,
+    grid: &'a mut [f32],
+    values: &'a [f32],
+    scheme: PhantomData<K>,
+}
 
 impl<K: Scheme<SIDE, OUT>, const SIDE: usize, const OUT: usize> WithSimd
     for InputGradients<'_, K, SIDE, OUT>
@@ -888,9 +910,10 @@ impl<K: Scheme<SIDE, OUT>, const SIDE: usize, const OUT: usize> WithSimd
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {
-        self.0.each::<S>(
+        let (grid, values) = (S::as_mut_simd_f32s(self.grid).0, S::as_simd_f32s(self.values).0);
+        self.tiles.each::<S>(
             #[inline(always)]
-            |grid, values, pixels, points| {
+            |pixels, points| {
                 both_ways(
                     simd,
                     #[inline(always)]
@@ -917,8 +940,8 @@ impl WithSimd for TilesAtOnce {
     #[inline(always)]
     fn with_simd<S: Simd>(self, _: S) -> usize {
         match S::F32_LANES {
-            16 => 12,
-            4 | 8 => 6,
+            16 => AT_ONCE,
+            4 | 8 => AT_ONCE / 2,
             _ => 2,
         }
     }
