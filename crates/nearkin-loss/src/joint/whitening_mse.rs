@@ -130,7 +130,7 @@ impl Whitened {
         let s = x.len() / d;
         subtract_means(&mut x, d);
         let mut covariance = transposed_product(&x, &x, d);
-        covariance.iter_mut().for_each(|c| *c /= (s.max(2) - 1) as f64);
+        covariance.iter_mut().for_each(|c| *c /= freedom(s));
         shrink(&mut covariance, d, shrinkage);
         let factor = cholesky(&covariance, d).ok_or_else(|| {
             let why = format!(
@@ -170,13 +170,18 @@ impl Whitened {
             (0..d * d).map(|at| at_covariance[at] + at_covariance[at % d * d + at / d]).collect();
         // Shrinking is its own adjoint.
         shrink(&mut symmetric, d, self.shrinkage);
-        let weight = 1.0 / ((self.centred.len() / d).max(2) - 1) as f64;
+        let weight = 1.0 / freedom(self.centred.len() / d);
         let mut gradient = product(pull, w, d);
         let through = product(&self.centred, &symmetric, d);
         gradient.iter_mut().zip(through).for_each(|(g, t)| *g += weight * t);
         subtract_means(&mut gradient, d);
         gradient
     }
+}
+
+/// What the products of so many centred vectors are divided by in their covariance.
+fn freedom(vectors: usize) -> f64 {
+    (vectors.max(2) - 1) as f64
 }
 
 /// `(1 − shrinkage) M + shrinkage (tr M / d) I`

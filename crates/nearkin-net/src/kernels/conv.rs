@@ -12,6 +12,7 @@ use std::ops::Range;
 
 use rayon::prelude::*;
 
+use super::order::{LANES, Lanes, Order};
 use super::product::{Matrix, product};
 use pixels::{Place, scatter};
 
@@ -20,18 +21,6 @@ mod first;
 mod pixels;
 mod whole;
 mod winograd;
-
-/// Channels of a block.
-pub const LANES: usize = 16;
-
-/// In which order the values of an image lie in memory.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Order {
-    /// `[c, h, w]`
-    Planes,
-    /// `[c / 16, h, w, 16]`: how convolutions compute. From one to the next nothing has to be turned around.
-    Blocks,
-}
 
 /// Columns a product should have at least: below that, packing the weights dominates.
 const COLUMNS: usize = 512;
@@ -42,6 +31,10 @@ const TILE_PIXELS: usize = 256;
 const WEIGHT_TASKS: usize = 16;
 /// Unfolded inputs (channels × kernel²) a weight-gradient task should have at least.
 const WEIGHT_WIDTH: usize = 256;
+/// Values of a patch up to which it need not be unfolded: beyond them products of unfolded patches are as fast.
+const FEW: usize = 64;
+/// Images whose weight gradients one task adds up, where patches are not unfolded.
+const STRIPE: usize = 8;
 
 /// The sizes of a convolution: images, a kernel, one stride, and zero padding along each axis; and how the images lie in memory.
 ///
@@ -481,6 +474,30 @@ fn partial_weight_gradient(
         }
     }
     sum
+}
+
+/// A weight gradient of so many values as the sum of what `add` adds for each image, given its input and its output's gradient. A stripe
+/// of images is one task's, and stripes are added up in their order.
+fn sum_over_images<B: Default>(
+    (x, dy): (&[f32], &[f32]),
+    shape: &ConvShape,
+    len: usize,
+    add: impl Fn(&mut B, &[f32], &[f32], &mut [f32]) + Sync,
+) -> Vec<f32> {
+    let images = x.par_chunks(STRIPE * shape.input_image()).zip(dy.par_chunks(STRIPE * shape.output_image()));
+    let stripes: Vec<Vec<f32>> = images
+        .map_init(B::default, |buffers, (x, dy)| {
+            let mut sums = vec![0.0; len];
+            for (x, dy) in x.chunks_exact(shape.input_image()).zip(dy.chunks_exact(shape.output_image())) {
+                add(buffers, x, dy, &mut sums);
+            }
+            sums
+        })
+        .collect();
+    stripes.into_iter().fold(vec![0.0; len], |mut all, stripe| {
+        all.iter_mut().zip(stripe).for_each(|(sum, value)| *sum += value);
+        all
+    })
 }
 
 /// Buffers a thread keeps between its tasks; every task writes all it reads.

@@ -11,6 +11,7 @@ pub mod conv;
 pub mod gru;
 pub mod norm;
 mod ops;
+pub mod order;
 #[allow(unsafe_code)]
 mod product;
 pub mod residual;
@@ -25,7 +26,7 @@ use burn::tensor::activation::relu as burn_relu;
 use burn::tensor::{DType, ops::ConvOptions};
 
 use activation::Activation;
-use conv::{ConvShape, Order};
+use conv::ConvShape;
 use norm::Channels;
 use ops::FlexOps;
 
@@ -71,7 +72,7 @@ pub fn conv2d(input: Tensor<4>, weight: Tensor<4>, stride: usize, padding: usize
     convolve(input, weight, stride, [padding, padding])
 }
 
-/// [`conv2d`] with its output's channels in blocks of 16, [`Order::Blocks`], in which the CPU's kernels are fastest.
+/// [`conv2d`] with its output's channels in blocks of 16, [`order::Order::Blocks`], in which the CPU's kernels are fastest.
 ///
 /// `None` where they do not apply: other devices and precisions, channels that do not fill blocks, unusual kernels, tiny outputs.
 ///
@@ -86,11 +87,10 @@ pub fn conv2d_in_blocks<const D: usize>(
     stride: usize,
     padding: usize,
 ) -> Option<Tensor<5>> {
-    let padding = [padding, padding];
-    ConvShape::to_blocks(&input.dims(), weight.dims(), stride, padding)?;
+    let shape = ConvShape::to_blocks(&input.dims(), weight.dims(), stride, [padding, padding])?;
     (is_flex_f32(input) && is_flex_f32(&weight)).then(|| {
         let (input, weight) = (input.clone().into_dispatch(), weight.into_dispatch());
-        Tensor::from_dispatch(Dispatch::convolve(input, weight, stride, padding, Order::Blocks))
+        Tensor::from_dispatch(Dispatch::convolve(input, weight, shape))
     })
 }
 
@@ -114,15 +114,12 @@ pub fn conv1d(input: Tensor<3>, weight: Tensor<3>, stride: usize, padding: usize
 }
 
 fn convolve(input: Tensor<4>, weight: Tensor<4>, stride: usize, padding: [usize; 2]) -> Tensor<4> {
-    let shape = ConvShape::new(input.dims(), weight.dims(), stride, padding);
-    if shape.is_some() && is_flex_f32(&input) && is_flex_f32(&weight) {
-        return Tensor::from_dispatch(Dispatch::convolve(
-            input.into_dispatch(),
-            weight.into_dispatch(),
-            stride,
-            padding,
-            Order::Planes,
-        ));
+    if let Some(shape) = ConvShape::new(input.dims(), weight.dims(), stride, padding)
+        && is_flex_f32(&input)
+        && is_flex_f32(&weight)
+    {
+        let (input, weight) = (input.into_dispatch(), weight.into_dispatch());
+        return Tensor::from_dispatch(Dispatch::convolve(input, weight, shape));
     }
     let groups = (input.dims()[1] / weight.dims()[1].max(1)).max(1);
     let options = ConvOptions::new([stride, stride], padding, [1, 1], groups);

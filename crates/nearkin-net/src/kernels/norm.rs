@@ -7,12 +7,10 @@
 use pulp::{Simd, WithSimd};
 use rayon::prelude::*;
 
-use super::conv::Order;
+use super::order::{LANES, Lanes, Order};
 use super::residual::rectified;
 use super::widest;
 
-/// Independent partial sums, so that the compiler can use vector registers.
-const LANES: usize = 16;
 /// Values a task should hold at least, so that handing it out is worth it.
 const TASK: usize = 1 << 14;
 /// Tasks into which sums over blocks of channels are cut, at least: enough for a large desktop processor.
@@ -64,6 +62,14 @@ impl Channels {
     /// Values of a run.
     fn run(&self) -> usize {
         self.channels * self.plane / self.runs()
+    }
+
+    /// Where the first value of a channel is.
+    fn first(&self, channel: usize) -> usize {
+        match self.order {
+            Order::Planes => channel * self.plane,
+            Order::Blocks => channel / LANES * self.run() + channel % LANES,
+        }
     }
 
     /// Runs that one task adds up: those of few values are read together with their neighbours.
@@ -148,9 +154,6 @@ impl Channels {
     }
 }
 
-/// One value for each of the 16 that are read at a time.
-type Lanes = [f32; LANES];
-
 /// Mean and biased variance of each channel.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Statistics {
@@ -175,24 +178,15 @@ pub fn inverse_deviation(variance: &[f32], epsilon: f64) -> Vec<f32> {
 /// If `x` does not have the size that `shape` says.
 pub fn statistics(x: &[f32], shape: &Channels) -> Statistics {
     assert_eq!(x.len(), shape.len(), "values of {shape:?}");
-    let anchors: Vec<Lanes> = (0..shape.runs())
-        .map(|run| match shape.order {
-            Order::Planes => [x[run * shape.plane]; LANES],
-            Order::Blocks => *x[run * shape.run()..].first_chunk().expect("a pixel"),
-        })
-        .collect();
-    let sums = shape.of_channels(shape.sums(x, x, |run| Moments { anchors: anchors[run] }));
+    let anchors: Vec<f32> = (0..shape.channels).map(|channel| x[shape.first(channel)]).collect();
+    let lanes = shape.lanes(&anchors);
+    let sums = shape.of_channels(shape.sums(x, x, |run| Moments { anchors: lanes[run] }));
     let count = shape.per_channel() as f64;
-    let anchor = |channel: usize| match shape.order {
-        Order::Planes => anchors[channel][0],
-        Order::Blocks => anchors[channel / LANES][channel % LANES],
-    };
-    let of_channel = |(channel, [sum, square]): (usize, [f64; 2])| {
+    let of_channel = |(anchor, [sum, square]): (f32, [f64; 2])| {
         let offset = sum / count;
-        let mean = f64::from(anchor(channel)) + offset;
-        (mean as f32, (square / count - offset * offset).max(0.0) as f32)
+        ((f64::from(anchor) + offset) as f32, (square / count - offset * offset).max(0.0) as f32)
     };
-    let (mean, variance) = sums.into_iter().enumerate().map(of_channel).unzip();
+    let (mean, variance) = anchors.into_iter().zip(sums).map(of_channel).unzip();
     Statistics { mean, variance }
 }
 
@@ -239,9 +233,9 @@ impl Map {
         (x - self.mean[lane]) * self.scale[lane] + self.beta[lane]
     }
 
-    /// Of a vector of the lanes.
+    /// [`apply`](Self::apply) to the vector `v` of the lanes.
     #[inline(always)]
-    fn vector<S: Simd>(&self, simd: S, v: usize, x: S::f32s) -> S::f32s {
+    fn apply_to_vector<S: Simd>(&self, simd: S, v: usize, x: S::f32s) -> S::f32s {
         let (mean, scale, beta) =
             (vector::<S>(&self.mean, v), vector::<S>(&self.scale, v), vector::<S>(&self.beta, v));
         simd.add_f32s(simd.mul_f32s(simd.sub_f32s(x, mean), scale), beta)
@@ -254,7 +248,7 @@ impl Map {
         if !RELU {
             return dy;
         }
-        clipped(simd, self.vector(simd, v, x), dy)
+        clipped(simd, self.apply_to_vector(simd, v, x), dy)
     }
 }
 
@@ -315,7 +309,7 @@ impl<const RELU: bool> WithSimd for Normalised<'_, RELU> {
         for (y, x) in whole_y.iter_mut().zip(whole_x) {
             let y = S::as_mut_simd_f32s(y).0;
             for (v, y) in y.iter_mut().enumerate() {
-                let plain = map.vector(simd, v, vector::<S>(x, v));
+                let plain = map.apply_to_vector(simd, v, vector::<S>(x, v));
                 *y = if RELU { clipped(simd, plain, plain) } else { plain };
             }
         }
@@ -450,7 +444,7 @@ impl<const RELU: bool> WithSimd for ToInputs<'_, RELU> {
 }
 
 /// Two functions of a pair of values, to be added up.
-trait Terms: Sync {
+trait Terms {
     /// Of the vector `v` of the lanes.
     fn of<S: Simd>(&self, simd: S, v: usize, a: S::f32s, b: S::f32s) -> [S::f32s; 2];
 }

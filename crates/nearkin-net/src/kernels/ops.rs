@@ -14,7 +14,7 @@ use burn::backend::{Autodiff, AutodiffBackend, Backend, Flex, TensorMetadata, ba
 use burn::tensor::{Shape, TensorData};
 
 use super::activation::{self, Activation};
-use super::conv::{self, ConvShape, Order};
+use super::conv::{self, ConvShape};
 use super::gru::{self, Sequences};
 use super::norm::{self, Affine, Channels};
 use super::residual;
@@ -22,13 +22,7 @@ use super::rows;
 
 #[backend_extension(Flex, Autodiff)]
 pub trait FlexOps: Backend {
-    fn convolve(
-        x: FloatTensor<Self>,
-        weight: FloatTensor<Self>,
-        stride: usize,
-        padding: [usize; 2],
-        order: Order,
-    ) -> FloatTensor<Self>;
+    fn convolve(x: FloatTensor<Self>, weight: FloatTensor<Self>, shape: ConvShape) -> FloatTensor<Self>;
 
     /// Output, mean, biased variance.
     fn batch_norm_of_batch(
@@ -70,14 +64,7 @@ pub trait FlexOps: Backend {
 }
 
 impl FlexOps for Flex {
-    fn convolve(
-        x: FlexTensor,
-        weight: FlexTensor,
-        stride: usize,
-        padding: [usize; 2],
-        order: Order,
-    ) -> FlexTensor {
-        let shape = conv_shape(&x, &weight, (stride, padding), order);
+    fn convolve(x: FlexTensor, weight: FlexTensor, shape: ConvShape) -> FlexTensor {
         let (x, weight) = (x.to_contiguous(), weight.to_contiguous());
         tensor(conv::forward(slice(&x), slice(&weight), &shape), Shape::from(shape.output_tensor()))
     }
@@ -157,22 +144,15 @@ fn gru_states(x: FlexTensor, weight: FlexTensor, bias: FlexTensor) -> (FlexTenso
 }
 
 impl<C: CheckpointStrategy> FlexOps for Autodiff<Flex, C> {
-    fn convolve(
-        x: FloatTensor<Self>,
-        weight: FloatTensor<Self>,
-        stride: usize,
-        padding: [usize; 2],
-        order: Order,
-    ) -> FloatTensor<Self> {
+    fn convolve(x: FloatTensor<Self>, weight: FloatTensor<Self>, shape: ConvShape) -> FloatTensor<Self> {
         let nodes = [x.node(), weight.node()];
         let forward = |x: FloatTensor<Self>, weight: FloatTensor<Self>| {
-            Flex::convolve(x.into_primitive(), weight.into_primitive(), stride, padding, order)
+            Flex::convolve(x.into_primitive(), weight.into_primitive(), shape)
         };
         match ConvBackward.prepare::<C>(nodes).compute_bound().stateful() {
             OpsKind::Tracked(mut prep) => {
-                let [of_x, of_weight] = [&x, &weight].map(|input| prep.checkpoint(input));
-                let state = ConvState { x: of_x, weight: of_weight, steps: (stride, padding), order };
-                prep.finish(state, forward(x, weight))
+                let inputs = [&x, &weight].map(|input| prep.checkpoint(input));
+                prep.finish((inputs, shape), forward(x, weight))
             }
             OpsKind::UnTracked(prep) => prep.finish(forward(x, weight)),
         }
@@ -339,24 +319,14 @@ impl<C: CheckpointStrategy> FlexOps for Autodiff<Flex, C> {
 #[derive(Debug)]
 struct ConvBackward;
 
-#[derive(Clone, Debug)]
-struct ConvState {
-    x: NodeId,
-    weight: NodeId,
-    /// Stride and padding.
-    steps: (usize, [usize; 2]),
-    order: Order,
-}
-
 impl Backward<Flex, 2> for ConvBackward {
-    type State = ConvState;
+    /// Input and weight.
+    type State = ([NodeId; 2], ConvShape);
 
-    fn backward(self, ops: Ops<ConvState, 2>, grads: &mut Gradients, checkpointer: &mut Checkpointer) {
+    fn backward(self, ops: Ops<Self::State, 2>, grads: &mut Gradients, checkpointer: &mut Checkpointer) {
         let dy = grads.consume::<Flex>(&ops.node).to_contiguous();
-        let state = ops.state;
-        let x: FlexTensor = checkpointer.retrieve_node_output(state.x);
-        let weight: FlexTensor = checkpointer.retrieve_node_output(state.weight);
-        let shape = conv_shape(&x, &weight, state.steps, state.order);
+        let (inputs, shape) = ops.state;
+        let [x, weight]: [FlexTensor; 2] = inputs.map(|node| checkpointer.retrieve_node_output(node));
         let [x_node, weight_node] = ops.parents;
         if let Some(node) = x_node {
             let dx = conv::data_gradient(slice(&dy), slice(&weight.to_contiguous()), &shape);
@@ -532,20 +502,6 @@ fn slice(tensor: &FlexTensor) -> &[f32] {
 
 fn tensor(values: Vec<f32>, shape: Shape) -> FlexTensor {
     FlexTensor::from_data(TensorData::new(values, shape))
-}
-
-fn conv_shape(
-    x: &FlexTensor,
-    weight: &FlexTensor,
-    (stride, padding): (usize, [usize; 2]),
-    order: Order,
-) -> ConvShape {
-    let weight = weight.shape().dims();
-    let shape = match order {
-        Order::Planes => ConvShape::new(x.shape().dims(), weight, stride, padding),
-        Order::Blocks => ConvShape::to_blocks(x.shape().as_slice(), weight, stride, padding),
-    };
-    shape.expect("the caller has checked the shape")
 }
 
 /// Of a tensor with so many values a channel as this has.

@@ -24,12 +24,13 @@ impl FeatureMap {
     pub fn convolve(self, layer: &Conv2d) -> Self {
         let (weight, stride, padding) = (layer.weight.val(), layer.stride, layer.padding);
         let blocks = match &self {
+            _ if layer.bias.is_some() => None,
             Self::Planes(map) => conv2d_in_blocks(map, weight, stride, padding),
             Self::Blocks(map) => conv2d_in_blocks(map, weight, stride, padding),
         };
-        match (blocks, &layer.bias) {
-            (Some(map), None) => Self::Blocks(map),
-            _ => Self::Planes(layer.forward(self.into_planes())),
+        match blocks {
+            Some(map) => Self::Blocks(map),
+            None => Self::Planes(layer.forward(self.into_planes())),
         }
     }
 

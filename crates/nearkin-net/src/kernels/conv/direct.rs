@@ -13,11 +13,9 @@
 use pulp::{Simd, WithSimd};
 use rayon::prelude::*;
 
-use super::{ConvShape, LANES, resized};
+use super::{ConvShape, FEW, LANES, resized, sum_over_images};
 use crate::kernels::widest;
 
-/// Values of a patch, at most: beyond them products of unfolded patches are as fast.
-const PATCH: usize = 64;
 /// How many times the outputs may be outnumbered by the columns that are thrown away, in eighths.
 const WASTE: usize = 2;
 /// Output channels that share what is read of the image.
@@ -27,13 +25,11 @@ const STEP: usize = 2;
 /// Taps of a weight gradient that share what is read of the output's gradient, for [`PAIR`] output channels.
 const TAPS: usize = 8;
 const PAIR: usize = 2;
-/// Images whose weight gradients one task adds up.
-const STRIPE: usize = 8;
 
 /// Whether this pays.
 pub(super) fn applies(shape: &ConvShape) -> bool {
     let padded = shape.padded_width();
-    shape.stride == 1 && shape.patch() <= PATCH && 8 * (padded - shape.out_width) <= WASTE * padded
+    shape.stride == 1 && shape.patch() <= FEW && 8 * (padded - shape.out_width) <= WASTE * padded
 }
 
 /// Places in the padded image.
@@ -84,30 +80,19 @@ pub(super) fn weight_gradient(x: &[f32], dy: &[f32], shape: &ConvShape) -> Vec<f
     let layout = Layout::new(shape);
     let (arch, plane) = (widest(), shape.output_plane());
     let len = shape.out_channels * layout.taps.len();
-    let images = x.par_chunks(STRIPE * shape.input_image()).zip(dy.par_chunks(STRIPE * shape.output_image()));
-    let stripes: Vec<Vec<f32>> = images
-        .map_init(<(Vec<f32>, Vec<f32>)>::default, |(padded, gradients), (x, dy)| {
-            let mut sums = vec![0.0; len];
-            for (x, dy) in x.chunks_exact(shape.input_image()).zip(dy.chunks_exact(shape.output_image())) {
-                let image = layout.pad(x, shape, padded);
-                let gradients = resized(gradients, PAIR * layout.long);
-                let channels = dy.chunks(PAIR * plane).zip(sums.chunks_mut(PAIR * layout.taps.len()));
-                for (dy, sums) in channels {
-                    gradients.fill(0.0);
-                    for (dy, row) in dy.chunks_exact(plane).zip(gradients.chunks_exact_mut(layout.long)) {
-                        for (dy, row) in dy.chunks_exact(shape.out_width).zip(row.chunks_mut(layout.width)) {
-                            row[..shape.out_width].copy_from_slice(dy);
-                        }
-                    }
-                    arch.dispatch(Weights { image, gradients, layout: &layout, sums });
+    sum_over_images::<(Vec<f32>, Vec<f32>)>((x, dy), shape, len, |(padded, gradients), x, dy, sums| {
+        let image = layout.pad(x, shape, padded);
+        let gradients = resized(gradients, PAIR * layout.long);
+        let channels = dy.chunks(PAIR * plane).zip(sums.chunks_mut(PAIR * layout.taps.len()));
+        for (dy, sums) in channels {
+            gradients.fill(0.0);
+            for (dy, row) in dy.chunks_exact(plane).zip(gradients.chunks_exact_mut(layout.long)) {
+                for (dy, row) in dy.chunks_exact(shape.out_width).zip(row.chunks_mut(layout.width)) {
+                    row[..shape.out_width].copy_from_slice(dy);
                 }
             }
-            sums
-        })
-        .collect();
-    stripes.into_iter().fold(vec![0.0; len], |mut all, stripe| {
-        all.iter_mut().zip(stripe).for_each(|(sum, value)| *sum += value);
-        all
+            arch.dispatch(Weights { image, gradients, layout: &layout, sums });
+        }
     })
 }
 

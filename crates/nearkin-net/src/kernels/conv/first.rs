@@ -10,21 +10,17 @@
 use pulp::{Simd, WithSimd};
 use rayon::prelude::*;
 
-use super::{ConvShape, LANES, Order};
+use super::{ConvShape, FEW, LANES, Lanes, Order, sum_over_images};
 use crate::kernels::widest;
 
-/// Values of a patch, at most: beyond them products of unfolded patches are as fast.
-const PATCH: usize = 64;
 /// Pixels that share what is read of the weights.
 const PIXELS: usize = 8;
 /// Taps of a weight gradient that share what is read of the output's gradient: a 3 × 3 kernel's.
 const TAPS: usize = 9;
-/// Images whose weight gradients one task adds up.
-const STRIPE: usize = 8;
 
 /// Whether this applies.
 pub(super) fn applies(shape: &ConvShape) -> bool {
-    shape.output_order == Order::Blocks && shape.input_order == Order::Planes && shape.patch() <= PATCH
+    shape.output_order == Order::Blocks && shape.input_order == Order::Planes && shape.patch() <= FEW
 }
 
 pub(super) fn forward(x: &[f32], weight: &[f32], shape: &ConvShape) -> Vec<f32> {
@@ -53,26 +49,18 @@ pub(super) fn weight_gradient(x: &[f32], dy: &[f32], shape: &ConvShape) -> Vec<f
     let (places, arch) = (shape.taps(), widest());
     let taps = places.len();
     let (blocks, block) = (shape.out_channels / LANES, shape.output_plane() * LANES);
-    let images = x.par_chunks(STRIPE * shape.input_image()).zip(dy.par_chunks(STRIPE * shape.output_image()));
     // [block][tap][16]
-    let stripes: Vec<Vec<[f32; LANES]>> = images
-        .map_init(Vec::new, |image, (x, dy)| {
-            let mut sums = vec![[0.0; LANES]; blocks * taps];
-            for (x, dy) in x.chunks_exact(shape.input_image()).zip(dy.chunks_exact(shape.output_image())) {
-                let image = shape.pad(x, 0, image);
-                for (dy, sums) in dy.chunks_exact(block).zip(sums.chunks_exact_mut(taps)) {
-                    arch.dispatch(Weights { image, dy, places: &places, shape, sums });
-                }
-            }
-            sums
-        })
-        .collect();
+    let sums = sum_over_images::<Vec<f32>>((x, dy), shape, blocks * taps * LANES, |image, x, dy, sums| {
+        let image = shape.pad(x, 0, image);
+        let (sums, _) = sums.as_chunks_mut();
+        for (dy, sums) in dy.chunks_exact(block).zip(sums.chunks_exact_mut(taps)) {
+            arch.dispatch(Weights { image, dy, places: &places, shape, sums });
+        }
+    });
     let mut dw = vec![0.0; shape.out_channels * taps];
-    for stripe in stripes {
-        for (at, sums) in stripe.iter().enumerate() {
-            for (lane, sum) in sums.iter().enumerate() {
-                dw[(at / taps * LANES + lane) * taps + at % taps] += sum;
-            }
+    for (at, sums) in sums.as_chunks::<LANES>().0.iter().enumerate() {
+        for (lane, sum) in sums.iter().enumerate() {
+            dw[(at / taps * LANES + lane) * taps + at % taps] = *sum;
         }
     }
     dw
@@ -81,7 +69,7 @@ pub(super) fn weight_gradient(x: &[f32], dy: &[f32], shape: &ConvShape) -> Vec<f
 /// `y[q, o] = Σ_t image[q + t] weights[t, o]`, for a block of outputs of one image.
 struct Outputs<'a> {
     image: &'a [f32],
-    weights: &'a [[f32; LANES]],
+    weights: &'a [Lanes],
     /// Of the taps of a patch.
     places: &'a [usize],
     shape: &'a ConvShape,
@@ -150,7 +138,7 @@ struct Weights<'a> {
     /// Of the taps of a patch.
     places: &'a [usize],
     shape: &'a ConvShape,
-    sums: &'a mut [[f32; LANES]],
+    sums: &'a mut [Lanes],
 }
 
 impl WithSimd for Weights<'_> {
@@ -177,7 +165,7 @@ fn add<S: Simd, const N: usize>(
     (image, dy): (&[f32], &[f32]),
     shape: &ConvShape,
     taps: &[usize; N],
-    sums: &mut [[f32; LANES]],
+    sums: &mut [Lanes],
 ) {
     let vectors = LANES / S::F32_LANES;
     let (dy, _) = S::as_simd_f32s(dy);

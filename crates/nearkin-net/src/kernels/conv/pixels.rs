@@ -2,11 +2,8 @@
 
 use std::ops::Range;
 
-use super::{LANES, Order};
+use super::{LANES, Lanes, Order};
 use crate::kernels::wide;
-
-/// A pixel of a block.
-pub(super) type Lanes = [f32; LANES];
 
 /// Where the pixels of a grid lie in an image.
 #[derive(Clone, Copy)]

@@ -37,7 +37,7 @@ use crate::kernels::widest;
 const TASK: usize = 3 << 16;
 /// Tiles that it has at least, to be worth the reading of the kernels.
 const TASK_TILES: usize = 36;
-/// Tiles whose products fill the registers are 12 or fewer; see [`TilesAtOnce`].
+/// Tiles whose products are taken at once with the widest registers, and a multiple of those with narrower ones: see [`TilesAtOnce`].
 const AT_ONCE: usize = 12;
 /// With how many tiles' products the transform of a kernel is as costly.
 const KERNEL: usize = 32;
