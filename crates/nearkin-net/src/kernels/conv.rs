@@ -679,7 +679,7 @@ mod tests {
     use crate::kernels::testing::{assert_close, noise, on_threads};
 
     /// (n, c, h, w, o, k, stride, padding): small and odd sizes, one channel, one image, 1 × 1, 7 × 7.
-    const SHAPES: [[usize; 8]; 33] = [
+    const SHAPES: [[usize; 8]; 35] = [
         [5, 3, 8, 8, 5, 3, 1, 1],
         [4, 4, 9, 7, 6, 3, 2, 1],
         [4, 4, 8, 8, 6, 1, 2, 0],
@@ -714,6 +714,8 @@ mod tests {
         [2, 16, 61, 58, 18, 3, 2, 2],
         [90, 16, 8, 8, 16, 3, 2, 1],
         [5, 16, 3, 4, 16, 3, 2, 1],
+        [90, 16, 14, 13, 32, 3, 2, 1],
+        [90, 16, 7, 7, 16, 3, 1, 1],
         [2, 2, 3, 3, 2, 3, 3, 2],
         [1, 1, 1, 9, 1, 5, 1, 4],
     ];

@@ -320,18 +320,16 @@ impl<const RELU: bool> WithSimd for Normalised<'_, RELU> {
     }
 }
 
-/// Gradients of [`normalise`].
+/// Gradients of [`normalise`] with respect to its parameters.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Gradients {
-    /// With respect to `x`, `[n, c, plane]`.
-    pub x: Vec<f32>,
     /// With respect to γ, `[c]`.
     pub gamma: Vec<f32>,
     /// With respect to β, `[c]`.
     pub beta: Vec<f32>,
 }
 
-/// Gradients of [`normalise`], given `dy`, the gradient of its output.
+/// Gradients of [`normalise`], given the gradient of its output, over which that of its input is written.
 ///
 /// With `of_batch`, mean and variance are functions of `x` (training), and the gradient passes
 /// through them: `dx = γ·s·(dy − mean(dy) − x̂·mean(dy·x̂))`. Without, they are constants.
@@ -341,31 +339,31 @@ pub struct Gradients {
 /// If a slice does not have the size that `shape` says.
 pub fn gradients(
     x: &[f32],
-    dy: &[f32],
+    gradient: &mut [f32],
     affine: Affine,
     relu: bool,
     of_batch: bool,
     shape: &Channels,
 ) -> Gradients {
     assert_eq!(x.len(), shape.len(), "values of {shape:?}");
-    assert_eq!(dy.len(), shape.len(), "values of {shape:?}");
+    assert_eq!(gradient.len(), shape.len(), "values of {shape:?}");
     affine.check(shape);
     if relu {
-        gradients_with::<true>(x, dy, affine, of_batch, shape)
+        gradients_with::<true>(x, gradient, affine, of_batch, shape)
     } else {
-        gradients_with::<false>(x, dy, affine, of_batch, shape)
+        gradients_with::<false>(x, gradient, affine, of_batch, shape)
     }
 }
 
 fn gradients_with<const RELU: bool>(
     x: &[f32],
-    dy: &[f32],
+    gradient: &mut [f32],
     affine: Affine,
     of_batch: bool,
     shape: &Channels,
 ) -> Gradients {
     let maps = affine.maps(shape);
-    let sums = shape.of_channels(shape.sums(x, dy, |run| Pulls::<RELU>(maps[run])));
+    let sums = shape.of_channels(shape.sums(x, gradient, |run| Pulls::<RELU>(maps[run])));
     let inverse = affine.inverse;
     let beta: Vec<f32> = sums.iter().map(|[sum, _]| *sum as f32).collect();
     let scaled =
@@ -383,16 +381,13 @@ fn gradients_with<const RELU: bool>(
         .map(|(map, (offset, slope))| Pulled { map, offset, slope })
         .collect();
     let chunk = shape.images_per_task() * shape.channels * shape.plane;
-    let mut dx = vec![0.0; x.len()];
-    dx.par_chunks_mut(chunk).zip(x.par_chunks(chunk).zip(dy.par_chunks(chunk))).for_each(|(dx, (x, dy))| {
-        let runs = dx
-            .chunks_exact_mut(shape.run())
-            .zip(x.chunks_exact(shape.run()).zip(dy.chunks_exact(shape.run())));
-        for ((dx, (x, dy)), pulled) in runs.zip(terms.iter().cycle()) {
-            widest().dispatch(ToInputs { dx, x, dy, pulled });
+    gradient.par_chunks_mut(chunk).zip(x.par_chunks(chunk)).for_each(|(gradient, x)| {
+        let runs = gradient.chunks_exact_mut(shape.run()).zip(x.chunks_exact(shape.run()));
+        for ((gradient, x), pulled) in runs.zip(terms.iter().cycle()) {
+            widest().dispatch(ToInputs { gradient, x, pulled });
         }
     });
-    Gradients { x: dx, gamma, beta }
+    Gradients { gamma, beta }
 }
 
 /// `dx = scale · (dy − offset − (x − mean) · slope)`
@@ -412,11 +407,10 @@ impl<const RELU: bool> Pulled<RELU> {
     }
 }
 
-/// [`Pulled`] of the values of a run.
+/// [`Pulled`] of the values of a run: `dy` becomes `dx`.
 struct ToInputs<'a, const RELU: bool> {
-    dx: &'a mut [f32],
+    gradient: &'a mut [f32],
     x: &'a [f32],
-    dy: &'a [f32],
     pulled: &'a Pulled<RELU>,
 }
 
@@ -425,20 +419,19 @@ impl<const RELU: bool> WithSimd for ToInputs<'_, RELU> {
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {
-        let Self { dx, x, dy, pulled } = self;
-        let (whole_dx, rest_dx) = dx.as_chunks_mut::<LANES>();
-        let ((whole_x, rest_x), (whole_dy, rest_dy)) = (x.as_chunks(), dy.as_chunks());
-        for (dx, (x, dy)) in whole_dx.iter_mut().zip(whole_x.iter().zip(whole_dy)) {
-            let dx = S::as_mut_simd_f32s(dx).0;
-            for (v, dx) in dx.iter_mut().enumerate() {
-                *dx = pulled.of(simd, v, vector::<S>(x, v), vector::<S>(dy, v));
+        let Self { gradient, x, pulled } = self;
+        let ((whole, rest), (whole_x, rest_x)) = (gradient.as_chunks_mut::<LANES>(), x.as_chunks());
+        for (gradient, x) in whole.iter_mut().zip(whole_x) {
+            let gradient = S::as_mut_simd_f32s(gradient).0;
+            for (v, gradient) in gradient.iter_mut().enumerate() {
+                *gradient = pulled.of(simd, v, vector::<S>(x, v), *gradient);
             }
         }
         // A few values: to load a part of a vector takes longer than they do.
         let Pulled { map: Map { mean, scale, .. }, offset, slope } = pulled;
-        for (lane, (dx, (x, dy))) in rest_dx.iter_mut().zip(rest_x.iter().zip(rest_dy)).enumerate() {
-            let dy = if RELU && pulled.map.apply(lane, *x) <= 0.0 { 0.0 } else { *dy };
-            *dx = scale[lane] * (dy - offset[lane] - (x - mean[lane]) * slope[lane]);
+        for (lane, (gradient, x)) in rest.iter_mut().zip(rest_x).enumerate() {
+            let dy = if RELU && pulled.map.apply(lane, *x) <= 0.0 { 0.0 } else { *gradient };
+            *gradient = scale[lane] * (dy - offset[lane] - (x - mean[lane]) * slope[lane]);
         }
     }
 }
@@ -609,7 +602,8 @@ mod tests {
                 let stats = if of_batch { statistics(&x, &shape) } else { fixed.clone() };
                 let inverse = inverse_deviation(&stats.variance, 1e-5);
                 let affine = Affine { mean: &stats.mean, inverse: &inverse, gamma: &gamma, beta: &beta };
-                let found = gradients(&x, &weight, affine, relu, of_batch, &shape);
+                let mut dx = weight.clone();
+                let found = gradients(&x, &mut dx, affine, relu, of_batch, &shape);
                 let slope = |at: usize, values: &[f32], loss: &dyn Fn(&[f32]) -> f64| {
                     let mut moved = values.to_vec();
                     moved[at] = values[at] + 1e-3;
@@ -624,7 +618,7 @@ mod tests {
                     );
                 };
                 for i in 0..x.len() {
-                    near(found.x[i], slope(i, &x, &|v| loss(v, &gamma, &beta)));
+                    near(dx[i], slope(i, &x, &|v| loss(v, &gamma, &beta)));
                 }
                 for c in 0..shape.channels {
                     near(found.gamma[c], slope(c, &gamma, &|v| loss(&x, v, &beta)));
@@ -662,9 +656,10 @@ mod tests {
             for (relu, of_batch) in [(false, false), (false, true), (true, false), (true, true)] {
                 let y = normalise(&x, affine, relu, &planes);
                 assert_eq!(normalise(&x_blocks, affine, relu, &shape), narrow(&in_blocks(&y)));
-                let wanted = gradients(&x, &dy, affine, relu, of_batch, &planes);
-                let found = gradients(&x_blocks, &dy_blocks, affine, relu, of_batch, &shape);
-                assert_close(&found.x, &in_blocks(&wanted.x), 1e-5, "dx");
+                let (mut wanted_dx, mut found_dx) = (dy.clone(), dy_blocks.clone());
+                let wanted = gradients(&x, &mut wanted_dx, affine, relu, of_batch, &planes);
+                let found = gradients(&x_blocks, &mut found_dx, affine, relu, of_batch, &shape);
+                assert_close(&found_dx, &in_blocks(&wanted_dx), 1e-5, "dx");
                 assert_close(&found.gamma, &wide(&wanted.gamma), 1e-5, "dγ");
                 assert_close(&found.beta, &wide(&wanted.beta), 1e-5, "dβ");
             }
@@ -692,11 +687,13 @@ mod tests {
             let (x, dy) = (noise(shape.len(), 1), noise(shape.len(), 2));
             let (gamma, beta) = parameters(shape.channels);
             let all = |threads| {
+                let mut dx = dy.clone();
                 on_threads(threads, || {
                     let stats = statistics(&x, &shape);
                     let inverse = inverse_deviation(&stats.variance, 1e-5);
                     let affine = Affine { mean: &stats.mean, inverse: &inverse, gamma: &gamma, beta: &beta };
-                    (normalise(&x, affine, true, &shape), gradients(&x, &dy, affine, true, true, &shape))
+                    let gradients = gradients(&x, &mut dx, affine, true, true, &shape);
+                    (normalise(&x, affine, true, &shape), gradients, dx)
                 })
             };
             let one = all(1);

@@ -357,7 +357,8 @@ impl Backward<Flex, 3> for NormBackward {
     type State = NormState;
 
     fn backward(self, ops: Ops<NormState, 3>, grads: &mut Gradients, checkpointer: &mut Checkpointer) {
-        let dy = grads.consume::<Flex>(&ops.node).to_contiguous();
+        // dy, over which dx is written.
+        let mut dx = grads.consume::<Flex>(&ops.node).to_contiguous();
         let state = ops.state;
         let inputs = state.inputs.map(|node| {
             let input: FlexTensor = checkpointer.retrieve_node_output(node);
@@ -369,11 +370,12 @@ impl Backward<Flex, 3> for NormBackward {
         let inverse = norm::inverse_deviation(slice(variance), state.epsilon);
         let affine = Affine { mean: slice(mean), inverse: &inverse, gamma: slice(gamma), beta: slice(beta) };
         let channels = channels(x, gamma);
-        let found = norm::gradients(slice(x), slice(&dy), affine, state.relu, state.of_batch, &channels);
-        let gradients = [found.x, found.gamma, found.beta];
-        for ((node, gradient), input) in ops.parents.into_iter().zip(gradients).zip(&inputs) {
+        let found =
+            norm::gradients(slice(x), slice_mut(&mut dx), affine, state.relu, state.of_batch, &channels);
+        let gradients = [dx, tensor(found.gamma, gamma.shape()), tensor(found.beta, beta.shape())];
+        for (node, gradient) in ops.parents.into_iter().zip(gradients) {
             if let Some(node) = node {
-                grads.register::<Flex>(node.id, tensor(gradient, input.shape()));
+                grads.register::<Flex>(node.id, gradient);
             }
         }
     }
@@ -387,9 +389,9 @@ impl Backward<Flex, 2> for AddReluBackward {
     type State = FlexTensor;
 
     fn backward(self, ops: Ops<FlexTensor, 2>, grads: &mut Gradients, _: &mut Checkpointer) {
-        let dy = grads.consume::<Flex>(&ops.node).to_contiguous();
-        let y = ops.state;
-        let dx = tensor(residual::gradient(slice(&y), slice(&dy)), y.shape());
+        // dy, over which dx is written.
+        let mut dx = grads.consume::<Flex>(&ops.node).to_contiguous();
+        residual::gradient(slice(&ops.state), slice_mut(&mut dx));
         for node in ops.parents.into_iter().flatten() {
             grads.register::<Flex>(node.id, dx.clone());
         }
@@ -498,6 +500,11 @@ fn last(tensor: &FlexTensor) -> usize {
 
 fn slice(tensor: &FlexTensor) -> &[f32] {
     tensor.as_slice().expect("the caller has chosen f32 tensors and made them contiguous")
+}
+
+/// Copies what other tensors hold too.
+fn slice_mut(tensor: &mut FlexTensor) -> &mut [f32] {
+    tensor.storage_mut()
 }
 
 fn tensor(values: Vec<f32>, shape: Shape) -> FlexTensor {

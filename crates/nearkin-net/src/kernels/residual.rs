@@ -34,26 +34,23 @@ pub fn add_relu(a: &[f32], b: &[f32]) -> Vec<f32> {
     y
 }
 
-/// Gradient of [`add_relu`] with respect to either term: `dy` where the output `y` is
-/// positive.
+/// Gradient of [`add_relu`] with respect to either term, written over that of its output `y`: what it is where `y` is positive.
 ///
 /// # Panics
 ///
 /// If the slices differ in length.
-pub fn gradient(y: &[f32], dy: &[f32]) -> Vec<f32> {
-    assert_eq!(y.len(), dy.len(), "an output and its gradient");
-    let mut dx = vec![0.0; y.len()];
-    dx.par_chunks_mut(TASK).zip(y.par_chunks(TASK).zip(dy.par_chunks(TASK))).for_each(|(dx, (y, dy))| {
+pub fn gradient(y: &[f32], gradient: &mut [f32]) {
+    assert_eq!(y.len(), gradient.len(), "an output and its gradient");
+    gradient.par_chunks_mut(TASK).zip(y.par_chunks(TASK)).for_each(|(gradient, y)| {
         wide(
             #[inline(always)]
             || {
-                for (dx, (y, dy)) in dx.iter_mut().zip(y.iter().zip(dy)) {
-                    *dx = if *y <= 0.0 { 0.0 } else { *dy };
+                for (gradient, y) in gradient.iter_mut().zip(y) {
+                    *gradient = if *y <= 0.0 { 0.0 } else { *gradient };
                 }
             },
         );
     });
-    dx
 }
 
 #[cfg(test)]
@@ -64,7 +61,9 @@ mod tests {
     fn the_sum_is_clipped_and_its_gradient_stops_where_it_is() {
         let y = add_relu(&[1.0, -3.0, 2.0], &[0.5, 1.0, -2.0]);
         assert_eq!(y, [1.5, 0.0, 0.0]);
-        assert_eq!(gradient(&y, &[4.0, 5.0, 6.0]), [4.0, 0.0, 0.0]);
+        let mut found = [4.0, 5.0, 6.0];
+        gradient(&y, &mut found);
+        assert_eq!(found, [4.0, 0.0, 0.0]);
     }
 
     #[test]

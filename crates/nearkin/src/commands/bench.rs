@@ -1,6 +1,6 @@
 //! `nearkin bench`
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use burn::optim::momentum::MomentumConfig;
 use burn::optim::{GradientsParams, ModuleOptimizer, SgdConfig};
@@ -18,8 +18,9 @@ use crate::cli::OnDevice;
 use crate::failure::Failure;
 use crate::ui::{Ui, table};
 
-/// Runs whose median is reported; one more goes before to warm up.
+/// Runs whose median is reported, and the time that they take, at least; one more goes before to warm up.
 const RUNS: usize = 5;
+const TIME: Duration = Duration::from_secs(1);
 
 #[derive(Debug, clap::Args)]
 pub struct Args {
@@ -217,14 +218,14 @@ fn points(n: usize) -> Vec<f32> {
 
 fn median(run: &mut impl FnMut() -> Result<(), Failure>) -> Result<f64, Failure> {
     run()?;
-    let mut seconds = Vec::with_capacity(RUNS);
-    for _ in 0..RUNS {
+    let (begun, mut seconds) = (Instant::now(), Vec::with_capacity(RUNS));
+    while seconds.len() < RUNS || begun.elapsed() < TIME {
         let start = Instant::now();
         run()?;
         seconds.push(start.elapsed().as_secs_f64());
     }
     seconds.sort_by(f64::total_cmp);
-    Ok(seconds[RUNS / 2])
+    Ok(seconds[seconds.len() / 2])
 }
 
 /// Billions of operations a second in a square product of 2,048.

@@ -19,6 +19,9 @@
 //! reverse: `∂(G g Gᵀ) = (A ∂Y Aᵀ) ⊙ (Bᵀ d B)`, summed over tiles, and `∂d = B [ (G g Gᵀ) ⊙ (A ∂Y Aᵀ) ] Bᵀ`, added where tiles
 //! overlap.
 //!
+//! Where the size of a map is no multiple of a tile's, the last tiles reach beyond it. What they say of outputs there is not wanted, nor are
+//! the points that nothing else depends on: tiles are numbered such that those which a point is wanted of come one after the other.
+//!
 //! Transformed values are kept in blocks of 16 channels, `[block][point][tile][16]`, in which every product and every
 //! transform reads and writes whole vectors. The work is cut by the shape alone, and every sum has one owner and one order.
 
@@ -101,6 +104,8 @@ pub(super) fn weight_gradient(x: &[f32], dy: &[f32], shape: &ConvShape) -> Vec<f
 trait Scheme<const SIDE: usize, const OUT: usize>: Sized + Sync {
     /// Input pixels from a tile to the next.
     const STEP: usize;
+    /// Points that the outputs but the last depend on; they come first.
+    const SHORT: usize;
 
     /// Bᵀ times a tile's pixels.
     fn input<S: Simd>(simd: S, pixels: [S::f32s; SIDE]) -> [S::f32s; SIDE];
@@ -118,7 +123,7 @@ trait Scheme<const SIDE: usize, const OUT: usize>: Sized + Sync {
     fn forward(x: &[f32], weight: &[f32], shape: &ConvShape) -> Vec<f32> {
         let kernels = transform_kernels::<Self, SIDE, OUT>(weight, shape, false);
         let ways = (shape.input_image(), shape.output_image(), shape.in_channels, shape.out_channels);
-        through::<SIDE, OUT>(
+        through::<Self, SIDE, OUT>(
             x,
             &kernels,
             shape,
@@ -131,7 +136,7 @@ trait Scheme<const SIDE: usize, const OUT: usize>: Sized + Sync {
     fn data_gradient(dy: &[f32], weight: &[f32], shape: &ConvShape) -> Vec<f32> {
         let kernels = transform_kernels::<Self, SIDE, OUT>(weight, shape, true);
         let ways = (shape.output_image(), shape.input_image(), shape.out_channels, shape.in_channels);
-        through::<SIDE, OUT>(
+        through::<Self, SIDE, OUT>(
             dy,
             &kernels,
             shape,
@@ -150,7 +155,7 @@ trait Scheme<const SIDE: usize, const OUT: usize>: Sized + Sync {
         let mut sums = vec![0.0; blocks_out * points * LANES * width];
         let chunk = CHUNK / (points * LANES * blocks_in.max(blocks_out));
         Scratch::with(|scratch| {
-            for part in parts::<OUT>(shape, shape.images, chunk.max(1)) {
+            for part in parts::<Self, SIDE, OUT>(shape, shape.images, chunk.max(1)) {
                 let tiles = part.tiles();
                 // An odd number: points a power of two apart would fall on one another in the caches.
                 let room = tiles | 1;
@@ -182,9 +187,10 @@ trait Scheme<const SIDE: usize, const OUT: usize>: Sized + Sync {
                 sums.par_chunks_exact_mut(LANES * width).enumerate().for_each(|(at, sums)| {
                     let (b, point) = (at / points, at % points);
                     let of = |values: &'_ [f32], b: usize| (b * points + point) * room * LANES..values.len();
-                    let outputs = &outputs[of(outputs, b)][..tiles * LANES];
-                    for first in (0..tiles).step_by(STRETCH) {
-                        let stretch = first * LANES..(first + STRETCH).min(tiles) * LANES;
+                    let outputs = &outputs[of(outputs, b)];
+                    let wanted = part.wanted::<Self, SIDE, OUT>(point);
+                    for first in wanted.clone().step_by(STRETCH) {
+                        let stretch = first * LANES..(first + STRETCH).min(wanted.end) * LANES;
                         for b in 0..blocks_in {
                             let inputs = &inputs[of(inputs, b)][stretch.clone()];
                             let sums = &mut sums[b * LANES..];
@@ -204,6 +210,7 @@ struct Stride1;
 
 impl Scheme<4, 2> for Stride1 {
     const STEP: usize = 2;
+    const SHORT: usize = 3;
 
     #[inline(always)]
     fn input<S: Simd>(simd: S, [a, b, c, d]: [S::f32s; 4]) -> [S::f32s; 4] {
@@ -245,34 +252,35 @@ struct Stride2;
 
 impl Scheme<5, 2> for Stride2 {
     const STEP: usize = 4;
+    const SHORT: usize = 3;
 
     #[inline(always)]
     fn input<S: Simd>(simd: S, [a, b, c, d, e]: [S::f32s; 5]) -> [S::f32s; 5] {
-        [simd.sub_f32s(a, c), c, simd.sub_f32s(c, e), b, d]
+        [simd.sub_f32s(a, c), c, b, simd.sub_f32s(c, e), d]
     }
 
     #[inline(always)]
-    fn input_gradient<S: Simd>(simd: S, [p, q, r, s, t]: [S::f32s; 5]) -> [S::f32s; 5] {
+    fn input_gradient<S: Simd>(simd: S, [p, q, s, r, t]: [S::f32s; 5]) -> [S::f32s; 5] {
         [p, s, simd.add_f32s(simd.sub_f32s(q, p), r), t, simd.neg_f32s(r)]
     }
 
     #[inline(always)]
-    fn output<S: Simd>(simd: S, [p, q, r, s, t]: [S::f32s; 5]) -> [S::f32s; 2] {
+    fn output<S: Simd>(simd: S, [p, q, s, r, t]: [S::f32s; 5]) -> [S::f32s; 2] {
         [simd.add_f32s(simd.add_f32s(p, q), s), simd.add_f32s(simd.sub_f32s(q, r), t)]
     }
 
     #[inline(always)]
     fn output_gradient<S: Simd>(simd: S, [a, b]: [S::f32s; 2]) -> [S::f32s; 5] {
-        [a, simd.add_f32s(a, b), simd.neg_f32s(b), a, b]
+        [a, simd.add_f32s(a, b), a, simd.neg_f32s(b), b]
     }
 
     #[inline(always)]
     fn kernel<S: Simd>(simd: S, [a, b, c]: [S::f32s; 3]) -> [S::f32s; 5] {
-        [a, simd.add_f32s(a, c), c, b, b]
+        [a, simd.add_f32s(a, c), b, c, b]
     }
 
     #[inline(always)]
-    fn kernel_gradient<S: Simd>(simd: S, [p, q, r, s, t]: [S::f32s; 5]) -> [S::f32s; 3] {
+    fn kernel_gradient<S: Simd>(simd: S, [p, q, s, r, t]: [S::f32s; 5]) -> [S::f32s; 3] {
         [simd.add_f32s(p, q), simd.add_f32s(s, t), simd.add_f32s(q, r)]
     }
 }
@@ -315,6 +323,7 @@ fn pair<S: Simd>(simd: S, even: S::f32s, odd: S::f32s) -> [S::f32s; 2] {
 
 impl Scheme<6, 4> for Stride1Large {
     const STEP: usize = 4;
+    const SHORT: usize = 5;
 
     #[inline(always)]
     fn input<S: Simd>(simd: S, [a, b, c, d, e, f]: [S::f32s; 6]) -> [S::f32s; 6] {
@@ -379,22 +388,61 @@ impl Scheme<6, 4> for Stride1Large {
     }
 }
 
-/// Some tile rows of some images.
+/// Some tile rows of some images, or all of them.
+///
+/// Tiles are numbered in four groups, each image by image: those of the last row, if that reaches beyond the map, but for its corner; those
+/// that reach nowhere; the last column, if that reaches beyond; the corner of both.
 #[derive(Clone)]
 struct Part {
     images: Range<usize>,
     rows: Range<usize>,
     /// Tiles a row.
     columns: usize,
+    /// Rows and columns of tiles without the last that reach beyond the map.
+    inside: (usize, usize),
 }
 
 impl Part {
-    fn tiles_of_image(&self) -> usize {
-        self.rows.len() * self.columns
+    fn new<const OUT: usize>(shape: &ConvShape, images: Range<usize>, rows: Range<usize>) -> Self {
+        let columns = shape.out_width.div_ceil(OUT);
+        let inside = (rows.end.min(shape.out_height / OUT) - rows.start, shape.out_width / OUT);
+        Self { images, rows, columns, inside }
     }
 
     fn tiles(&self) -> usize {
-        self.images.len() * self.tiles_of_image()
+        self.images.len() * self.rows.len() * self.columns
+    }
+
+    /// Where the second, the third and the fourth group begin.
+    fn groups(&self) -> [usize; 3] {
+        let (images, (rows, columns)) = (self.images.len(), self.inside);
+        let below = images * (self.rows.len() - rows) * columns;
+        let within = below + images * rows * columns;
+        [below, within, within + images * rows * (self.columns - columns)]
+    }
+
+    /// The numbers of the first tile of a row and, if it reaches beyond the map, of the last; those between follow the first.
+    fn row(&self, image: usize, row: usize) -> [usize; 2] {
+        let (rows, columns) = self.inside;
+        let [second, third, fourth] = self.groups();
+        match row < rows {
+            true => [second + (image * rows + row) * columns, third + image * rows + row],
+            false => [image * columns, fourth + image],
+        }
+    }
+
+    /// The tiles that a point is wanted of.
+    fn wanted<K: Scheme<SIDE, OUT>, const SIDE: usize, const OUT: usize>(
+        &self,
+        point: usize,
+    ) -> Range<usize> {
+        let [second, third, fourth] = self.groups();
+        match (point / SIDE < K::SHORT, point % SIDE < K::SHORT) {
+            (true, true) => 0..self.tiles(),
+            (true, false) => 0..third,
+            (false, true) => second..fourth,
+            (false, false) => second..third,
+        }
     }
 
     /// Rows and columns of one image's pixels under its tiles, each of `side` pixels and `step` after the one before.
@@ -404,25 +452,35 @@ impl Part {
 }
 
 /// Cuts so many images into parts of about so many tiles: several small images, or some rows of a large one.
-fn parts<const OUT: usize>(shape: &ConvShape, images: usize, tiles: usize) -> Vec<Part> {
+fn parts<K: Scheme<SIDE, OUT>, const SIDE: usize, const OUT: usize>(
+    shape: &ConvShape,
+    images: usize,
+    tiles: usize,
+) -> Vec<Part> {
     let (rows, columns) = (shape.out_height.div_ceil(OUT), shape.out_width.div_ceil(OUT));
-    let together = images_together::<OUT>(shape, tiles);
+    let together = images_together::<K, SIDE, OUT>(shape, tiles);
     let step = if together > 1 { rows } else { tiles.div_ceil(columns).min(rows) };
     let groups = (0..images).step_by(together).map(|first| first..(first + together).min(images));
     groups
         .flat_map(|images| {
             let rows = (0..rows).step_by(step).map(move |first| first..(first + step).min(rows));
-            rows.map(move |rows| Part { images: images.clone(), rows, columns })
+            rows.map(move |rows| Part::new::<OUT>(shape, images.clone(), rows))
         })
         .collect()
 }
 
 /// Images that have so many tiles or a few less: as many as make the least work, where tiles are taken [`AT_ONCE`].
-fn images_together<const OUT: usize>(shape: &ConvShape, tiles: usize) -> usize {
-    let of_image = tiles_of_image(shape, OUT);
-    let most = (tiles / of_image).clamp(1, shape.images);
-    let work =
-        |images: &usize| shape.images.div_ceil(*images) * (images * of_image).next_multiple_of(AT_ONCE);
+fn images_together<K: Scheme<SIDE, OUT>, const SIDE: usize, const OUT: usize>(
+    shape: &ConvShape,
+    tiles: usize,
+) -> usize {
+    let most = (tiles / tiles_of_image(shape, OUT)).clamp(1, shape.images);
+    let work = |images: &usize| {
+        let part = Part::new::<OUT>(shape, 0..*images, 0..shape.out_height.div_ceil(OUT));
+        let wanted = (0..SIDE * SIDE).map(|point| part.wanted::<K, SIDE, OUT>(point));
+        shape.images.div_ceil(*images)
+            * wanted.map(|tiles| tiles.len().next_multiple_of(AT_ONCE)).sum::<usize>()
+    };
     (most.div_ceil(2)..=most).rev().min_by_key(work).unwrap_or(most)
 }
 
@@ -456,7 +514,7 @@ type FromPoints = fn(&[f32], usize, &Part, &ConvShape, &mut Vec<f32>, &mut [f32]
 
 /// Images to points, products with kernels there, and back to images. `ways` are the values an image and the channels of what goes in
 /// and of what comes out.
-fn through<const SIDE: usize, const OUT: usize>(
+fn through<K: Scheme<SIDE, OUT>, const SIDE: usize, const OUT: usize>(
     from: &[f32],
     kernels: &[f32],
     shape: &ConvShape,
@@ -468,15 +526,20 @@ fn through<const SIDE: usize, const OUT: usize>(
     let arch = widest();
     let (blocks_from, blocks_to) = (channels_from.div_ceil(LANES), channels_to.div_ceil(LANES));
     let tiles = (TASK / (points * blocks_from * LANES)).max(TASK_TILES);
-    let together = images_together::<OUT>(shape, tiles);
+    let together = images_together::<K, SIDE, OUT>(shape, tiles);
+    let at_once = arch.dispatch(TilesAtOnce);
     let mut to = vec![0.0; shape.images * image_to];
     let tasks = to.par_chunks_mut(together * image_to).zip(from.par_chunks(together * image_from));
     tasks.for_each(|(to, from)| {
         Scratch::with(|scratch| {
-            for part in parts::<OUT>(shape, to.len() / image_to, tiles) {
+            for part in parts::<K, SIDE, OUT>(shape, to.len() / image_to, tiles) {
                 // Products are taken of several tiles at once: what lies beyond the last is thrown away.
-                let tiles = part.tiles().next_multiple_of(arch.dispatch(TilesAtOnce));
-                let block = points * tiles * LANES;
+                let taken = |point| {
+                    let wanted = part.wanted::<K, SIDE, OUT>(point);
+                    wanted.start..wanted.start + wanted.len().next_multiple_of(at_once)
+                };
+                let room = (0..points).map(|point| taken(point).end).max().unwrap_or(0);
+                let block = points * room * LANES;
                 let inputs = resized(&mut scratch.inputs, blocks_from * block);
                 for (b, inputs) in inputs.chunks_exact_mut(block).enumerate() {
                     to_points(from, b, &part, shape, &mut scratch.grid, inputs);
@@ -484,9 +547,13 @@ fn through<const SIDE: usize, const OUT: usize>(
                 let outputs = resized(&mut scratch.outputs, block);
                 let depth = blocks_from * LANES * LANES;
                 for (b, kernels) in kernels.chunks_exact(points * depth).enumerate().take(blocks_to) {
-                    let of_points = outputs.chunks_exact_mut(tiles * LANES).zip(kernels.chunks_exact(depth));
+                    let of_points = outputs.chunks_exact_mut(room * LANES).zip(kernels.chunks_exact(depth));
                     for (point, (out, kernels)) in of_points.enumerate() {
-                        let inputs = &inputs[point * tiles * LANES..];
+                        let Range { start, end } = taken(point);
+                        out[end * LANES..].fill(0.0);
+                        let (before, out) = out[..end * LANES].split_at_mut(start * LANES);
+                        before.fill(0.0);
+                        let inputs = &inputs[(point * room + start) * LANES..];
                         arch.dispatch(Products { inputs, block, kernels, out });
                     }
                     from_points(outputs, b, &part, shape, &mut scratch.grid, to);
@@ -660,7 +727,7 @@ fn transform_inputs<K: Scheme<SIDE, OUT>, const SIDE: usize, const OUT: usize>(
     let size = part.grid(K::STEP, SIDE);
     for (image, x) in x.chunks_exact(shape.input_image()).enumerate() {
         let grid = pixels(x, input_place(part, K::STEP, block, shape), size, room);
-        let tiles = Tiles::new(part, image, K::STEP, size.1, values.len(), SIDE * SIDE);
+        let tiles = Tiles::new(part, image, K::STEP, size.1, values.len() / (SIDE * SIDE));
         widest().dispatch(Inputs::<K, SIDE, OUT> { tiles, grid, values, scheme: PhantomData });
     }
 }
@@ -677,7 +744,7 @@ fn transform_output_gradients<K: Scheme<SIDE, OUT>, const SIDE: usize, const OUT
     let size = part.grid(OUT, OUT);
     for (image, dy) in dy.chunks_exact(shape.output_image()).enumerate() {
         let grid = pixels(dy, output_place(part, OUT, block, shape), size, room);
-        let tiles = Tiles::new(part, image, OUT, size.1, values.len(), SIDE * SIDE);
+        let tiles = Tiles::new(part, image, OUT, size.1, values.len() / (SIDE * SIDE));
         widest().dispatch(OutputGradients::<K, SIDE, OUT> { tiles, grid, values, scheme: PhantomData });
     }
 }
@@ -694,7 +761,7 @@ fn transform_outputs<K: Scheme<SIDE, OUT>, const SIDE: usize, const OUT: usize>(
     let (height, width) = part.grid(OUT, OUT);
     let place = output_place(part, OUT, block, shape);
     for (image, y) in y.chunks_exact_mut(shape.output_image()).enumerate() {
-        let tiles = Tiles::new(part, image, OUT, width, values.len(), SIDE * SIDE);
+        let tiles = Tiles::new(part, image, OUT, width, values.len() / (SIDE * SIDE));
         let transform = |grid: &mut [f32]| {
             widest().dispatch(Outputs::<K, SIDE, OUT> { tiles, grid, values, scheme: PhantomData });
         };
@@ -722,7 +789,7 @@ fn transform_input_gradients<K: Scheme<SIDE, OUT>, const SIDE: usize, const OUT:
     let grid = resized(room, height * width * LANES);
     for (image, dx) in dx.chunks_exact_mut(shape.input_image()).enumerate() {
         grid.fill(0.0);
-        let tiles = Tiles::new(part, image, K::STEP, width, values.len(), SIDE * SIDE);
+        let tiles = Tiles::new(part, image, K::STEP, width, values.len() / (SIDE * SIDE));
         widest().dispatch(InputGradients::<K, SIDE, OUT> { tiles, grid, values, scheme: PhantomData });
         scatter::<true>(grid.as_chunks().0, width, dx, input_place(part, K::STEP, block, shape));
     }
@@ -730,25 +797,21 @@ fn transform_input_gradients<K: Scheme<SIDE, OUT>, const SIDE: usize, const OUT:
 
 /// The tiles of one image of a part, in one block of channels: where their pixels and their values at the points are.
 #[derive(Clone, Copy)]
-struct Tiles {
-    rows: usize,
-    columns: usize,
+struct Tiles<'a> {
+    part: &'a Part,
+    image: usize,
     /// Pixels from a tile to the next.
     step: usize,
     /// Pixels of 16 channels in a row of the grid.
     width: usize,
     /// Tiles for which there is room at a point: values are `[point][room][16]`.
     room: usize,
-    /// The image's first tile.
-    first: usize,
 }
 
-impl Tiles {
-    /// `values` are so many at each of `points`.
-    fn new(part: &Part, image: usize, step: usize, width: usize, values: usize, points: usize) -> Self {
-        let room = values / (points * LANES);
-        let first = image * part.tiles_of_image();
-        Self { rows: part.rows.len(), columns: part.columns, step, width, room, first }
+impl<'a> Tiles<'a> {
+    /// There are so many `values` at each point.
+    fn new(part: &'a Part, image: usize, step: usize, width: usize, values: usize) -> Self {
+        Self { part, image, step, width, room: values / LANES }
     }
 
     /// Calls `of_tile` for each tile and each vector of its channels, with the places in vectors of its first pixel, of the next to the right
@@ -756,10 +819,12 @@ impl Tiles {
     #[inline(always)]
     fn each<S: Simd>(self, mut of_tile: impl FnMut(Pixels, Points)) {
         let vectors = LANES / S::F32_LANES;
-        for row in 0..self.rows {
-            for column in 0..self.columns {
+        let inside = self.part.inside.1;
+        for row in 0..self.part.rows.len() {
+            let [first, last] = self.part.row(self.image, row);
+            for column in 0..self.part.columns {
                 let pixel = self.step * (row * self.width + column);
-                let tile = self.first + row * self.columns + column;
+                let tile = if column < inside { first + column } else { last };
                 for v in 0..vectors {
                     let pixels =
                         Pixels { first: pixel * vectors + v, right: vectors, below: self.width * vectors };
@@ -832,7 +897,7 @@ fn both_ways<S: Simd, const FROM: usize, const TO: usize>(
 macro_rules! to_points {
     ($name:ident, $transform:ident) => {
         struct $name<'a, K, const SIDE: usize, const OUT: usize> {
-            tiles: Tiles,
+            tiles: Tiles<'a>,
             grid: &'a [f32],
             values: &'a mut [f32],
             scheme: PhantomData<K>,
@@ -867,7 +932,7 @@ to_points!(Inputs, input);
 to_points!(OutputGradients, output_gradient);
 
 struct Outputs<'a, K, const SIDE: usize, const OUT: usize> {
-    tiles: Tiles,
+    tiles: Tiles<'a>,
     grid: &'a mut [f32],
     values: &'a [f32],
     scheme: PhantomData<K>,
@@ -897,7 +962,7 @@ impl<K: Scheme<SIDE, OUT>, const SIDE: usize, const OUT: usize> WithSimd for Out
 }
 
 struct InputGradients<'a, K, const SIDE: usize, const OUT: usize> {
-    tiles: Tiles,
+    tiles: Tiles<'a>,
     grid: &'a mut [f32],
     values: &'a [f32],
     scheme: PhantomData<K>,
