@@ -189,27 +189,27 @@ fn check(x: &[f32], weight: &[f32], shape: Sequences) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::kernels::testing::{assert_close, noise, on_threads};
+    use crate::kernels::testing::{assert_close, noise, on_threads, slopes, widened};
 
     const SIZES: [[usize; 3]; 5] = [[1, 1, 1], [2, 3, 4], [17, 5, 3], [40, 2, 8], [3, 1, 2]];
 
     /// The definition, in f64.
-    fn defined(x: &[f32], weight: &[f32], bias: &[f32], [n, steps, h]: [usize; 3]) -> Vec<f64> {
+    fn defined(x: &[f64], weight: &[f64], bias: &[f64], [n, steps, h]: [usize; 3]) -> Vec<f64> {
         let sigmoid = |v: f64| 1.0 / (1.0 + (-v).exp());
         let mut all = vec![];
         for sequence in 0..n {
-            let mut state = vec![0.0f64; h];
+            let mut state = vec![0.0; h];
             for step in 0..steps {
                 let x = &x[(sequence * steps + step) * 3 * h..][..3 * h];
                 let part = |gate: usize| -> f64 {
-                    let products = state.iter().zip(&weight[gate * h..]).map(|(s, w)| s * f64::from(*w));
-                    products.sum::<f64>() + f64::from(bias[gate])
+                    let products = state.iter().zip(&weight[gate * h..]).map(|(s, w)| s * w);
+                    products.sum::<f64>() + bias[gate]
                 };
                 state = (0..h)
                     .map(|i| {
-                        let r = sigmoid(f64::from(x[i]) + part(i));
-                        let z = sigmoid(f64::from(x[h + i]) + part(h + i));
-                        let m = (f64::from(x[2 * h + i]) + r * part(2 * h + i)).tanh();
+                        let r = sigmoid(x[i] + part(i));
+                        let z = sigmoid(x[h + i] + part(h + i));
+                        let m = (x[2 * h + i] + r * part(2 * h + i)).tanh();
                         (1.0 - z) * m + z * state[i]
                     })
                     .collect();
@@ -226,27 +226,21 @@ mod tests {
             let shape = Sequences { steps, hidden: h };
             let (x, weight) = (noise(n * steps * 3 * h, 1), noise(3 * h * h, 2));
             let (bias, dy) = (noise(3 * h, 3), noise(n * steps * h, 4));
+            let [x64, weight64, bias64] = [&x, &weight, &bias].map(|values| widened(values));
             let states = forward(&x, &weight, &bias, shape);
-            assert_close(&states.hidden, &defined(&x, &weight, &bias, sizes), 1e-6, "states");
+            assert_close(&states.hidden, &defined(&x64, &weight64, &bias64, sizes), 1e-6, "states");
             let found = gradients((&states.hidden, &states.kept), &dy, &weight, shape);
-            let loss = |x: &[f32], weight: &[f32], bias: &[f32]| -> f64 {
+            let loss = |x: &[f64], weight: &[f64], bias: &[f64]| -> f64 {
                 defined(x, weight, bias, sizes).iter().zip(&dy).map(|(y, w)| y * f64::from(*w)).sum()
             };
-            let slopes = |values: &[f32], loss: &dyn Fn(&[f32]) -> f64| -> Vec<f64> {
-                (0..values.len())
-                    .map(|i| {
-                        let mut moved = values.to_vec();
-                        moved[i] = values[i] + 1e-3;
-                        let above = loss(&moved);
-                        let step = moved[i];
-                        moved[i] = values[i] - 1e-3;
-                        (above - loss(&moved)) / f64::from(step - moved[i])
-                    })
-                    .collect()
-            };
-            assert_close(&found.x, &slopes(&x, &|v| loss(v, &weight, &bias)), 1e-5, "x");
-            assert_close(&found.weight, &slopes(&weight, &|v| loss(&x, v, &bias)), 1e-5, "weight");
-            assert_close(&found.bias, &slopes(&bias, &|v| loss(&x, &weight, v)), 1e-5, "bias");
+            assert_close(&found.x, &slopes(&x, |x| loss(x, &weight64, &bias64)), 1e-5, "x");
+            assert_close(
+                &found.weight,
+                &slopes(&weight, |weight| loss(&x64, weight, &bias64)),
+                1e-5,
+                "weight",
+            );
+            assert_close(&found.bias, &slopes(&bias, |bias| loss(&x64, &weight64, bias)), 1e-5, "bias");
         }
     }
 

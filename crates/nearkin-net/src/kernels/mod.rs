@@ -582,6 +582,27 @@ pub(crate) mod testing {
         rayon::ThreadPoolBuilder::new().num_threads(threads).build().expect("a thread pool").install(work)
     }
 
+    /// Central differences at `x` of a function in f64.
+    pub fn slopes(x: &[f32], of: impl Fn(&[f64]) -> f64) -> Vec<f64> {
+        const STEP: f64 = 1e-5;
+        let mut moved: Vec<f64> = x.iter().map(|x| f64::from(*x)).collect();
+        (0..x.len())
+            .map(|i| {
+                let [above, below] = [STEP, -STEP].map(|step| {
+                    moved[i] = f64::from(x[i]) + step;
+                    of(&moved)
+                });
+                moved[i] = f64::from(x[i]);
+                (above - below) / (2.0 * STEP)
+            })
+            .collect()
+    }
+
+    /// The same values in f64.
+    pub fn widened(values: &[f32]) -> Vec<f64> {
+        values.iter().map(|value| f64::from(*value)).collect()
+    }
+
     /// Panics where `found` differs from `wanted` by more than `tolerance · (1 + max |wanted|)`.
     pub fn assert_close(found: &[f32], wanted: &[f64], tolerance: f64, what: &str) {
         assert_eq!(found.len(), wanted.len(), "{what}");

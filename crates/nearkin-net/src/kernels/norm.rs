@@ -523,7 +523,7 @@ impl<T: Terms> WithSimd for Sums<'_, T> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::kernels::testing::{assert_close, noise, on_threads};
+    use crate::kernels::testing::{assert_close, noise, on_threads, slopes, widened};
 
     /// Planes of one channel, and blocks of 16.
     fn shapes() -> impl Iterator<Item = Channels> {
@@ -579,51 +579,55 @@ mod tests {
         assert_eq!(normalise(&x, affine, true, &shape), [0.0; 6]);
     }
 
+    /// The definition, of planes, in f64; with the statistics of `x` if there are no others.
+    fn defined(
+        [x, gamma, beta]: [&[f64]; 3],
+        fixed: Option<&Statistics>,
+        relu: bool,
+        shape: &Channels,
+    ) -> Vec<f64> {
+        let channel = |i: usize| i / shape.plane % shape.channels;
+        let of_channels: Vec<[f64; 2]> = (0..shape.channels)
+            .map(|c| match fixed {
+                Some(fixed) => [fixed.mean[c], fixed.variance[c]].map(f64::from),
+                None => {
+                    let values = || x.iter().enumerate().filter(|(i, _)| channel(*i) == c).map(|(_, x)| x);
+                    let count = shape.per_channel() as f64;
+                    let mean = values().sum::<f64>() / count;
+                    [mean, values().map(|x| (x - mean).powi(2)).sum::<f64>() / count]
+                }
+            })
+            .collect();
+        let value = |(i, x): (usize, &f64)| {
+            let (c, [mean, variance]) = (channel(i), of_channels[channel(i)]);
+            let y = gamma[c] * (x - mean) / (variance + 1e-5).sqrt() + beta[c];
+            if relu { y.max(0.0) } else { y }
+        };
+        x.iter().enumerate().map(value).collect()
+    }
+
     #[test]
     fn gradients_match_finite_differences_with_and_without_the_statistics() {
-        for sizes in [[3, 2, 4], [6, 3, 1]] {
+        for sizes in [[3, 2, 4], [6, 3, 1], [2, 3, 21]] {
             let shape = Channels::new(&sizes, sizes[1]).unwrap();
-            let x = noise(shape.len(), 1);
-            let weight = noise(shape.len(), 2);
+            let (x, dy) = (noise(shape.len(), 1), noise(shape.len(), 2));
             let (gamma, beta) = parameters(shape.channels);
-            let fixed = statistics(&noise(shape.len(), 3), &shape);
+            let other = statistics(&noise(shape.len(), 3), &shape);
             for (relu, of_batch) in [(false, false), (false, true), (true, false), (true, true)] {
-                // loss(x, γ, β) = Σ weight · y
-                let loss = |x: &[f32], gamma: &[f32], beta: &[f32]| -> f64 {
-                    let stats = if of_batch { statistics(x, &shape) } else { fixed.clone() };
-                    let inverse = inverse_deviation(&stats.variance, 1e-5);
-                    let affine = Affine { mean: &stats.mean, inverse: &inverse, gamma, beta };
-                    normalise(x, affine, relu, &shape)
-                        .iter()
-                        .zip(&weight)
-                        .map(|(y, w)| f64::from(*y) * f64::from(*w))
-                        .sum()
+                let fixed = (!of_batch).then_some(&other);
+                let loss = |x: &[f64], gamma: &[f64], beta: &[f64]| -> f64 {
+                    let y = defined([x, gamma, beta], fixed, relu, &shape);
+                    y.iter().zip(&dy).map(|(y, dy)| y * f64::from(*dy)).sum()
                 };
-                let stats = if of_batch { statistics(&x, &shape) } else { fixed.clone() };
+                let stats = if of_batch { statistics(&x, &shape) } else { other.clone() };
                 let inverse = inverse_deviation(&stats.variance, 1e-5);
                 let affine = Affine { mean: &stats.mean, inverse: &inverse, gamma: &gamma, beta: &beta };
-                let mut dx = weight.clone();
+                let mut dx = dy.clone();
                 let found = gradients(&x, &mut dx, affine, relu, of_batch, &shape);
-                let slope = |at: usize, values: &[f32], loss: &dyn Fn(&[f32]) -> f64| {
-                    let mut moved = values.to_vec();
-                    moved[at] = values[at] + 1e-3;
-                    let above = loss(&moved);
-                    moved[at] = values[at] - 1e-3;
-                    (above - loss(&moved)) / 2e-3
-                };
-                let near = |found: f32, wanted: f64| {
-                    assert!(
-                        (f64::from(found) - wanted).abs() < 4e-3 * (1.0 + wanted.abs()),
-                        "relu {relu}, of_batch {of_batch}: {found} against {wanted}"
-                    );
-                };
-                for i in 0..x.len() {
-                    near(dx[i], slope(i, &x, &|v| loss(v, &gamma, &beta)));
-                }
-                for c in 0..shape.channels {
-                    near(found.gamma[c], slope(c, &gamma, &|v| loss(&x, v, &beta)));
-                    near(found.beta[c], slope(c, &beta, &|v| loss(&x, &gamma, v)));
-                }
+                let [x64, gamma64, beta64] = [&x, &gamma, &beta].map(|values| widened(values));
+                assert_close(&dx, &slopes(&x, |x| loss(x, &gamma64, &beta64)), 1e-5, "dx");
+                assert_close(&found.gamma, &slopes(&gamma, |gamma| loss(&x64, gamma, &beta64)), 1e-5, "dγ");
+                assert_close(&found.beta, &slopes(&beta, |beta| loss(&x64, &gamma64, beta)), 1e-5, "dβ");
             }
         }
     }
@@ -644,13 +648,12 @@ mod tests {
                 turned
             };
             let narrow = |values: &[f64]| -> Vec<f32> { values.iter().map(|v| *v as f32).collect() };
-            let wide = |values: &[f32]| -> Vec<f64> { values.iter().map(|v| f64::from(*v)).collect() };
             let (x, dy) = (noise(shape.len(), 1), noise(shape.len(), 2));
             let (x_blocks, dy_blocks) = (narrow(&in_blocks(&x)), narrow(&in_blocks(&dy)));
             let (gamma, beta) = parameters(shape.channels);
             let (of_planes, of_blocks) = (statistics(&x, &planes), statistics(&x_blocks, &shape));
-            assert_close(&of_blocks.mean, &wide(&of_planes.mean), 1e-6, "mean");
-            assert_close(&of_blocks.variance, &wide(&of_planes.variance), 1e-5, "variance");
+            assert_close(&of_blocks.mean, &widened(&of_planes.mean), 1e-6, "mean");
+            assert_close(&of_blocks.variance, &widened(&of_planes.variance), 1e-5, "variance");
             let inverse = inverse_deviation(&of_planes.variance, 1e-5);
             let affine = Affine { mean: &of_planes.mean, inverse: &inverse, gamma: &gamma, beta: &beta };
             for (relu, of_batch) in [(false, false), (false, true), (true, false), (true, true)] {
@@ -660,8 +663,8 @@ mod tests {
                 let wanted = gradients(&x, &mut wanted_dx, affine, relu, of_batch, &planes);
                 let found = gradients(&x_blocks, &mut found_dx, affine, relu, of_batch, &shape);
                 assert_close(&found_dx, &in_blocks(&wanted_dx), 1e-5, "dx");
-                assert_close(&found.gamma, &wide(&wanted.gamma), 1e-5, "dγ");
-                assert_close(&found.beta, &wide(&wanted.beta), 1e-5, "dβ");
+                assert_close(&found.gamma, &widened(&wanted.gamma), 1e-5, "dγ");
+                assert_close(&found.beta, &widened(&wanted.beta), 1e-5, "dβ");
             }
         }
     }

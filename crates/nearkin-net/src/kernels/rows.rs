@@ -202,7 +202,7 @@ pub fn softmax_gradient(y: &[f32], dy: &[f32], width: usize, scale: f32) -> Vec<
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::kernels::testing::{assert_close, noise, on_threads};
+    use crate::kernels::testing::{assert_close, noise, on_threads, slopes, widened};
 
     const SHAPES: [[usize; 2]; 5] = [[3, 5], [1, 40], [700, 33], [64, 64], [9, 1]];
 
@@ -214,56 +214,61 @@ mod tests {
         assert_close(&found, &[-side, 0.5, 1.0 + 3.0 * side], 1e-6, "layer norm");
     }
 
+    /// The definition, in f64.
+    fn softmax_defined(x: &[f64], width: usize, scale: f64, causal: bool) -> Vec<f64> {
+        let row = |(row, x): (usize, &[f64])| {
+            let seen = if causal { row % width + 1 } else { width };
+            let powers: Vec<f64> = x[..seen].iter().map(|x| (scale * x).exp()).collect();
+            let total: f64 = powers.iter().sum();
+            let mut y: Vec<f64> = powers.iter().map(|power| power / total).collect();
+            y.resize(width, 0.0);
+            y
+        };
+        x.chunks(width).enumerate().flat_map(row).collect()
+    }
+
+    /// The definition, in f64.
+    fn layer_norm_defined(x: &[f64], gamma: &[f64], beta: &[f64], epsilon: f64) -> Vec<f64> {
+        let row = |x: &[f64]| -> Vec<f64> {
+            let mean = x.iter().sum::<f64>() / x.len() as f64;
+            let variance = x.iter().map(|x| (x - mean).powi(2)).sum::<f64>() / x.len() as f64;
+            let normal = x.iter().map(|x| (x - mean) / (variance + epsilon).sqrt());
+            normal.zip(gamma.iter().zip(beta)).map(|(x, (gamma, beta))| x * gamma + beta).collect()
+        };
+        x.chunks(gamma.len()).flat_map(row).collect()
+    }
+
     #[test]
-    fn a_softmax_is_its_definition_and_a_causal_one_that_of_the_past() {
+    fn both_are_what_they_are_defined_to_be() {
         for [rows, width] in SHAPES {
             let x = noise(rows * width, 1);
             for causal in [false, true] {
-                let found = softmax(&x, width, 2.5, causal);
-                for (row, (found, x)) in found.chunks(width).zip(x.chunks(width)).enumerate() {
-                    let seen = if causal { row % width + 1 } else { width };
-                    let powers: Vec<f64> = x[..seen].iter().map(|x| (2.5 * f64::from(*x)).exp()).collect();
-                    let total: f64 = powers.iter().sum();
-                    let mut wanted: Vec<f64> = powers.iter().map(|power| power / total).collect();
-                    wanted.resize(width, 0.0);
-                    assert_close(found, &wanted, 1e-6, "softmax");
-                }
+                let wanted = softmax_defined(&widened(&x), width, 2.5, causal);
+                assert_close(&softmax(&x, width, 2.5, causal), &wanted, 1e-6, "softmax");
             }
+            let (gamma, beta) = (noise(width, 2), noise(width, 3));
+            let wanted = layer_norm_defined(&widened(&x), &widened(&gamma), &widened(&beta), 1e-5);
+            assert_close(&layer_norm(&x, &gamma, &beta, 1e-5), &wanted, 1e-6, "layer norm");
         }
         assert!(softmax(&[f32::NAN, 1.0], 2, 1.0, false).iter().all(|y| y.is_nan()));
         assert_eq!(softmax(&[1e30, -1e30], 2, 1.0, false), [1.0, exp(-87.0)]);
-    }
-
-    /// Central differences of `loss` at `x`.
-    fn slopes(x: &[f32], loss: impl Fn(&[f32]) -> f64) -> Vec<f64> {
-        (0..x.len())
-            .map(|i| {
-                let mut moved = x.to_vec();
-                moved[i] = x[i] + 1e-2;
-                let above = loss(&moved);
-                moved[i] = x[i] - 1e-2;
-                (above - loss(&moved)) / 2e-2
-            })
-            .collect()
-    }
-
-    fn weighed(values: &[f32], weights: &[f32]) -> f64 {
-        values.iter().zip(weights).map(|(v, w)| f64::from(*v) * f64::from(*w)).sum()
     }
 
     #[test]
     fn gradients_match_finite_differences() {
         let (x, dy) = (noise(5 * 12, 1), noise(5 * 12, 2));
         let (gamma, beta) = (noise(12, 3), noise(12, 4));
+        let [x64, gamma64, beta64] = [&x, &gamma, &beta].map(|values| widened(values));
+        let weighed = |y: Vec<f64>| -> f64 { y.iter().zip(&dy).map(|(y, dy)| y * f64::from(*dy)).sum() };
+        let loss = |x: &[f64], gamma: &[f64], beta: &[f64]| weighed(layer_norm_defined(x, gamma, beta, 1e-5));
         let found = layer_norm_gradients(&x, &dy, &gamma, 1e-5);
-        let loss = |x: &[f32], gamma: &[f32], beta: &[f32]| weighed(&layer_norm(x, gamma, beta, 1e-5), &dy);
-        assert_close(&found.x, &slopes(&x, |x| loss(x, &gamma, &beta)), 2e-3, "x");
-        assert_close(&found.gamma, &slopes(&gamma, |gamma| loss(&x, gamma, &beta)), 1e-4, "gamma");
-        assert_close(&found.beta, &slopes(&beta, |beta| loss(&x, &gamma, beta)), 1e-4, "beta");
+        assert_close(&found.x, &slopes(&x, |x| loss(x, &gamma64, &beta64)), 1e-5, "x");
+        assert_close(&found.gamma, &slopes(&gamma, |gamma| loss(&x64, gamma, &beta64)), 1e-5, "gamma");
+        assert_close(&found.beta, &slopes(&beta, |beta| loss(&x64, &gamma64, beta)), 1e-5, "beta");
         for causal in [false, true] {
             let y = softmax(&x, 12, 0.7, causal);
-            let wanted = slopes(&x, |x| weighed(&softmax(x, 12, 0.7, causal), &dy));
-            assert_close(&softmax_gradient(&y, &dy, 12, 0.7), &wanted, 1e-4, "softmax");
+            let wanted = slopes(&x, |x| weighed(softmax_defined(x, 12, f64::from(0.7f32), causal)));
+            assert_close(&softmax_gradient(&y, &dy, 12, 0.7), &wanted, 1e-5, "softmax");
         }
     }
 

@@ -259,7 +259,7 @@ mod tests {
                 };
                 for (own, burns) in run(true).iter().zip(run(false)) {
                     let burns: Vec<f64> = burns.into_iter().map(f64::from).collect();
-                    assert_close(own, &burns, 2e-5, &format!("{shape:?}, ReLU {relu}"));
+                    assert_close(own, &burns, 1e-5, &format!("{shape:?}, ReLU {relu}"));
                 }
             }
         }
