@@ -335,7 +335,11 @@ pub(crate) fn panel_exps(x: Tensor<2>, these: Tensor<2>) -> [Tensor<2>; 3] {
 
 /// `ln(1 + e^x)` without overflow.
 pub(crate) fn softplus<const D: usize>(x: Tensor<D>) -> Tensor<D> {
-    let sum = x.clone().clamp_min(0.0) + (-x.clone().abs()).exp().log1p();
+    let power = (-x.clone().abs()).exp();
+    // Shaders have no logarithm near 1 of their own: ln(1 + u) makes nothing of a small u.
+    let small = power.clone().lower_elem(1e-3);
+    let log = power.clone().log1p().mask_where(small, power.clone() - power.square() / 2.0);
+    let sum = x.clone().clamp_min(0.0) + log;
     // At 0 both parts have a kink, and a tape finds a slope of 0 or 1; the tangent there has the function's, 1/2.
     let tangent = x.clone() / 2.0 + LN_2;
     sum.mask_where(x.equal_elem(0.0), tangent)

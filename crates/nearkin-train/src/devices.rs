@@ -44,6 +44,12 @@ pub fn device(name: &str) -> Result<Device, DeviceError> {
     }
 }
 
+/// The name after `--device` of one that [`device`] gave.
+pub(crate) fn name(of: &Device) -> &'static str {
+    let names = ["cpu", "cuda", "wgpu"];
+    names.into_iter().find(|name| device(name).is_ok_and(|device| device == *of)).unwrap_or("another device")
+}
+
 /// Every device, built or not.
 pub fn devices() -> Vec<DeviceInfo> {
     let threads = rayon::current_num_threads();

@@ -84,8 +84,8 @@ pub struct Plan {
     pub memory: Option<u64>,
     /// Bytes of the prepared pixels, in memory or in the spill file.
     pub pixels: u64,
-    /// The device.
-    pub device: String,
+    /// The device, by its name after `--device`.
+    pub device: &'static str,
     /// CPU threads.
     pub threads: usize,
 }

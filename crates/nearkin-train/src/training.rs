@@ -19,6 +19,7 @@ use nearkin_sweep::Vectors;
 
 use crate::checkpoint::{Checkpoints, State};
 use crate::device_views::{DeviceViews, MOST_BYTES};
+use crate::devices;
 use crate::error::TrainError;
 use crate::feed::{DeviceFeed, Fed, Feed};
 use crate::files::restore;
@@ -375,7 +376,7 @@ impl Training {
             seconds_per_step,
             memory: memory::peak(),
             pixels: self.data.bytes(),
-            device: format!("{:?}", self.device.clone().inner()),
+            device: devices::name(&self.device.clone().inner()),
             threads: rayon::current_num_threads(),
         })
     }
