@@ -289,6 +289,38 @@ mod tests {
         assert_eq!(wanted, 4 * 3 + 2 + 3 + 2);
     }
 
+    #[cfg(feature = "wgpu")]
+    #[test]
+    fn training_on_another_device_is_the_cpus() {
+        use crate::kernels::testing::{assert_close, widened};
+        use burn::tensor::DeviceKind;
+        struct Collect<'a>(&'a GradientsParams, Vec<f32>);
+        impl burn::module::ModuleVisitor for Collect<'_> {
+            fn visit_float<const D: usize>(&mut self, param: &burn::module::Param<Tensor<D>>) {
+                if let Some(gradient) = self.0.get::<D>(param.id) {
+                    self.1.extend(values(gradient));
+                }
+            }
+        }
+        let run = |device: Device| {
+            let device = device.autodiff();
+            let config = NetworkConfig { encoder: EncoderConfig::SmallConv { width: 16 }, ..config() };
+            let network = config.init(&device, 1).unwrap();
+            let z = network.project(images(64, 1, &device));
+            let loss = z.clone().square().square().mean();
+            let mut gradients = Collect(&GradientsParams::from_grads(loss.backward(), &network), vec![]);
+            network.visit(&mut gradients);
+            // The latter by running statistics that have followed the batch.
+            let embedded = network.valid().embed(images(8, 2, &device.clone().inner()));
+            [values(z), gradients.1, values(embedded)]
+        };
+        let here = run(Device::flex());
+        let there = run(Device::wgpu(DeviceKind::DefaultDevice));
+        for ((here, there), what) in here.iter().zip(&there).zip(["outputs", "gradients", "embeddings"]) {
+            assert_close(there, &widened(here), 1e-5, what);
+        }
+    }
+
     #[test]
     fn a_resumed_run_repeats_the_bits_of_weights_and_running_statistics() {
         let device = Device::flex().autodiff();

@@ -373,6 +373,9 @@ pub(crate) mod tests {
     /// The same batches here and on the device: the largest difference in steps of 255, and how many values differ by more
     /// than a thousandth of one.
     fn differences(data: &Arc<Prepared>, config: &ViewConfig, size: usize) -> (f32, usize) {
+        #[cfg(feature = "wgpu")]
+        let device = Device::wgpu(burn::tensor::DeviceKind::DefaultDevice);
+        #[cfg(not(feature = "wgpu"))]
         let device = Device::flex();
         let views = Arc::new(Views::new(config, size, data.image(0).unwrap().channels).unwrap());
         let twice = vec![Arc::clone(&views); 2];

@@ -2,6 +2,8 @@
 
 mod bad_input;
 mod common;
+#[cfg(feature = "wgpu")]
+mod devices;
 mod exporting;
 mod growing;
 mod protocols;
