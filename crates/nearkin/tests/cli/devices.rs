@@ -4,23 +4,31 @@ use std::fs;
 use std::path::Path;
 
 use crate::common::{run, write_recipe};
+use crate::signals;
 
 /// The losses of all steps of one epoch.
-fn losses(recipe: &Path, device: &str, out: &Path) -> Vec<f64> {
+fn losses(data: &str, recipe: &Path, device: &str, out: &Path) -> Vec<f64> {
     let [recipe, folder] = [recipe, out].map(|path| path.to_str().unwrap());
-    let data = "data/fashion-mnist#0..500";
-    run([
-        "train", "--quiet", "--data", data, "--recipe", recipe, "--epochs", "1", "--device", device, "--out",
-        folder,
-    ])
-    .well();
+    let place = ["--device", device, "--out", folder];
+    run(["train", "--quiet", "--data", data, "--recipe", recipe, "--epochs", "1"].into_iter().chain(place))
+        .well();
     let lines = fs::read_to_string(out.join("metrics.jsonl")).unwrap();
     let lines = lines.lines().map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap());
     lines.filter(|line| line["event"] == "step").map(|line| line["loss"].as_f64().unwrap()).collect()
 }
 
+/// From the second step on, steps that follow what is rounded differently part.
+fn begins_as_on_the_cpu(method: &str, data: &str, recipe: &Path, scratch: &Path) {
+    let [here, there] = ["cpu", "wgpu"].map(|device| losses(data, recipe, device, &scratch.join(device)));
+    assert_eq!(here.len(), there.len(), "{method}");
+    let (first, off) = (here[0], (here[0] - there[0]).abs());
+    println!("{method}: {first}, then {} and {}", here[here.len() - 1], there[there.len() - 1]);
+    assert!(off <= 1e-4 * (1.0 + first.abs()), "{method}: {first} here, {} there", there[0]);
+    assert!(there.iter().all(|loss| loss.is_finite()), "{method}: {there:?}");
+}
+
 #[test]
-fn every_method_begins_on_another_device_as_on_the_cpu() {
+fn methods_of_images_begin_as_on_the_cpu() {
     for method in [
         "batch-hard",
         "supcon",
@@ -45,13 +53,15 @@ fn every_method_begins_on_another_device_as_on_the_cpu() {
     ] {
         let scratch = tempfile::tempdir().unwrap();
         let recipe = write_recipe(scratch.path(), method);
-        let [here, there] =
-            ["cpu", "wgpu"].map(|device| losses(&recipe, device, &scratch.path().join(device)));
-        assert_eq!(here.len(), there.len(), "{method}");
-        // From the second step on, steps that follow what is rounded differently part.
-        let (first, off) = (here[0], (here[0] - there[0]).abs());
-        println!("{method}: {first}, then {} and {}", here[here.len() - 1], there[there.len() - 1]);
-        assert!(off <= 1e-4 * (1.0 + first.abs()), "{method}: {first} here, {} there", there[0]);
-        assert!(there.iter().all(|loss| loss.is_finite()), "{method}: {there:?}");
+        begins_as_on_the_cpu(method, "data/fashion-mnist#0..500", &recipe, scratch.path());
     }
+}
+
+#[test]
+fn cpc_of_sounds_begins_as_on_the_cpu() {
+    let scratch = tempfile::tempdir().unwrap();
+    let sounds = scratch.path().join("sounds");
+    signals::write_sounds(&sounds, 6);
+    let recipe = signals::write_recipe(scratch.path(), signals::CPC, "");
+    begins_as_on_the_cpu("cpc", sounds.to_str().unwrap(), &recipe, scratch.path());
 }

@@ -16,7 +16,7 @@ fn text(path: &Path) -> &str {
 }
 
 /// Tones named as the spoken digits are: the digit is the pitch, the speaker the overtone.
-fn write_sounds(root: &Path, per_speaker: u32) {
+pub(crate) fn write_sounds(root: &Path, per_speaker: u32) {
     fs::create_dir_all(root).unwrap();
     for (digit, speaker, index) in
         (0..3).flat_map(|d| (0..2).flat_map(move |s| (0..per_speaker).map(move |i| (d, s, i))))
@@ -35,7 +35,7 @@ fn write_sounds(root: &Path, per_speaker: u32) {
 }
 
 /// A net of sounds that trains in seconds.
-fn write_recipe(folder: &Path, method: &str, more: &str) -> PathBuf {
+pub(crate) fn write_recipe(folder: &Path, method: &str, more: &str) -> PathBuf {
     let path = folder.join("recipe.toml");
     let text = format!(
         "seed = 5\nepochs = 4\nnames = \"{NAMES}\"\n[method]\n{method}\n[encoder]\nkind = \"cpc-audio\"\nwidth = 8\n\
@@ -45,7 +45,7 @@ fn write_recipe(folder: &Path, method: &str, more: &str) -> PathBuf {
     path
 }
 
-const CPC: &str = "kind = \"cpc\"\nbatch = 6\nahead = 3";
+pub(crate) const CPC: &str = "kind = \"cpc\"\nbatch = 6\nahead = 3";
 
 #[test]
 fn sounds_go_the_whole_way_from_names_to_a_report() {
