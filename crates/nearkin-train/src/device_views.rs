@@ -328,6 +328,7 @@ fn reflections(size: usize, distances: usize, device: &Device) -> Tensor<2> {
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
+    use crate::devices::device;
     use nearkin_data::random::{Purpose, stream, uniform};
     use nearkin_data::{
         Blur, Crop, Dataset, Jitter, Loader, Normalize, PrepareOptions, ViewConfig, draw_batch,
@@ -373,10 +374,7 @@ pub(crate) mod tests {
     /// The same batches here and on the device: the largest difference in steps of 255, and how many values differ by more
     /// than a thousandth of one.
     fn differences(data: &Arc<Prepared>, config: &ViewConfig, size: usize) -> (f32, usize) {
-        #[cfg(feature = "wgpu")]
-        let device = Device::wgpu(burn::tensor::DeviceKind::DefaultDevice);
-        #[cfg(not(feature = "wgpu"))]
-        let device = Device::flex();
+        let device = device(if cfg!(feature = "wgpu") { "wgpu" } else { "cpu" }).unwrap();
         let views = Arc::new(Views::new(config, size, data.image(0).unwrap().channels).unwrap());
         let twice = vec![Arc::clone(&views); 2];
         // Sample 4 comes twice, and is not loaded as the fourth.

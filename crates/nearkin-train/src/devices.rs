@@ -46,8 +46,8 @@ pub fn device(name: &str) -> Result<Device, DeviceError> {
 
 /// The name after `--device` of one that [`device`] gave.
 pub(crate) fn name(of: &Device) -> &'static str {
-    let names = ["cpu", "cuda", "wgpu"];
-    names.into_iter().find(|name| device(name).is_ok_and(|device| device == *of)).unwrap_or("another device")
+    let mut names = devices().into_iter().map(|info| info.name);
+    names.find(|name| device(name).is_ok_and(|device| device == *of)).unwrap_or("another device")
 }
 
 /// Every device, built or not.

@@ -341,7 +341,7 @@ fn rectified_if<const D: usize>(tensor: Tensor<D>, relu: bool) -> Tensor<D> {
 
 #[cfg(test)]
 mod tests {
-    use super::testing::{assert_close, noise, values};
+    use super::testing::{assert_close, noise, values, widened};
     use super::*;
     use burn::tensor::{FloatDType, TensorData};
 
@@ -363,7 +363,7 @@ mod tests {
         let weight = tensor(y.dims(), 77, &y.device());
         let gradients = (y.clone() * weight).sum().backward();
         let grad = |input: &Tensor<4>| input.grad(&gradients).expect("a gradient");
-        [y.inner(), grad(&a), grad(&b)].map(|t| values(t).into_iter().map(f64::from).collect())
+        [y.inner(), grad(&a), grad(&b)].map(|t| widened(&values(t)))
     }
 
     fn narrow(values: &[f64]) -> Vec<f32> {
@@ -635,8 +635,7 @@ pub(crate) mod testing {
         {
             let found = forward(&module.clone().map(&mut Cast(float)), input.clone().cast(float));
             assert_eq!(found.dtype(), dtype);
-            let wanted: Vec<f64> =
-                values(forward(module, input.clone())).into_iter().map(f64::from).collect();
+            let wanted = widened(&values(forward(module, input.clone())));
             assert_close(&values(found.cast(FloatDType::F32)), &wanted, tolerance, "in 16 bits");
         }
     }

@@ -130,7 +130,7 @@ impl BatchNorm {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::kernels::testing::{assert_close, noise, values};
+    use crate::kernels::testing::{assert_close, noise, values, widened};
     use burn::tensor::TensorData;
 
     fn layer(channels: usize, device: &Device) -> BatchNorm {
@@ -258,8 +258,7 @@ mod tests {
                     ]
                 };
                 for (own, burns) in run(true).iter().zip(run(false)) {
-                    let burns: Vec<f64> = burns.into_iter().map(f64::from).collect();
-                    assert_close(own, &burns, 1e-5, &format!("{shape:?}, ReLU {relu}"));
+                    assert_close(own, &widened(&burns), 1e-5, &format!("{shape:?}, ReLU {relu}"));
                 }
             }
         }

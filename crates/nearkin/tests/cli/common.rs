@@ -65,38 +65,44 @@ impl Ended {
     }
 }
 
+/// Small recipes of methods of images, by a name of the method or of a variant.
+pub const METHODS: [(&str, &str); 20] = [
+    ("batch-hard", "kind = \"batch-hard\"\nclasses = 8\nper-class = 4\nmargin = { hinge = 0.3 }"),
+    ("supcon", "kind = \"supcon\"\nclasses = 8\nper-class = 4"),
+    ("proxy-anchor", "kind = \"proxy-anchor\"\nclasses = 8\nper-class = 4"),
+    ("simclr", "kind = \"simclr\"\nbatch = 48\nhidden = 32\nprojection = 16"),
+    ("npid", "kind = \"npid\"\nbatch = 48\nproximal = 0.5"),
+    ("npid-nce", "kind = \"npid\"\nbatch = 48\ndraws = 20"),
+    ("exemplar-cnn", "kind = \"exemplar-cnn\"\nbatch = 48\nsurrogates = 480\ncopies = 3"),
+    (
+        "exemplar-cnn-patches",
+        "kind = \"exemplar-cnn\"\nbatch = 48\nsurrogates = 600\npatch = [0.4, 0.8]\ncopies = 3\nclassifier = \"linear\"",
+    ),
+    ("moco", "kind = \"moco\"\nbatch = 48\nqueue = 100\nhidden = 32\nprojection = 16\ngroups = 4"),
+    ("moco-v3", "kind = \"moco\"\nversion = \"v3\"\nbatch = 48\nhidden = 32\nprojection = 16"),
+    ("nnclr", "kind = \"nnclr\"\nbatch = 48\nqueue = 100\nhidden = 32\nprojection = 16"),
+    ("byol", "kind = \"byol\"\nbatch = 48\nhidden = 32\nprojection = 16"),
+    ("simsiam", "kind = \"simsiam\"\nbatch = 48\nprojection = 32"),
+    ("barlow-twins", "kind = \"barlow-twins\"\nbatch = 48\nprojection = 32"),
+    ("vicreg", "kind = \"vicreg\"\nbatch = 48\nprojection = 32"),
+    ("w-mse", "kind = \"w-mse\"\nbatch = 48\nslice = 24\nhidden = 32\nprojection = 8"),
+    (
+        "swav",
+        "kind = \"swav\"\nbatch = 48\nprototypes = 20\nqueue = 96\nqueue-from = 1.5\nsmall-crops = 2\nsmall-size = 12\n\
+             hidden = 32\nprojection = 16",
+    ),
+    (
+        "dino",
+        "kind = \"dino\"\nbatch = 48\nsmall-crops = 2\nsmall-size = 12\nhead = { hidden = 32, bottleneck = 8, out = 40 }",
+    ),
+    ("mae", "kind = \"mae\"\nbatch = 48\ndecoder = { width = 16, depth = 1, heads = 2 }"),
+    ("i-jepa", "kind = \"i-jepa\"\nbatch = 48\npredictor = { width = 16, depth = 1, heads = 2 }"),
+];
+
 /// A recipe that trains in seconds.
 pub fn write_recipe(folder: &Path, method: &str) -> PathBuf {
-    let method = match method {
-        "batch-hard" => "kind = \"batch-hard\"\nclasses = 8\nper-class = 4\nmargin = { hinge = 0.3 }",
-        "supcon" => "kind = \"supcon\"\nclasses = 8\nper-class = 4",
-        "proxy-anchor" => "kind = \"proxy-anchor\"\nclasses = 8\nper-class = 4",
-        "simclr" => "kind = \"simclr\"\nbatch = 48\nhidden = 32\nprojection = 16",
-        "npid" => "kind = \"npid\"\nbatch = 48\nproximal = 0.5",
-        "npid-nce" => "kind = \"npid\"\nbatch = 48\ndraws = 20",
-        "exemplar-cnn" => "kind = \"exemplar-cnn\"\nbatch = 48\nsurrogates = 480\ncopies = 3",
-        "exemplar-cnn-patches" => {
-            "kind = \"exemplar-cnn\"\nbatch = 48\nsurrogates = 600\npatch = [0.4, 0.8]\ncopies = 3\nclassifier = \"linear\""
-        }
-        "moco" => "kind = \"moco\"\nbatch = 48\nqueue = 100\nhidden = 32\nprojection = 16\ngroups = 4",
-        "moco-v3" => "kind = \"moco\"\nversion = \"v3\"\nbatch = 48\nhidden = 32\nprojection = 16",
-        "nnclr" => "kind = \"nnclr\"\nbatch = 48\nqueue = 100\nhidden = 32\nprojection = 16",
-        "byol" => "kind = \"byol\"\nbatch = 48\nhidden = 32\nprojection = 16",
-        "simsiam" => "kind = \"simsiam\"\nbatch = 48\nprojection = 32",
-        "barlow-twins" => "kind = \"barlow-twins\"\nbatch = 48\nprojection = 32",
-        "vicreg" => "kind = \"vicreg\"\nbatch = 48\nprojection = 32",
-        "w-mse" => "kind = \"w-mse\"\nbatch = 48\nslice = 24\nhidden = 32\nprojection = 8",
-        "swav" => {
-            "kind = \"swav\"\nbatch = 48\nprototypes = 20\nqueue = 96\nqueue-from = 1.5\nsmall-crops = 2\nsmall-size = 12\n\
-             hidden = 32\nprojection = 16"
-        }
-        "dino" => {
-            "kind = \"dino\"\nbatch = 48\nsmall-crops = 2\nsmall-size = 12\nhead = { hidden = 32, bottleneck = 8, out = 40 }"
-        }
-        "mae" => "kind = \"mae\"\nbatch = 48\ndecoder = { width = 16, depth = 1, heads = 2 }",
-        "i-jepa" => "kind = \"i-jepa\"\nbatch = 48\npredictor = { width = 16, depth = 1, heads = 2 }",
-        other => panic!("no recipe for {other}"),
-    };
+    let found = METHODS.iter().find(|(name, _)| *name == method);
+    let (_, method) = found.unwrap_or_else(|| panic!("no recipe for {method}"));
     let encoder = match method.contains("mae") || method.contains("i-jepa") {
         true => "kind = \"vit\"\npatch = 4\ndepth = 2\nwidth = 24\nheads = 2",
         false => "kind = \"small-conv\"\nwidth = 8",
@@ -105,6 +111,18 @@ pub fn write_recipe(folder: &Path, method: &str) -> PathBuf {
     let text = format!("seed = 5\nepochs = 4\nhold-out = 0.0\n[method]\n{method}\n[encoder]\n{encoder}\n");
     fs::write(&path, text).unwrap();
     path
+}
+
+/// The steps that a run has logged so far; a line under way is left out.
+pub fn steps(run: &Path) -> Vec<serde_json::Value> {
+    let text = fs::read_to_string(run.join("metrics.jsonl")).unwrap_or_default();
+    let lines = text.lines().filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok());
+    lines.filter(|line| line["event"] == "step").collect()
+}
+
+/// The losses of [`steps`].
+pub fn losses(run: &Path) -> Vec<f64> {
+    steps(run).iter().map(|step| step["loss"].as_f64().unwrap()).collect()
 }
 
 /// A folder of `per_class` noisy 24 × 24 PNGs a class, each class with a colour of its own.

@@ -1,25 +1,22 @@
 //! Training on a GPU, or on a software Vulkan that stands in for one.
 
-use std::fs;
 use std::path::Path;
 
-use crate::common::{run, write_recipe};
+use crate::common::{METHODS, losses, run, write_recipe};
 use crate::signals;
 
-/// The losses of all steps of one epoch.
-fn losses(data: &str, recipe: &Path, device: &str, out: &Path) -> Vec<f64> {
+/// Trains for one epoch; the losses of its steps.
+fn trained(data: &str, recipe: &Path, device: &str, out: &Path) -> Vec<f64> {
     let [recipe, folder] = [recipe, out].map(|path| path.to_str().unwrap());
     let place = ["--device", device, "--out", folder];
     run(["train", "--quiet", "--data", data, "--recipe", recipe, "--epochs", "1"].into_iter().chain(place))
         .well();
-    let lines = fs::read_to_string(out.join("metrics.jsonl")).unwrap();
-    let lines = lines.lines().map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap());
-    lines.filter(|line| line["event"] == "step").map(|line| line["loss"].as_f64().unwrap()).collect()
+    losses(out)
 }
 
 /// From the second step on, steps that follow what is rounded differently part.
 fn begins_as_on_the_cpu(method: &str, data: &str, recipe: &Path, scratch: &Path) {
-    let [here, there] = ["cpu", "wgpu"].map(|device| losses(data, recipe, device, &scratch.join(device)));
+    let [here, there] = ["cpu", "wgpu"].map(|device| trained(data, recipe, device, &scratch.join(device)));
     assert_eq!(here.len(), there.len(), "{method}");
     let (first, off) = (here[0], (here[0] - there[0]).abs());
     println!("{method}: {first}, then {} and {}", here[here.len() - 1], there[there.len() - 1]);
@@ -29,28 +26,7 @@ fn begins_as_on_the_cpu(method: &str, data: &str, recipe: &Path, scratch: &Path)
 
 #[test]
 fn methods_of_images_begin_as_on_the_cpu() {
-    for method in [
-        "batch-hard",
-        "supcon",
-        "proxy-anchor",
-        "simclr",
-        "npid",
-        "npid-nce",
-        "exemplar-cnn",
-        "exemplar-cnn-patches",
-        "moco",
-        "moco-v3",
-        "nnclr",
-        "byol",
-        "simsiam",
-        "barlow-twins",
-        "vicreg",
-        "w-mse",
-        "swav",
-        "dino",
-        "mae",
-        "i-jepa",
-    ] {
+    for (method, _) in METHODS {
         let scratch = tempfile::tempdir().unwrap();
         let recipe = write_recipe(scratch.path(), method);
         begins_as_on_the_cpu(method, "data/fashion-mnist#0..500", &recipe, scratch.path());

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
-use crate::common::{nearkin, run, write_classes, write_recipe};
+use crate::common::{nearkin, run, steps, write_classes, write_recipe};
 
 const DATA: &str = "data/fashion-mnist#0..500";
 
@@ -20,13 +20,6 @@ fn outcome(run: &Path) -> (Vec<u8>, Vec<(u64, f64)>) {
 /// The online probe's accuracy as each step told it.
 fn probed(run: &Path) -> Vec<Option<f64>> {
     steps(run).iter().map(|s| s["online_probe_accuracy"].as_f64()).collect()
-}
-
-/// The steps logged so far; a line under way is left out.
-fn steps(run: &Path) -> Vec<serde_json::Value> {
-    let text = fs::read_to_string(run.join("metrics.jsonl")).unwrap_or_default();
-    let lines = text.lines().filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok());
-    lines.filter(|line| line["event"] == "step").collect()
 }
 
 fn train(recipe: &Path, threads: usize, out: &Path) -> Command {

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use hound::{SampleFormat, WavSpec, WavWriter};
 
-use crate::common::{nearkin, run};
+use crate::common::{losses, nearkin, run};
 
 const NAMES: &str = "{label}_{speaker}_{index}";
 
@@ -187,13 +187,7 @@ fn media_and_settings_that_do_not_fit_are_refused_by_name() {
 
 /// The model's weights and the loss of every step.
 fn outcome(run: &Path) -> (Vec<u8>, Vec<f64>) {
-    let lines = fs::read_to_string(run.join("metrics.jsonl")).unwrap_or_default();
-    let step = |line: &str| {
-        let line: serde_json::Value = serde_json::from_str(line).ok()?;
-        (line["event"] == "step").then(|| line["loss"].as_f64().unwrap())
-    };
-    let losses = lines.lines().filter_map(step).collect();
-    (fs::read(run.join("model/model.safetensors")).unwrap_or_default(), losses)
+    (fs::read(run.join("model/model.safetensors")).unwrap_or_default(), losses(run))
 }
 
 #[test]
